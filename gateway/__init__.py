@@ -1,0 +1,1 @@
+"""An API gateway and reverse proxy made for streaming upstreams."""

@@ -1,0 +1,145 @@
+"""One record for each exchange, and its one ending: a log line that never holds a token."""
+
+import re
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
+
+LogFormat = Literal["json", "console"]
+
+# W3C Trace Context, version 00: version "-" trace-id "-" parent-id "-" flags.
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+class EndReason(StrEnum):
+    """Why an exchange ended: exactly one for each."""
+
+    COMPLETE = "complete"
+    CLIENT_CLOSED = "client_closed"
+    CLIENT_STALLED = "client_stalled"
+    UPSTREAM_CLOSED = "upstream_closed"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, not a secret
+    DRAINED = "drained"
+    REFUSED = "refused"
+    ERROR = "error"
+
+
+def configure_logging(log_format: LogFormat, level: str) -> None:
+    """Send structured lines to stdout; `level` is a name of the standard library's logging."""
+    # Local variables stay out of tracebacks: a token could be among them.
+    processors: list[structlog.typing.Processor] = (
+        [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            structlog.processors.JSONRenderer(),
+        ]
+        if log_format == "json"
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *processors,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+
+
+def request_id(received: bytes | None) -> str:
+    """The caller's X-Request-Id where it is fit for a log, else a new one."""
+    if received is not None and _REQUEST_ID.fullmatch(received):
+        return received.decode()
+    return secrets.token_hex(16)
+
+
+def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
+    """The traceparent to pass on, and its trace id: the caller's where it is valid, else a new one.
+
+    Source: W3C Trace Context, 3.2 (all-zero ids are invalid, and so are repeats).
+    """
+    found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
+    if found and found[0][:2] != b"ff" and found[1].strip(b"0") and found[2].strip(b"0"):
+        return received[0], found[1].decode()
+    trace_id = secrets.token_hex(16)
+    return f"00-{trace_id}-{secrets.token_hex(8)}-00".encode(), trace_id
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of one request and its response. Times are of `time.monotonic`, in seconds.
+
+    `code` is the refusal's, and `error` the cause for the operator, with no word of the request.
+    """
+
+    method: str
+    path: str
+    request_id: str
+    trace_id: str
+    client: str
+    route: str = ""
+    subject: str = ""
+    upstream: str = ""
+    status: int = 0
+    code: str = ""
+    error: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    end_reason: EndReason | None = None
+    started: float = field(default_factory=time.monotonic)
+    first_byte_at: float | None = None
+
+    def mark_first_byte(self) -> None:
+        """Say that the response begins now."""
+        self.first_byte_at = time.monotonic()
+
+    def end(self, reason: EndReason) -> None:
+        """Say how it ended. What is said first stands."""
+        if self.end_reason is None:
+            self.end_reason = reason
+
+    def report(self) -> None:
+        """Write the log line of an exchange that ended."""
+        now = time.monotonic()
+        first = self.first_byte_at
+        optional = {"code": self.code, "error": self.error}
+        log.info(
+            "request",
+            request_id=self.request_id,
+            trace_id=self.trace_id,
+            route=self.route,
+            method=self.method,
+            path=self.path,
+            status=self.status,
+            subject=self.subject,
+            client=self.client,
+            upstream=self.upstream,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            first_byte_ms=None if first is None else _milliseconds(first - self.started),
+            duration_ms=_milliseconds(now - self.started),
+            end_reason=(self.end_reason or EndReason.ERROR).value,
+            **{name: value for name, value in optional.items() if value},
+        )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,138 @@
+"""Wiring: the two ports, health, and an orderly end."""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.accept import Server
+from gateway.account import EndReason, log
+from gateway.config import Config
+from gateway.handler import Handler
+from gateway.streams import Streams
+from gateway.upstream import Upstreams
+
+# What an exchange that was told to end may take to do it.
+END_GRACE = 2.0
+BACKLOG = 1024
+
+
+class StartupError(Exception):
+    """A fault that keeps the gateway from starting, in one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to serve. Port 0 takes any free port; the delays are seconds."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a container's front is meant to be reached
+    port: int = 8080
+    ops_port: int = 9090
+    drain_delay: float = 0.0
+    drain_timeout: float = 30.0
+
+
+class Gateway:
+    """A gateway that serves one configuration on two ports until it is told to stop."""
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._streams = Streams()
+        self._upstreams = Upstreams()
+        self._is_draining = False
+        self.started = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        handler = Handler(config, self._streams, self._upstreams, self._answer_health)
+        self._public = web.ServerRunner(Server(handler), shutdown_timeout=END_GRACE)
+        self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
+        self.port = self.ops_port = 0
+
+    async def _start(self) -> None:
+        """Open both ports. Raises `StartupError` where one cannot be had."""
+        settings = self._settings
+        self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
+        self.port = await _listen(self._public, settings.host, settings.port)
+        log.info(
+            "listening",
+            host=settings.host,
+            port=self.port,
+            ops_port=self.ops_port,
+            routes=len(self._config.routes),
+        )
+        self.started.set()
+
+    def stop(self) -> None:
+        """Begin to drain; asked a second time, end at once."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`, then drain and close. SIGTERM and SIGINT stop it too."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await self._start()
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        """Close both ports and every connection."""
+        self._upstreams.close()
+        await self._public.cleanup()
+        await self._ops.cleanup()
+        log.info("stopped")
+
+    async def _drain(self) -> None:
+        """Not ready at once; closed to new connections after the delay; then bounded waiting."""
+        settings = self._settings
+        self._is_draining = True
+        log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
+        await self._unless_hurried(asyncio.sleep(settings.drain_delay))
+        for site in list(self._public.sites):
+            await site.stop()
+        self._streams.close()
+        await self._unless_hurried(self._streams.wait_empty(settings.drain_timeout))
+        self._streams.end_all(EndReason.DRAINED)
+        await self._streams.wait_empty(END_GRACE)
+
+    async def _unless_hurried(self, waiting: "asyncio._CoroutineLike[object]") -> None:
+        """Wait for something, but not past a second signal."""
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    def _answer_health(self, path: str) -> web.Response:
+        """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
+        if path == "/healthz":
+            return web.json_response({"status": "ok"})
+        is_ready = not self._is_draining
+        body = {
+            "status": "ready" if is_ready else "not_ready",
+            "checks": {
+                "routes": {"ok": True, "loaded": len(self._config.routes)},
+                "draining": {"ok": is_ready, "streams": len(self._streams)},
+            },
+        }
+        return web.json_response(body, status=200 if is_ready else 503)
+
+    async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path in {"/healthz", "/readyz"}:
+            return self._answer_health(request.path)
+        return web.json_response({"paths": ["/healthz", "/readyz"]}, status=404)
+
+
+async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    except OSError as error:
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return int(runner.addresses[0][1])

@@ -1,0 +1,263 @@
+"""The commands. A fault that a person can mend is one line on stderr and exit 1, or 2 for usage."""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jwt
+import uvloop
+
+from gateway.account import configure_logging
+from gateway.app import Gateway, Settings, StartupError
+from gateway.config import Config, Route
+from gateway.demo import demo
+from gateway.loader import ConfigError, load
+from gateway.sample.backend import serve as serve_sample
+from gateway.units import duration
+
+FAULT = 1
+LOG_FORMATS = ("json", "console")
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+class Fault(Exception):
+    """What keeps a command from doing its work, in a line for a person."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give back the exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = options.run
+    try:
+        run(options)
+    except (ConfigError, StartupError, Fault) as fault:
+        print(
+            f"{fault}" if isinstance(fault, ConfigError) else f"gateway: {fault}", file=sys.stderr
+        )
+        return FAULT
+    except OSError as error:
+        print(f"gateway: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return FAULT
+    return 0
+
+
+# The commands
+
+
+def _serve(options: argparse.Namespace) -> None:
+    configure_logging(options.log_format, options.log_level)
+    config = load(options.routes, os.environ)
+    settings = Settings(
+        options.host, options.port, options.ops_port, options.drain_delay, options.drain_timeout
+    )
+
+    async def serve() -> None:
+        await Gateway(config, settings).run()
+
+    _run(serve())
+
+
+def _check(options: argparse.Namespace) -> None:
+    config = load(options.routes, os.environ if options.env else None)
+    rows: list[tuple[str, ...]] = [("METHOD", "PATH", "UPSTREAM", "AUTH", "TIMEOUT", "DESCRIPTION")]
+    rows += [_row(route) for route in config.routes]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())
+    count = len(config.routes)
+    print(f"\n{options.routes}: {count} route{'' if count == 1 else 's'}, no faults")
+
+
+def _row(route: Route) -> tuple[str, ...]:
+    methods = ",".join(sorted(route.methods - {"HEAD"} or route.methods)) or "all"
+    auth = " ".join(["token", *route.scopes]) if route.auth_required else "-"
+    bounds = route.timeouts
+    return (
+        methods,
+        route.path,
+        route.upstream.url,
+        auth,
+        _seconds(bounds.total)
+        if bounds.total == bounds.stream_total
+        else f"{_seconds(bounds.total)}, streams {_seconds(bounds.stream_total)}",
+        " ".join(route.description.split()),
+    )
+
+
+def _seconds(bound: float | None) -> str:
+    return "none" if bound is None else f"{bound:g}s"
+
+
+def _token(options: argparse.Namespace) -> None:
+    config = load(options.routes, os.environ)
+    if config.auth.secret is None:
+        raise Fault(
+            f"{options.routes} verifies tokens with a public key, so only the owner of its private"
+            " key can make one; `gateway token` needs an HMAC secret (auth.secret)"
+        )
+    print(_signed(config, config.auth.secret, options))
+
+
+def _signed(config: Config, secret: str, options: argparse.Namespace) -> str:
+    auth = config.auth
+    now = int(time.time())
+    claims: dict[str, Any] = {"sub": options.sub, "iat": now, "exp": now + int(options.ttl)}
+    if auth.issuer is not None:
+        claims["iss"] = auth.issuer
+    if auth.audience:
+        claims["aud"] = auth.audience[0]
+    if options.scope:
+        claims["scope"] = " ".join(options.scope)
+    return jwt.encode(claims | dict(options.claim), secret, algorithm=auth.algorithms[0])
+
+
+def _sample_backend(options: argparse.Namespace) -> None:
+    configure_logging(options.log_format, options.log_level)
+    _run(serve_sample(options.host, options.port))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    configure_logging("console", "info")
+    _run(demo(options.port))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+# Their options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gateway", description="An API gateway and reverse proxy made for streaming upstreams."
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {version('gateway')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = _command(commands, "serve", _serve, "run the gateway")
+    _add_routes(serve)
+    _add_address(serve, host="0.0.0.0", port=8080)  # noqa: S104 - a front is meant to be reached
+    _add(serve, "--ops-port", _port, 9090, "port for health")
+    _add(serve, "--drain-delay", _duration, "0s", "after SIGTERM, still answer this long")
+    _add(serve, "--drain-timeout", _duration, "30s", "then let streams finish this long")
+    _add_logging(serve)
+
+    check = _command(commands, "check", _check, "validate routes.yaml and show its routes")
+    check.add_argument("routes", nargs="?", default=_default("ROUTES", "routes.yaml"))
+    check.add_argument(
+        "--no-env", dest="env", action="store_false", help="do not read the environment"
+    )
+
+    token = _command(commands, "token", _token, "print a token, for development")
+    _add_routes(token)
+    token.add_argument("--sub", default="developer", metavar="NAME", help="who it is for")
+    token.add_argument("--ttl", type=_lifetime, default="5m", help="how long it is valid")
+    token.add_argument("--scope", action="append", default=[], metavar="S", help="a scope")
+    token.add_argument(
+        "--claim", action="append", default=[], type=_claim, metavar="K=V", help="another claim"
+    )
+
+    backend = _command(commands, "sample-backend", _sample_backend, "run the sample backend")
+    backend.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    backend.add_argument("--port", type=_port, default=8081, help="port to listen on")
+    _add_logging(backend)
+
+    show = _command(commands, "demo", _demo, "run gateway, sample backend and a page to watch")
+    show.add_argument("--port", type=_port, default=8080, help="port of the page")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    text: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _default(name: str, value: object) -> str:
+    """The value of a GATEWAY_* variable, or the option's own default, as text."""
+    return os.environ.get(f"GATEWAY_{name}") or str(value)
+
+
+def _add(
+    command: argparse.ArgumentParser,
+    option: str,
+    kind: Callable[[str], object],
+    default: object,
+    text: str,
+) -> None:
+    name = option.removeprefix("--").replace("-", "_").upper()
+    command.add_argument(
+        option, type=kind, default=_default(name, default), help=f"{text} [GATEWAY_{name}]"
+    )
+
+
+def _add_routes(command: argparse.ArgumentParser) -> None:
+    _add(command, "--routes", str, "routes.yaml", "the file of routes")
+
+
+def _add_address(command: argparse.ArgumentParser, host: str, port: int) -> None:
+    _add(command, "--host", str, host, "address to listen on")
+    _add(command, "--port", _port, port, "port to listen on")
+
+
+def _add_logging(command: argparse.ArgumentParser) -> None:
+    _add(command, "--log-format", _one_of(LOG_FORMATS), "json", "json or console")
+    _add(command, "--log-level", _one_of(LOG_LEVELS), "info", "least level that is logged")
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(choices)}, not {text!r}")
+        return text
+
+    return parse
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest port
+        raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    """Seconds, with a bound: a wait for ever would keep the process from ending."""
+    try:
+        seconds = duration(text, zero_allowed=True)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
+    if seconds is None:
+        raise argparse.ArgumentTypeError("must have a bound, such as 30s")
+    return seconds
+
+
+def _lifetime(text: str) -> float:
+    seconds = _duration(text)
+    if seconds < 1:
+        raise argparse.ArgumentTypeError("must be 1s or more")
+    return seconds
+
+
+def _claim(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
+    return name, value

@@ -1,0 +1,134 @@
+"""What the gateway was told to do: frozen types and named defaults. Nothing is parsed here.
+
+Durations are seconds, sizes are bytes; a duration of `None` is no bound at all.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+TIMEOUT = 30.0
+CONNECT_TIMEOUT = 5.0
+FIRST_BYTE_TIMEOUT = 30.0
+IDLE_TIMEOUT = 30.0
+SEND_TIMEOUT = 60.0
+MAX_BODY = 10 * 1024 * 1024
+MAX_TOKEN = 8 * 1024
+MAX_HEADER_SIZE = 32 * 1024
+MIN_SECRET = 32
+JWT_SECRET_VARIABLE = "GATEWAY_JWT_SECRET"  # noqa: S105 - a name, not a secret
+RESERVED_PATHS = ("/healthz", "/readyz")
+
+
+class Kind(Enum):
+    """What a segment of a route's path matches."""
+
+    LITERAL = "literal"  # this text
+    PARAMETER = "parameter"  # any one segment that is not empty
+    TAIL = "tail"  # all that is left, which may be nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One step between slashes. `text` is the literal, percent-decoded, or the parameter's name."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where a route's requests go.
+
+    `url` is what the file says, environment filled in, for people. `base_path` starts with a slash
+    or is empty, and never ends with one. A unix socket has only `socket_path`.
+    """
+
+    url: str
+    scheme: Literal["http", "https", "unix"] = "http"
+    host: str = ""
+    port: int = 0
+    base_path: str = ""
+    socket_path: str = ""
+
+    @property
+    def authority(self) -> str:
+        """The Host header's value: brackets for IPv6, no port where it is the scheme's own."""
+        if self.scheme == "unix":
+            return "localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return host if self.port == default else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """A route's bounds. `total` and `idle` depend on whether the answer is an event stream."""
+
+    total: float | None = TIMEOUT
+    idle: float | None = IDLE_TIMEOUT
+    stream_total: float | None = None
+    stream_idle: float | None = None
+    connect: float | None = CONNECT_TIMEOUT
+    first_byte: float | None = FIRST_BYTE_TIMEOUT
+    send: float | None = SEND_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """Headers to set (replacing) and to remove, by name."""
+
+    set: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One entry of routes.yaml.
+
+    `methods` is empty for all. `rewrite` alternates literal text and `Segment` parameters.
+    `line` is where the entry starts in the file.
+    """
+
+    path: str
+    segments: tuple[Segment, ...]
+    upstream: Upstream
+    methods: frozenset[str] = frozenset()
+    strip_prefix: str = ""
+    rewrite: tuple[str | Segment, ...] = ()
+    auth_required: bool = True
+    scopes: tuple[str, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    request_headers: HeaderRules = field(default_factory=HeaderRules)
+    response_headers: HeaderRules = field(default_factory=HeaderRules)
+    preserve_host: bool = False
+    max_body: int = MAX_BODY
+    description: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How a token is found and verified. `query` or `cookie` of None is not looked at."""
+
+    query: str | None = "token"
+    cookie: str | None = "gateway_token"
+    bearer: bool = True
+    algorithms: tuple[str, ...] = ("HS256",)
+    secret: str | None = field(default=None, repr=False)
+    public_key: str | None = None  # PEM text
+    issuer: str | None = None
+    audience: tuple[str, ...] = ()
+    leeway: float = 10.0
+    forward_claims: tuple[tuple[str, str], ...] = ()  # claim, header
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole routes.yaml that was found sound."""
+
+    routes: tuple[Route, ...]
+    auth: Auth = field(default_factory=Auth)
+    source: str = "routes.yaml"

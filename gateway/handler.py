@@ -1,0 +1,154 @@
+"""The path of a request, top to bottom: accept, match, authenticate, admit, connect, pipe, account.
+
+One `try`, one place that refuses, one `finally` that accounts: each exchange has one ending.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.accept import BrowserConnection, Relayed, answer
+from gateway.account import EndReason, log
+from gateway.auth import Authenticator, Identity, TokenSource, require_same_origin, require_scopes
+from gateway.config import RESERVED_PATHS, Config, Route
+from gateway.errors import INTERNAL_ERROR, Refusal
+from gateway.headers import Credentials, Edits, for_upstream, without_token
+from gateway.heads import Reply, request_head
+from gateway.incoming import Incoming, raw
+from gateway.matching import Match, Table, target_path
+from gateway.pipe import Pipe
+from gateway.relay import Relay
+from gateway.streams import Streams
+from gateway.upstream import Upstreams
+
+HealthAnswer = Callable[[str], web.Response]
+
+
+@dataclass(frozen=True, slots=True)
+class _RouteEdits:
+    request: Edits
+    response: Edits
+
+
+class Handler:
+    """Answers every request on the public port. `health` answers the reserved paths."""
+
+    def __init__(
+        self, config: Config, streams: Streams, upstreams: Upstreams, health: HealthAnswer
+    ) -> None:
+        self._auth = config.auth
+        self._table = Table(config.routes)
+        self._edits = {
+            route: _RouteEdits(Edits.of(route.request_headers), Edits.of(route.response_headers))
+            for route in config.routes
+        }
+        self._authenticator = Authenticator(config.auth)
+        self._credentials = Credentials.of(config.auth)
+        self._streams = streams
+        self._upstreams = upstreams
+        self._health = health
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Take a request from aiohttp and give back the response, on the wire or not."""
+        incoming = Incoming.accept(request, self._auth.trusted_proxies)
+        if incoming.path in RESERVED_PATHS:
+            return self._health(incoming.path)
+        exchange = incoming.exchange
+        try:
+            return await self._serve(incoming)
+        except Refusal as refusal:
+            return answer(refusal, exchange)
+        except asyncio.CancelledError:
+            exchange.end(EndReason.CLIENT_CLOSED)
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged whole and answered
+            log.exception("internal_error", request_id=exchange.request_id)
+            return _give_up(incoming)
+        finally:
+            exchange.report()
+
+    async def _serve(self, incoming: Incoming) -> web.StreamResponse:
+        match = self._table.match(incoming.method, incoming.path)
+        incoming.exchange.route = match.route.path
+        identity = self._authenticate(incoming, match.route)
+        incoming.check_body(match.route.max_body)
+        head = self._request_head(incoming, match, identity)
+        pipe = self._pipe(incoming, match.route, identity)
+        pool = self._upstreams.pool(match.route.upstream)
+        try:
+            self._streams.admit(pipe)
+            await Relay(incoming, match.route, head, pipe, pool).run()
+        finally:
+            pipe.close()
+            self._streams.release(pipe)
+        if pipe.refusal is not None:
+            raise pipe.refusal
+        return Relayed(keep_alive=pipe.keep_alive)
+
+    def _authenticate(self, incoming: Incoming, route: Route) -> Identity | None:
+        """Who is asking; None on a route that does not ask."""
+        if not route.auth_required:
+            return None
+        identity = self._authenticator.authenticate(
+            authorization=incoming.values(b"authorization"),
+            query=raw(incoming.query[1:]),
+            cookies=incoming.values(b"cookie"),
+        )
+        incoming.exchange.subject = identity.subject
+        if identity.source is TokenSource.COOKIE:
+            require_same_origin(
+                origin=incoming.first(b"origin"),
+                fetch_site=incoming.first(b"sec-fetch-site"),
+                fetch_mode=incoming.first(b"sec-fetch-mode"),
+                scheme=incoming.client.scheme,
+                host=incoming.client.host,
+                scheme_is_known=incoming.client.scheme_is_known,
+            )
+        require_scopes(identity, route.scopes)
+        return identity
+
+    def _request_head(self, incoming: Incoming, match: Match, identity: Identity | None) -> bytes:
+        route = match.route
+        target = raw(target_path(route, match, incoming.path) + incoming.query)
+        if self._credentials.query is not None:
+            target = without_token(target, self._credentials.query)
+        host = incoming.client.host if route.preserve_host else route.upstream.authority.encode()
+        own = for_upstream(
+            incoming.headers, self._credentials, is_authenticated=route.auth_required
+        )
+        headers = [
+            (b"Host", host),
+            *own,
+            *incoming.client.forwarded,
+            (b"X-Request-Id", incoming.exchange.request_id.encode()),
+            (b"traceparent", incoming.traceparent),
+            *(identity.headers if identity else ()),
+        ]
+        headers = self._edits[route].request.apply(headers)
+        return request_head(incoming.method, target, [*headers, *incoming.framing])
+
+    def _pipe(self, incoming: Incoming, route: Route, identity: Identity | None) -> Pipe:
+        request = incoming.request
+        reply = Reply(
+            is_http_11=incoming.is_http_11,
+            keep_alive=request.keep_alive,
+            expects_continue=incoming.expects_continue,
+            had_query_token=identity is not None and identity.source is TokenSource.QUERY,
+            request_id=incoming.exchange.request_id,
+            edits=self._edits[route].response,
+        )
+        browser = request.protocol
+        assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
+        return Pipe(browser, incoming.exchange, reply, route.timeouts)
+
+
+def _give_up(incoming: Incoming) -> web.StreamResponse:
+    """After a fault of our own: a 500, or the cut of a response that is under way."""
+    exchange, transport = incoming.exchange, incoming.request.transport
+    if exchange.first_byte_at is None or transport is None:
+        return answer(Refusal(INTERNAL_ERROR), exchange)
+    exchange.end_reason = EndReason.ERROR
+    transport.abort()
+    return Relayed(keep_alive=False)

@@ -1,0 +1,97 @@
+"""The two heads that the gateway writes: a request's to the service, a response's to the browser.
+
+Hop-by-hop headers go first, then what the gateway knows better, then the route's own rules, and the
+framing last: no header that came in, and no rule, can change how a message is framed.
+"""
+
+from dataclasses import dataclass
+from email.utils import formatdate
+from enum import Enum
+
+from gateway.headers import (
+    EVENT_STREAM,
+    Edits,
+    Headers,
+    first,
+    for_client,
+    media_type,
+    serialize,
+)
+from gateway.http1 import ResponseHead
+
+NO_CONTENT = 204
+
+
+class Framing(Enum):
+    """How the browser knows where a response body ends (RFC 9112 6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until close"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a request wants to be answered: what its sender can take, and the route's own rules."""
+
+    is_http_11: bool
+    keep_alive: bool
+    expects_continue: bool
+    had_query_token: bool
+    request_id: str
+    edits: Edits
+
+
+def is_event_stream(head: ResponseHead) -> bool:
+    """Whether a response is an event stream, by its parsed media type."""
+    return media_type(first(head.headers, b"content-type")) == EVENT_STREAM
+
+
+def framing_of(head: ResponseHead, reply: Reply) -> Framing:
+    """How to frame a response for this browser. HTTP/1.0 knows no chunks."""
+    if not head.has_body:
+        return Framing.NONE
+    if head.has_length:
+        return Framing.LENGTH
+    return Framing.CHUNKED if reply.is_http_11 else Framing.UNTIL_CLOSE
+
+
+def response_head(head: ResponseHead, reply: Reply, *, is_closing: bool) -> tuple[bytes, Framing]:
+    """A response head for the browser, ready to be sent, and how the body has to be framed."""
+    framing = framing_of(head, reply)
+    headers = for_client(head.headers, is_event_stream=is_event_stream(head))
+    if first(headers, b"date") is None:
+        headers.append((b"Date", formatdate(usegmt=True).encode()))
+    if first(headers, b"x-request-id") is None:
+        headers.append((b"X-Request-Id", reply.request_id.encode()))
+    if reply.had_query_token:
+        headers = [pair for pair in headers if pair[0].lower() != b"referrer-policy"]
+        headers.append((b"Referrer-Policy", b"no-referrer"))
+    headers = reply.edits.apply(headers)
+    if head.status == NO_CONTENT:
+        headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+    headers += _connection(reply, framing, is_closing=is_closing)
+    return (
+        b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, serialize(headers)),
+        framing,
+    )
+
+
+def _connection(reply: Reply, framing: Framing, *, is_closing: bool) -> Headers:
+    headers = [(b"Transfer-Encoding", b"chunked")] if framing is Framing.CHUNKED else []
+    if is_closing:
+        headers.append((b"Connection", b"close"))
+    elif not reply.is_http_11:
+        headers.append((b"Connection", b"keep-alive"))
+    return headers
+
+
+def informational_head(status: int, reason: bytes, headers: Headers) -> bytes:
+    """A 1xx head, whole (RFC 9110 15.2)."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialize(headers))
+
+
+def request_head(method: str, target: bytes, headers: Headers) -> bytes:
+    """A request head for the service, ready to be sent."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, serialize(headers))

@@ -1,0 +1,101 @@
+"""A request as it came in: its raw parts, who sent it, and the record that is kept of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import HttpVersion11, web
+
+from gateway import account
+from gateway.accept import remote_of
+from gateway.account import Exchange
+from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, Refusal
+from gateway.headers import Client, Headers, Networks, client_of, first, origin_form, values
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What came in. `path` and `query` are as received; `query` has its question mark, if any."""
+
+    request: web.BaseRequest
+    headers: Headers
+    path: str
+    query: str
+    client: Client
+    exchange: Exchange
+    traceparent: bytes
+
+    @classmethod
+    def accept(cls, request: web.BaseRequest, trusted_proxies: Networks) -> "Incoming":
+        """Take a request from aiohttp, and begin its record."""
+        target, headers = origin_form(request.raw_path, request.raw_headers)
+        path, mark, query = target.partition("?")
+        client = client_of(headers, remote_of(request.protocol), trusted_proxies)
+        traceparent, trace_id = account.traceparent(values(headers, b"traceparent"))
+        exchange = Exchange(
+            method=request.method,
+            path=path,
+            request_id=account.request_id(first(headers, b"x-request-id")),
+            trace_id=trace_id,
+            client=client.address,
+        )
+        return cls(request, headers, path, mark + query, client, exchange, traceparent)
+
+    @property
+    def method(self) -> str:
+        """The method, in the case received."""
+        return self.request.method
+
+    @property
+    def is_http_11(self) -> bool:
+        """Whether the client speaks HTTP/1.1, and so knows chunks and 1xx."""
+        return self.request.version >= HttpVersion11
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows the head."""
+        return self.request.body_exists
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body's length is not known beforehand."""
+        return self.has_body and self.first(b"content-length") is None
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for a 100 before it sends its body (RFC 9110 10.1.1)."""
+        return (self.first(b"expect") or b"").lower() == b"100-continue"
+
+    @property
+    def framing(self) -> Sequence[tuple[bytes, bytes]]:
+        """The header that frames the body for the service: as the client framed it."""
+        length = self.first(b"content-length")
+        if length is not None:
+            return [(b"Content-Length", length)]
+        return [(b"Transfer-Encoding", b"chunked")] if self.has_body else []
+
+    def first(self, name: bytes) -> bytes | None:
+        """The first value of a header, or None; `name` in lower case."""
+        return first(self.headers, name)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a header; `name` in lower case."""
+        return values(self.headers, name)
+
+    def check_body(self, limit: int) -> None:
+        """Refuse a body that is announced too large, or coded as no service could read it."""
+        length = self.first(b"content-length")
+        if length is not None and int(length) > limit:
+            raise over(limit)
+        codings = [value.lower() for value in self.values(b"transfer-encoding")]
+        if codings and codings != [b"chunked"]:
+            raise Refusal(BAD_REQUEST, "The only transfer coding taken here is chunked.")
+
+
+def over(limit: int) -> Refusal:
+    """Say that a body is over the limit, which is in bytes."""
+    return Refusal(BODY_TOO_LARGE, f"The request body is over this route's limit, {limit} bytes.")
+
+
+def raw(text: str) -> bytes:
+    """Text from aiohttp's parser, as the bytes it came in."""
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,131 @@
+"""routes.yaml to config: every fault of the file at once, each with its line and column.
+
+The file is a list of routes, or a mapping with `routes:`, `defaults:` and `auth:`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from gateway import auth_section, document, pattern, route_section
+from gateway.config import Auth, Config, Route
+from gateway.faults import ConfigError, Fault, fault_at, unfit
+from gateway.section import Section, boolean
+
+__all__ = ["ConfigError", "Fault", "load", "loads"]
+
+KEYS = ("routes", "defaults", "auth")
+LATER = ("cors", "limits")
+
+
+def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
+    """Read a file. Raises ConfigError, for one that cannot be read too; see loads."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(document.MAX_SIZE + 1)
+        if len(data) > document.MAX_SIZE:
+            raise ConfigError([document.TOO_LARGE], str(path))
+        return loads(data.decode("utf-8-sig"), environ, str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError([_not_text(error)], str(path)) from error
+    except OSError as error:
+        raise ConfigError([Fault(0, 0, f"cannot be read: {error.strerror}")], str(path)) from error
+
+
+def loads(text: str, environ: Mapping[str, str] | None, source: str = "routes.yaml") -> Config:
+    """Read a file's text. The source names it, and its folder is where key files are.
+
+    With no environment (None), what refers to a variable is not checked and is left out: an
+    upstream then has only its `url`, as written. Such a config is to be shown, not to be run.
+    Raises ConfigError with every fault.
+    """
+    try:
+        routes, auth = _read(document.compose(text), environ, Path(source).parent)
+    except ConfigError as error:
+        raise ConfigError(error.faults, source) from error
+    return Config(routes, auth, source)
+
+
+def _read(
+    root: yaml.Node, environ: Mapping[str, str] | None, folder: Path
+) -> tuple[tuple[Route, ...], Auth]:
+    top = _top(root)
+    defaults = top.read("defaults", partial(route_section.defaults, environ=environ), None)
+    top.faults += defaults.faults if defaults else ()
+    auth = top.attempt(partial(_auth, top, environ, folder), None)
+    sections = top.read("routes", partial(_sections, top, defaults), ())
+    routes = [top.attempt(partial(route_section.route, each, environ), None) for each in sections]
+    top.faults += _duplicates(sections)
+    if auth and environ is not None and not auth_section.has_key(auth):
+        top.faults += _unverifiable(sections, auth)
+    top.finish()
+    return tuple(filter(None, routes)), auth or Auth()
+
+
+def _top(root: yaml.Node) -> Section:
+    if isinstance(root, yaml.MappingNode):
+        top = Section(root, KEYS, LATER)
+        if "routes" not in top.nodes:
+            top.blame("routes", "routes is missing: the file needs at least one")
+        return top
+    if not isinstance(root, yaml.SequenceNode):
+        raise unfit(root, "must be a list of routes, or a mapping with routes:")
+    top = Section(_empty_mapping(root), KEYS, LATER)
+    top.nodes["routes"] = root
+    return top
+
+
+def _auth(top: Section, environ: Mapping[str, str] | None, folder: Path) -> Auth:
+    node = top.nodes.get("auth") or _empty_mapping(top.node)
+    return auth_section.auth(node, environ, folder)
+
+
+def _sections(top: Section, defaults: Section | None, node: yaml.Node) -> tuple[Section, ...]:
+    """Read the routes' settings; the faults of what is no mapping go to the top section."""
+    if not isinstance(node, yaml.SequenceNode):
+        raise unfit(node, "must be a list of routes, each starting with - path:")
+    if not node.value:
+        raise unfit(node, "the list is empty: it needs at least one route")
+    found = (
+        top.attempt(partial(route_section.settings, each, defaults), None) for each in node.value
+    )
+    return tuple(section for section in found if section is not None)
+
+
+def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
+    """Find routes that answer the same requests: the same shape of path, a method in common."""
+    seen: defaultdict[pattern.Shape, list[tuple[frozenset[str], int]]] = defaultdict(list)
+    for section in sections:
+        _, segments = section.read("path", route_section.path, route_section.NO_PATH)
+        methods = section.read("method", route_section.methods, frozenset[str]())
+        if not segments or "method" in section.unread:
+            continue
+        earlier = seen[pattern.shape(segments)]
+        for others, line in earlier:
+            if not methods or not others or methods & others:
+                message = f"the route in line {line} has the same path and method: remove one"
+                yield fault_at(section.nodes["path"], message)
+                break
+        earlier.append((methods, fault_at(section.node, "").line))
+
+
+def _unverifiable(sections: Iterable[Section], auth: Auth) -> Iterator[Fault]:
+    """Find the first route that needs a token. One fault is enough: one key mends them all."""
+    for section in sections:
+        if section.read("auth_required", boolean, True) and "auth_required" not in section.unread:
+            place = section.nodes.get("auth_required", section.node)
+            yield fault_at(place, auth_section.missing_key(auth))
+            return
+
+
+def _empty_mapping(place: yaml.Node) -> yaml.MappingNode:
+    return yaml.MappingNode("tag:yaml.org,2002:map", [], place.start_mark, place.end_mark)
+
+
+def _not_text(error: UnicodeDecodeError) -> Fault:
+    before = error.object[: error.start]
+    column = len(before) - (before.rfind(b"\n") + 1) + 1
+    return Fault(before.count(b"\n") + 1, column, "the file is not UTF-8 text: save it as UTF-8")

@@ -1,0 +1,199 @@
+"""Method and path to route: pure.
+
+What chooses a route is the path percent-decoded and with its slashes merged, because that is how
+many services read it: `/%61dmin` and `//admin` must not slip past a route for `/admin`. What goes
+to the service is the path as received, to the byte.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from gateway.config import Kind, Route, Segment
+from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Refusal
+
+_ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel
+_STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+
+# A step is a segment that is not empty, or the nothing after a trailing slash.
+_STEP = re.compile(r"[^/]+|(?<=/)\Z")
+# Surrogates are fine only where they stand for a received byte (PEP 383).
+_FORBIDDEN = re.compile("[\x00-\x20\x7f#\ud800-\udc7f\udd00-\udfff]")
+# Decoded %2F and backslashes are separators to some services, and a Java one drops `;` and after.
+_DOT_SEGMENT = re.compile(rb"(?:\A|[/\\])\.\.?(?=[;/\\]|\Z)")
+
+_Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The route of a request, and its path parameters as received: still percent-encoded."""
+
+    route: Route
+    parameters: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Node:
+    """Routes that share the beginning of their path; `routes`, by method, end here."""
+
+    literals: dict[bytes, "_Node"] = field(default_factory=dict)
+    parameter: "_Node | None" = None
+    tail: "_Node | None" = None
+    routes: dict[str, Route] = field(default_factory=dict)
+
+    def child(self, segment: Segment) -> "_Node":
+        if segment.kind is Kind.LITERAL:
+            return self.literals.setdefault(_as_bytes(segment.text), _Node())
+        if segment.kind is Kind.PARAMETER:
+            self.parameter = self.parameter or _Node()
+            return self.parameter
+        self.tail = self.tail or _Node()
+        return self.tail
+
+
+class Table:
+    """The routes as a trie over the steps of their paths.
+
+    Of two routes with the same path shape and method the first one holds; a sound file has none.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        for route in routes:
+            self._add(route)
+
+    def match(self, method: str, path: str) -> Match:
+        """Find the route for `path`: the raw path as received, without the query.
+
+        Raises Refusal: BAD_REQUEST, ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the Allow header.
+        """
+        _require_plain(path)
+        spans = _spans(path)
+        steps = [unquote_to_bytes(_as_bytes(path[start:end])) for start, end in spans]
+        _require_no_dot_segments(steps)
+        route = _choose(self._find(steps), method)
+        return Match(route, dict(_parameters(route, path, spans)))
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        for segment in _named_segments(route):
+            node = node.child(segment)
+        if route.path.endswith("/"):
+            node = node.child(Segment(Kind.LITERAL, ""))
+        for method in route.methods or (_ANY,):
+            node.routes.setdefault(method, route)
+
+    def _find(self, steps: Sequence[bytes]) -> Mapping[str, Route]:
+        """Return the routes of the most specific path that matches.
+
+        Literal over parameter over tail, left to right. A node stands at one depth and has one
+        parent, so that no path makes this visit more nodes than there are.
+        """
+        pending = [(self._root, 0)]
+        while pending:
+            node, depth = pending.pop()
+            if depth < len(steps):
+                pending.extend(_onward(node, depth, steps))
+            elif node.routes:
+                return node.routes
+        raise Refusal(ROUTE_NOT_FOUND)
+
+
+def target_path(route: Route, match: Match, path: str) -> str:
+    """Return the path that the upstream sees for `path`, both as raw text without the query."""
+    base = route.upstream.base_path
+    if route.rewrite:
+        return base + "".join(_filled(part, match.parameters) for part in route.rewrite)
+    return base + _stripped(path, route.strip_prefix)
+
+
+def _filled(part: str | Segment, parameters: Mapping[str, str]) -> str:
+    return part if isinstance(part, str) else parameters[part.text]
+
+
+def _stripped(path: str, prefix: str) -> str:
+    """Take off as many segments as the prefix has: `//%61pi/x` less `/api` is `/x`."""
+    count = sum(1 for step in prefix.split("/") if step)
+    if not count:
+        return path
+    _, end = _spans(path)[:count][-1]
+    return path[end:] or "/"
+
+
+def _spans(path: str) -> list[_Span]:
+    return [found.span() for found in _STEP.finditer(path)]
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _onward(node: _Node, depth: int, steps: Sequence[bytes]) -> Iterator[tuple[_Node, int]]:
+    """Where to go on from here, the most specific last, as it is taken first."""
+    step = steps[depth]
+    if node.tail:
+        yield node.tail, len(steps)
+    if node.parameter and step:
+        yield node.parameter, depth + 1
+    if step in node.literals:
+        yield node.literals[step], depth + 1
+
+
+def _choose(routes: Mapping[str, Route], method: str) -> Route:
+    if method in routes:
+        return routes[method]
+    if method == "HEAD" and "GET" in routes:
+        return routes["GET"]
+    if _ANY in routes and method != "CONNECT":
+        return routes[_ANY]
+    allow = ", ".join(_allowed(routes))
+    detail = f"The route does not take this method; it takes {allow}."
+    raise Refusal(METHOD_NOT_ALLOWED, detail, (("Allow", allow),))
+
+
+def _allowed(routes: Mapping[str, Route]) -> list[str]:
+    """List the methods for an Allow header (RFC 9110, 10.2.1)."""
+    methods = set(routes)
+    if _ANY in methods:
+        methods = (methods - {_ANY}).union(_STANDARD_METHODS)
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)
+
+
+def _named_segments(route: Route) -> list[Segment]:
+    """List the segments less the empty ones: slashes are merged in routes as in requests."""
+    return [part for part in route.segments if part.text or part.kind is not Kind.LITERAL]
+
+
+def _parameters(route: Route, path: str, spans: Sequence[_Span]) -> Iterator[tuple[str, str]]:
+    slash = 0  # before the segment at hand
+    for segment, (start, end) in zip(_named_segments(route), spans, strict=False):
+        if segment.kind is Kind.PARAMETER:
+            yield segment.text, path[start:end]
+        elif segment.kind is Kind.TAIL:
+            yield segment.text, path[slash + 1 :]
+        slash = end
+
+
+def _require_plain(path: str) -> None:
+    if not path.startswith("/"):
+        raise Refusal(BAD_REQUEST, "The request target must be a path that starts with a slash.")
+    if _FORBIDDEN.search(path):
+        raise Refusal(
+            BAD_REQUEST,
+            "The path holds a space, a control character or a '#'; percent-encode it.",
+        )
+
+
+def _require_no_dot_segments(steps: Iterable[bytes]) -> None:
+    for step in steps:
+        if b"\0" in step:
+            raise Refusal(BAD_REQUEST, "The path holds a NUL (%00); leave it out.")
+        if _DOT_SEGMENT.search(step):
+            raise Refusal(
+                BAD_REQUEST,
+                "The path holds a '.' or '..' segment, plain or encoded; send the path it means.",
+            )

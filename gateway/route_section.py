@@ -1,0 +1,183 @@
+"""One entry of `routes:`, and `defaults:`, which has the same keys."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import yaml
+
+from gateway import address, pattern, units
+from gateway.config import MAX_BODY, HeaderRules, Route, Segment, Timeouts, Upstream
+from gateway.faults import Unresolved, fault_at, quoted, unfit
+from gateway.header_rules import TOKEN, header_rules
+from gateway.section import Section, boolean, expanded, items, one_or_many, parsed, text
+
+KEYS = (
+    "path",
+    "method",
+    "proxy_upstream",
+    "strip_prefix",
+    "rewrite",
+    "auth_required",
+    "scopes",
+    "timeout",
+    "connect_timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "send_timeout",
+    "request_headers",
+    "response_headers",
+    "preserve_host",
+    "max_body",
+    "description",
+)
+DEFAULTS_KEYS = tuple(key for key in KEYS if key != "path")
+LATER = ("retries", "health_check", "stream", "resume", "limits", "cors")
+
+_PATH_CHANGES = frozenset(("strip_prefix", "rewrite"))
+
+# These stand in for what could not be read; such a route is never used.
+NO_PATH: tuple[str, tuple[Segment, ...]] = ("", ())
+_NO_UPSTREAM = Upstream(url="")
+
+
+def settings(node: yaml.Node, defaults: Section | None) -> Section:
+    """Lay a route's keys over the defaults. Raises ConfigError for what is no mapping."""
+    section = Section(node, KEYS, LATER)
+    if defaults is not None:
+        # A route changes its path in one way: its own goes before that of the defaults.
+        has_own_change = bool(_PATH_CHANGES & section.nodes.keys())
+        left_out = _PATH_CHANGES if has_own_change else frozenset[str]()
+        inherited = {key: defaults.nodes[key] for key in defaults.nodes.keys() - left_out}
+        section.nodes = {**inherited, **section.nodes}
+    return section
+
+
+def defaults(node: yaml.Node, environ: Mapping[str, str] | None) -> Section:
+    """Read what fills in for the keys that routes leave out.
+
+    Its faults are left in it, so that routes still find what they inherit. Raises ConfigError for
+    what is no mapping.
+    """
+    section = Section(node, DEFAULTS_KEYS, LATER)
+    _read(section, environ)
+    return section
+
+
+def route(section: Section, environ: Mapping[str, str] | None) -> Route:
+    """Read a route from its settings. Raises ConfigError."""
+    for key in ("path", "proxy_upstream"):
+        if key not in section.nodes:
+            section.faults.append(fault_at(section.node, f"{key} is missing"))
+    read = _read(section, environ)
+    section.finish()
+    return read
+
+
+def path(node: yaml.Node) -> tuple[str, tuple[Segment, ...]]:
+    """Read a route's path, as it is written and in segments. Raises ConfigError."""
+    return text(node), parsed(node, pattern.path)
+
+
+def methods(node: yaml.Node) -> frozenset[str]:
+    """Read one method or a list of them. HEAD comes with GET."""
+    read = frozenset(one_or_many(node, lambda node: parsed(node, _method)))
+    return read | {"HEAD"} if "GET" in read else read
+
+
+def _read(section: Section, environ: Mapping[str, str] | None) -> Route:
+    written, segments = section.read("path", path, NO_PATH)
+    rules = partial(header_rules, environ=environ)
+    strip_prefix, rewrite = _path_change(section, segments)
+    read = Route(
+        path=written,
+        segments=segments,
+        upstream=section.read("proxy_upstream", partial(_upstream, environ), _NO_UPSTREAM),
+        methods=section.read("method", methods, frozenset()),
+        strip_prefix=strip_prefix,
+        rewrite=rewrite,
+        auth_required=section.read("auth_required", boolean, True),
+        scopes=section.read("scopes", _scopes, ()),
+        timeouts=_timeouts(section),
+        request_headers=section.read("request_headers", rules, HeaderRules()),
+        response_headers=section.read("response_headers", rules, HeaderRules()),
+        preserve_host=section.read("preserve_host", boolean, False),
+        max_body=section.read("max_body", partial(parsed, parse=units.size), MAX_BODY),
+        description=section.read("description", text, "").strip(),
+        line=fault_at(section.node, "").line,
+    )
+    if read.scopes and not read.auth_required:
+        section.blame("auth_required", "scopes need a token: say true here, or scopes: []")
+    return read
+
+
+def _path_change(
+    section: Section, segments: tuple[Segment, ...]
+) -> tuple[str, tuple[str | Segment, ...]]:
+    if section.nodes.keys() >= _PATH_CHANGES:
+        section.blame("rewrite", "strip_prefix and rewrite exclude each other: keep one")
+    if not segments:  # the defaults have no path, and with a broken one nothing can be told
+        section.read("strip_prefix", text, "")
+        section.read("rewrite", text, "")
+        return "", ()
+    return (
+        section.read("strip_prefix", partial(_prefix, segments), ""),
+        section.read("rewrite", partial(_template, segments), ()),
+    )
+
+
+def _prefix(segments: tuple[Segment, ...], node: yaml.Node) -> str:
+    return parsed(node, lambda text: pattern.prefix(text, segments))
+
+
+def _template(segments: tuple[Segment, ...], node: yaml.Node) -> tuple[str | Segment, ...]:
+    return parsed(node, lambda text: pattern.template(text, segments))
+
+
+def _upstream(environ: Mapping[str, str] | None, node: yaml.Node) -> Upstream:
+    if isinstance(node, yaml.SequenceNode):
+        raise unfit(node, "this version does not support a list of upstreams: name one")
+    try:
+        return expanded(node, environ, address.upstream)
+    except Unresolved:
+        return Upstream(url=text(node))
+
+
+def _method(text: str) -> str:
+    name = text.upper()
+    if name in {"*", "ALL", "ANY"}:
+        raise ValueError("leave method out for a route that takes all of them")
+    if name == "CONNECT":
+        raise ValueError("CONNECT is for tunnels, which this gateway does not make")
+    if not TOKEN.fullmatch(name):
+        raise ValueError(f"{quoted(text)} is not a method: name one, such as GET, or a list")
+    return name
+
+
+def _scopes(node: yaml.Node) -> tuple[str, ...]:
+    read = partial(parsed, parse=_scope)
+    return items(node, read) if isinstance(node, yaml.SequenceNode) else (read(node),)
+
+
+def _scope(text: str) -> str:
+    """Check a scope-token (RFC 6749, section 3.3)."""
+    if not text or not all("!" <= char <= "~" and char not in '"\\' for char in text):
+        raise ValueError(f"{quoted(text)} is not one scope: give several as a list, [a, b]")
+    return text
+
+
+def _timeouts(section: Section) -> Timeouts:
+    """Read the bounds; one that is given holds for event streams and all else alike."""
+    default = Timeouts()
+
+    def read(key: str, otherwise: float | None) -> float | None:
+        return section.read(key, partial(parsed, parse=units.duration), otherwise)
+
+    return Timeouts(
+        total=read("timeout", default.total),
+        idle=read("idle_timeout", default.idle),
+        stream_total=read("timeout", default.stream_total),
+        stream_idle=read("idle_timeout", default.stream_idle),
+        connect=read("connect_timeout", default.connect),
+        first_byte=read("first_byte_timeout", default.first_byte),
+        send=read("send_timeout", default.send),
+    )

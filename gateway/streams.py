@@ -1,0 +1,58 @@
+"""Who is being served now: admission, and the end of them all when the gateway drains."""
+
+import asyncio
+from typing import Protocol
+
+from gateway.account import EndReason
+from gateway.errors import DRAINING, Refusal
+
+
+class Stream(Protocol):
+    """An exchange that was admitted, and can be told to end."""
+
+    def end(self, reason: EndReason) -> None:
+        """End it now, for this reason."""
+
+
+class Streams:
+    """The exchanges under way. Without I/O of its own."""
+
+    def __init__(self) -> None:
+        self._live: set[Stream] = set()
+        self._nobody_left = asyncio.Event()
+        self._nobody_left.set()
+        self.is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def admit(self, stream: Stream) -> None:
+        """Let an exchange begin, or raise `Refusal` where none may any more."""
+        if self.is_closed:
+            raise Refusal(DRAINING)
+        self._live.add(stream)
+        self._nobody_left.clear()
+
+    def release(self, stream: Stream) -> None:
+        """Forget an exchange that ended. One that was never admitted is no fault."""
+        self._live.discard(stream)
+        if not self._live:
+            self._nobody_left.set()
+
+    def close(self) -> None:
+        """Admit nobody from now on."""
+        self.is_closed = True
+
+    async def wait_empty(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, told at the end
+        """Wait until nobody is left, `timeout` seconds at most; True when nobody is."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._nobody_left.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def end_all(self, reason: EndReason) -> None:
+        """Tell every exchange to end now."""
+        for stream in list(self._live):
+            stream.end(reason)

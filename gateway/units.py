@@ -1,0 +1,57 @@
+"""Durations and sizes as people write them: `1h30m`, `250ms`, `10MiB`."""
+
+import re
+from decimal import Decimal
+
+LONGEST = 8760 * 3600  # a year, in seconds
+LARGEST = 1024**4  # 1 TiB
+
+_NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
+_SECONDS = (Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
+_SHORTEST = Decimal("0.001")
+
+_SIZE = re.compile(r"(0|[1-9][0-9]{0,18})([A-Za-z]*)")
+_BYTES = {
+    "": 1,
+    "B": 1,
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+}
+
+
+def duration(text: str, *, zero_allowed: bool = False) -> float | None:
+    """Seconds of `300s`, `5m`, `1h30m`, `1.5s` or `250ms`; None of `none`, which is no bound.
+
+    From 1ms to a year (8760h), or zero where it is allowed. Raises ValueError, with the mend.
+    """
+    if text == "none":
+        return None
+    if re.fullmatch(r"[0-9.]+", text):
+        raise ValueError(f"a duration needs a unit, such as {text[:20]}s")
+    parts = _DURATION.fullmatch(text)
+    if parts is None or not text:
+        raise ValueError("must be a duration such as 300s, 5m, 1h30m or 250ms, or none")
+    pairs = zip(parts.groups("0"), _SECONDS, strict=True)
+    seconds = sum((Decimal(number) * unit for number, unit in pairs), Decimal(0))
+    if seconds == 0 and zero_allowed:
+        return 0.0
+    if not _SHORTEST <= seconds <= LONGEST:
+        raise ValueError("must be from 1ms to 8760h; none is no bound")
+    return float(seconds)
+
+
+def size(text: str) -> int:
+    """Bytes of `10MiB`, `512KiB`, `1GB` or `4096`. Raises ValueError, with the mend."""
+    parts = _SIZE.fullmatch(text)
+    if parts is None or parts[2] not in _BYTES:
+        raise ValueError("must be a size such as 10MiB, 512KiB, 1GB or a number of bytes")
+    count = int(parts[1]) * _BYTES[parts[2]]
+    if not 1 <= count <= LARGEST:
+        raise ValueError("must be from 1 byte to 1024GiB")
+    return count

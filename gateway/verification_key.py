@@ -1,0 +1,75 @@
+"""What a token's signature is checked with: algorithms, HMAC secrets and public keys.
+
+Each check raises ValueError, with the mend, and shows no secret.
+"""
+
+from pathlib import Path
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from gateway.config import MIN_SECRET
+from gateway.faults import quoted
+
+ALGORITHMS = (
+    *(f"{family}{bits}" for family in ("HS", "RS", "PS", "ES") for bits in (256, 384, 512)),
+    "EdDSA",
+)
+
+_MAX_KEY_FILE = 64 * 1024
+_MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
+_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+
+
+def is_hmac(algorithm: str) -> bool:
+    return algorithm.startswith("HS")
+
+
+def algorithm(text: str) -> str:
+    if text not in ALGORITHMS:
+        raise ValueError(f"{quoted(text)} is not one of {', '.join(ALGORITHMS)}")
+    return text
+
+
+def secret(text: str) -> str:
+    if len(text.encode()) < MIN_SECRET:
+        raise ValueError(f"an HMAC secret has at least {MIN_SECRET} bytes: choose a longer one")
+    return text
+
+
+def public_key_text(text: str, folder: Path) -> str:
+    """Return the PEM text that is given, or that is in the file which is named."""
+    pem = text if "-----BEGIN" in text else _file(folder / text)
+    if "PRIVATE KEY-----" in pem:
+        raise ValueError("this is a private key: keep it away from here, and give the public key")
+    if "-----BEGIN CERTIFICATE-----" in pem:
+        raise ValueError("this is a certificate: take the key from it, openssl x509 -pubkey -noout")
+    if "PUBLIC KEY-----" not in pem:
+        raise ValueError("must be a public key in PEM, or the name of a file that holds one")
+    return pem
+
+
+def check_public_key(pem: str, algorithm: str) -> None:
+    """Check that a key is of the algorithm's kind, and strong enough for it."""
+    try:
+        key = jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
+    except (jwt.InvalidKeyError, UnsupportedAlgorithm, ValueError, TypeError) as error:
+        raise ValueError(f"not a key that {algorithm} can use") from error
+    if isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+        raise ValueError(f"an RSA key has at least {_MIN_RSA_BITS} bits: make a larger one")
+    if isinstance(key, EllipticCurvePublicKey) and key.curve.name != _CURVES[algorithm]:
+        raise ValueError(f"{algorithm} needs the curve {_CURVES[algorithm]}, not {key.curve.name}")
+
+
+def _file(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise ValueError("no such file, and no PEM text either")
+        with path.open(encoding="ascii") as file:
+            return file.read(_MAX_KEY_FILE)
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("the file is not PEM text") from error

@@ -1,0 +1,135 @@
+"""Modules import downwards only, and each can be imported alone, without a warning."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import gateway
+
+PACKAGE = Path(gateway.__file__).parent
+
+# A module imports only those above it.
+ORDER = [
+    "errors",
+    "config",
+    "units",
+    # what the loader was divided into
+    "faults",
+    "document",
+    "environment",
+    "section",
+    "header_rules",
+    "address",
+    "pattern",
+    "verification_key",
+    "auth_section",
+    "route_section",
+    "loader",
+    "headers",
+    "matching",
+    "auth",
+    "account",
+    "streams",
+    "accept",
+    "http1",  # what upstream and pipe speak with
+    "heads",
+    "upstream",
+    "pipe",
+    "handler",
+    "app",
+    "demo",
+    "cli",
+    "__main__",
+]
+
+SAMPLE = "sample"  # a model for service authors to lift out: it imports nothing of the rest
+USERS_OF_SAMPLE = {"cli", "demo"}
+APART = {"__init__", "healthcheck"}  # these import nothing of the package, nor does it need them
+
+
+def module_name(file: Path) -> str:
+    """Give the dotted name inside the package: `pipe`, or `sample.stream`."""
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+
+
+FILES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+TOP = sorted(name for name in FILES if "." not in name and name not in APART)
+
+
+def imports(name: str) -> Iterator[str]:
+    """Give the modules of the package that this one imports anywhere, also inside a function."""
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=aliases):
+                targets = [alias.name for alias in aliases]
+            case ast.ImportFrom(module=module, names=aliases, level=level):
+                here = ["gateway", *name.split(".")]
+                origin = [*(here[:-level] if level else []), *([module] if module else [])]
+                targets = [".".join([*origin, alias.name]) for alias in aliases]
+            case _:
+                continue
+        for target in targets:
+            package, _, inside = target.partition(".")
+            if package == "gateway" and inside:
+                yield inside
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", TOP)
+def test_a_module_has_its_place_in_the_order(name: str) -> None:
+    assert name in ORDER, f"add {name!r} to ORDER in {__file__}, below all that it imports"
+
+
+def test_the_order_names_no_module_that_is_gone() -> None:
+    assert set(ORDER) <= set(TOP)
+
+
+@pytest.mark.parametrize("name", TOP)
+def test_a_module_imports_only_those_above_it(name: str) -> None:
+    above = ORDER[: ORDER.index(name)]
+    allowed = {*above, SAMPLE} if name in USERS_OF_SAMPLE else set(above)
+    assert {top(target) for target in imports(name)} <= allowed
+
+
+@pytest.mark.parametrize("name", sorted(APART))
+def test_a_module_that_stands_apart_imports_nothing_of_the_package(name: str) -> None:
+    assert not list(imports(name))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if top(name) == SAMPLE])
+def test_the_sample_imports_nothing_of_the_rest(name: str) -> None:
+    assert {top(target) for target in imports(name)} <= {SAMPLE}
+
+
+def test_the_imports_of_a_module_are_found() -> None:
+    assert set(imports("__main__")) == {"cli.main"}
+    assert any(target.startswith("sample.login") for target in imports("sample.backend"))
+
+
+def import_alone(name: str) -> str:
+    """Import it in an interpreter of its own. Gives what went wrong, or nothing."""
+    module = "gateway" if name == "__init__" else f"gateway.{name}".removesuffix(".__init__")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import {module}"],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    if result.returncode == 0:
+        return result.stdout + result.stderr
+    return f"{module} exits {result.returncode}: {result.stderr}"
+
+
+def test_each_module_can_be_imported_alone_without_a_warning() -> None:
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        said = "".join(pool.map(import_alone, FILES))
+    assert said == ""
