@@ -29,6 +29,7 @@ from gateway.errors import (
 KEEPALIVE_TIMEOUT = 75.0
 MAX_HEADERS = 256
 LINGERING_TIME = 5.0
+SERVER = "gateway"  # with no version of it, nor of what it is made of
 
 _ENDINGS = {
     INTERNAL_ERROR: EndReason.ERROR,
@@ -116,6 +117,7 @@ def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
             *failure.headers,
             *refusal.headers,
             ("Cache-Control", "no-store"),
+            ("Server", SERVER),
             ("Referrer-Policy", "no-referrer"),
             ("X-Request-Id", exchange.request_id),
         ],

@@ -49,7 +49,7 @@ def _authority(text: str) -> tuple[str, int]:
     if "@" in text:
         raise ValueError("must not hold credentials: send them with request_headers.set")
     parts = _AUTHORITY.fullmatch(text)
-    if parts is None:
+    if parts is None or ":" in (parts[2] or ""):
         raise ValueError("an IPv6 address needs brackets, such as http://[::1]:8080")
     return _host(parts[1]), _port(parts[2])
 
@@ -97,8 +97,7 @@ def _base(text: str) -> str:
         raise ValueError("must not hold a query (?) or fragment (#): the request brings its own")
     if not _BASE.fullmatch(text):
         raise ValueError("a character in the base path must be percent-encoded")
-    if any(
-        step in {".", ".."} for step in re.sub("%2e", ".", text, flags=re.IGNORECASE).split("/")
-    ):
+    dotted = re.sub("%2e", ".", text, flags=re.IGNORECASE)
+    if {".", ".."} & set(dotted.split("/")):
         raise ValueError("the base path must not hold . or .. segments")
     return text.rstrip("/")

@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import Server
+from gateway.accept import SERVER, Server
 from gateway.account import EndReason, log
-from gateway.config import Config
+from gateway.config import RESERVED_PATHS, Config
 from gateway.handler import Handler
 from gateway.streams import Streams
 from gateway.upstream import Upstreams
@@ -94,7 +95,8 @@ class Gateway:
         settings = self._settings
         self._is_draining = True
         log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
-        await self._unless_hurried(asyncio.sleep(settings.drain_delay))
+        if settings.drain_delay:
+            await self._unless_hurried(asyncio.sleep(settings.drain_delay))
         for site in list(self._public.sites):
             await site.stop()
         self._streams.close()
@@ -112,7 +114,7 @@ class Gateway:
     def _answer_health(self, path: str) -> web.Response:
         """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
         if path == "/healthz":
-            return web.json_response({"status": "ok"})
+            return _json({"status": "ok"})
         is_ready = not self._is_draining
         body = {
             "status": "ready" if is_ready else "not_ready",
@@ -121,12 +123,12 @@ class Gateway:
                 "draining": {"ok": is_ready, "streams": len(self._streams)},
             },
         }
-        return web.json_response(body, status=200 if is_ready else 503)
+        return _json(body, 200 if is_ready else 503)
 
     async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path in {"/healthz", "/readyz"}:
+        if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
-        return web.json_response({"paths": ["/healthz", "/readyz"]}, status=404)
+        return _json({"paths": list(RESERVED_PATHS)}, 404)
 
 
 async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
@@ -136,3 +138,9 @@ async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
     except OSError as error:
         raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return int(runner.addresses[0][1])
+
+
+def _json(body: Mapping[str, object], status: int = 200) -> web.Response:
+    return web.json_response(
+        body, status=status, headers={"Cache-Control": "no-store", "Server": SERVER}
+    )

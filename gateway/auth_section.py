@@ -200,9 +200,6 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise ValueError("must be an address or a network such as 10.0.0.0/8") from error
-    if (
-        "/" in text
-        and ipaddress.ip_address(text.split("/", maxsplit=1)[0]) != network.network_address
-    ):
+    if ipaddress.ip_interface(text).ip != network.network_address:
         raise ValueError(f"has host bits set: did you mean {network}?")
     return network

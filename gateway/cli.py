@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_logging(serve)
 
     check = _command(commands, "check", _check, "validate routes.yaml and show its routes")
-    check.add_argument("routes", nargs="?", default=_default("ROUTES", "routes.yaml"))
+    check.add_argument("routes", nargs="?", default=os.environ.get("GATEWAY_ROUTES", "routes.yaml"))
     check.add_argument(
         "--no-env", dest="env", action="store_false", help="do not read the environment"
     )
@@ -191,21 +191,26 @@ def _command(
     return command
 
 
-def _default(name: str, value: object) -> str:
-    """The value of a GATEWAY_* variable, or the option's own default, as text."""
-    return os.environ.get(f"GATEWAY_{name}") or str(value)
-
-
 def _add(
     command: argparse.ArgumentParser,
     option: str,
-    kind: Callable[[str], object],
+    parse: Callable[[str], object],
     default: object,
     text: str,
 ) -> None:
+    """Add an option that a GATEWAY_* variable can set; a bad value of it names the variable."""
     name = option.removeprefix("--").replace("-", "_").upper()
+    value = os.environ.get(f"GATEWAY_{name}")
+
+    def parse_told(given: str) -> object:
+        try:
+            return parse(given)
+        except argparse.ArgumentTypeError as error:
+            told = f"{error} (from GATEWAY_{name})" if given == value else str(error)
+            raise argparse.ArgumentTypeError(told) from None
+
     command.add_argument(
-        option, type=kind, default=_default(name, default), help=f"{text} [GATEWAY_{name}]"
+        option, type=parse_told, default=value or str(default), help=f"{text} [GATEWAY_{name}]"
     )
 
 

@@ -86,7 +86,7 @@ INTERNAL_ERROR = Failure(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Refusal(Exception):
     """A request that ends here: a row of the table, and what is particular to this request.
 

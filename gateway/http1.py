@@ -14,6 +14,8 @@ from gateway.errors import UPSTREAM_BAD_RESPONSE, Failure
 from gateway.headers import first, values
 
 MAX_HEAD = 64 * 1024
+MAX_HEADERS = 256
+MAX_FRAMING = 64 * 1024  # between two bytes of a body: chunk extensions, trailers
 NO_BODY_STATUSES = (204, 304)
 SWITCHING_PROTOCOLS = 101
 FIRST_FINAL_STATUS = 200
@@ -160,8 +162,6 @@ class Connection(asyncio.Protocol):
             return
         if response.has_excess:
             self._is_clean = False
-        elif response.head_size > MAX_HEAD:
-            self._fail(f"its response head is over {MAX_HEAD} bytes")
         elif response.refusal:
             self._fail(response.refusal)
 
@@ -208,23 +208,21 @@ class _Response:
         self.has_excess = False
         self.keeps_alive = False
         self.ends_with_connection = False
-        self.head_size = 0
         self.refusal = ""
         self._receiver = receiver
         self._is_head = is_head
         self._is_in_head = True
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._framing_size = 0
         self._parser = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
-        if self._is_in_head:
-            self.head_size += len(data)
-            self._parser.feed_data(data)
-            if not self._is_in_head:
-                self.head_size = 0
-        else:
-            self._parser.feed_data(data)
+        self._framing_size += len(data)
+        self._parser.feed_data(data)
+        if self._framing_size > MAX_FRAMING and not self.is_complete:
+            self._refuse(f"it sent over {MAX_FRAMING} bytes of framing without a byte of body")
 
     def finish(self) -> None:
         self.is_complete = True
@@ -240,23 +238,30 @@ class _Response:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        self._head_size += len(name) + len(value)
+        if self._head_size > MAX_HEAD or len(self._headers) == MAX_HEADERS:
+            self._refuse(f"its headers are over {MAX_HEAD} bytes or {MAX_HEADERS} lines")
+        else:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self.is_complete:
+        if self.is_complete or self.refusal:
+            return
+        if self._parser.get_http_version() not in {"1.0", "1.1"}:
+            self._refuse("it answered in another version of HTTP than 1.x")
             return
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []  # what is gathered from here on is trailers
         if status < FIRST_FINAL_STATUS:
             if status == SWITCHING_PROTOCOLS:
-                self.refusal = "it switched protocols, which nobody asked for"
+                self._refuse("it switched protocols, which nobody asked for")
             else:
                 self._receiver.informational(status, headers)
             return
         self._is_in_head = False
         codings = values(headers, b"transfer-encoding")
         if codings and [coding.lower() for coding in codings] != [b"chunked"]:
-            self.refusal = "it used a transfer coding other than chunked, which nobody asked for"
+            self._refuse("it used a transfer coding other than chunked, which nobody asked for")
             return
         self._start(status, headers, is_chunked=bool(codings))
 
@@ -273,8 +278,12 @@ class _Response:
         if self.is_complete:
             self.has_excess = True
         elif not self.refusal:
+            self._framing_size = 0
             self._receiver.body(data)
 
     def on_message_complete(self) -> None:
         if not self._is_in_head and not self.is_complete and not self.refusal:
             self.finish()
+
+    def _refuse(self, why: str) -> None:
+        self.refusal = self.refusal or why

@@ -21,6 +21,7 @@ from gateway.heads import Framing, Reply, informational_head, is_event_stream, r
 from gateway.http1 import Connection, ResponseHead
 
 CONTINUE = 100
+CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
 
@@ -161,7 +162,6 @@ class Pipe:
         """End the body as the service did, and be done when the browser has it all."""
         if self._state is not _State.RELAYING:
             return
-        self._exchange.end(EndReason.COMPLETE)
         if self._framing is Framing.CHUNKED:
             self._write(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
         self._flush()
@@ -227,6 +227,8 @@ class Pipe:
     def _finish(self) -> None:
         self._state = _State.ENDED
         self._deadlines.cancel()
+        if self.refusal is None:
+            self._exchange.end(EndReason.COMPLETE)
         if not self._transport.is_closing():
             self._transport.set_write_buffer_limits()
             if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
@@ -312,11 +314,16 @@ class _Deadlines:
             self._silence = self._loop.call_later(bound, self._watch_silence)
 
     def _watch_silence(self) -> None:
-        bound = self._silence_bound or 0.0
+        # A service that waits for the rest of a request is not the one that is silent.
+        is_clients = self._pipe.is_client_awaited and not self._pipe.has_started
+        bound = self._timeouts.send if is_clients else self._silence_bound
+        if bound is None:
+            self._silence = self._loop.call_later(CLIENT_CHECK, self._watch_silence)
+            return
         due = self._moved + bound
         if self._loop.time() < due:
             self._silence = self._loop.call_at(due, self._watch_silence)
-        elif self._pipe.is_client_awaited and not self._pipe.has_started:
+        elif is_clients:
             self._pipe.refuse(Refusal(BAD_REQUEST, "The request body stopped coming."))
         elif self._pipe.has_started:
             self._pipe.end(EndReason.UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT, "idle_timeout")

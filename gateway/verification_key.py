@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.config import MIN_SECRET
@@ -20,7 +19,14 @@ ALGORITHMS = (
 
 _MAX_KEY_FILE = 64 * 1024
 _MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
-_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+_KINDS = {
+    "RS": "an RSA key",
+    "PS": "an RSA key",
+    "ES256": "an EC key on the curve P-256",
+    "ES384": "an EC key on the curve P-384",
+    "ES512": "an EC key on the curve P-521",
+    "EdDSA": "an Ed25519 or Ed448 key",
+}
 
 
 def is_hmac(algorithm: str) -> bool:
@@ -56,11 +62,10 @@ def check_public_key(pem: str, algorithm: str) -> None:
     try:
         key = jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
     except (jwt.InvalidKeyError, UnsupportedAlgorithm, ValueError, TypeError) as error:
-        raise ValueError(f"not a key that {algorithm} can use") from error
+        kind = _KINDS.get(algorithm) or _KINDS[algorithm[:2]]
+        raise ValueError(f"not a key that {algorithm} can use: it needs {kind}") from error
     if isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
         raise ValueError(f"an RSA key has at least {_MIN_RSA_BITS} bits: make a larger one")
-    if isinstance(key, EllipticCurvePublicKey) and key.curve.name != _CURVES[algorithm]:
-        raise ValueError(f"{algorithm} needs the curve {_CURVES[algorithm]}, not {key.curve.name}")
 
 
 def _file(path: Path) -> str:

@@ -20,12 +20,9 @@ def test_nodes_know_their_place() -> None:
     assert (inner.start_mark.line, inner.start_mark.column) == (1, 2)
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "# only a comment\n", "---\n..."])
-def test_a_file_without_content_is_refused_unless_it_says_null(text: str) -> None:
-    if text.startswith("---"):
-        assert compose(text).tag.endswith("null")
-    else:
-        assert refused(text).startswith("1:1: the file is empty")
+@pytest.mark.parametrize("text", ["", "  \n", "# only a comment\n"])
+def test_a_file_without_content_is_refused(text: str) -> None:
+    assert refused(text).startswith("1:1: the file is empty")
 
 
 @pytest.mark.parametrize(

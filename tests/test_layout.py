@@ -36,10 +36,12 @@ ORDER = [
     "account",
     "streams",
     "accept",
+    "incoming",
     "http1",  # what upstream and pipe speak with
     "heads",
     "upstream",
     "pipe",
+    "relay",
     "handler",
     "app",
     "demo",

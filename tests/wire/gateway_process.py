@@ -20,7 +20,7 @@ Line = dict[str, Any]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment with the tests' secret and no other GATEWAY_* variable."""
+    """The environment of the tests, with the tests' secret and no other GATEWAY_* variable."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     return {**kept, "GATEWAY_JWT_SECRET": SECRET, "GATEWAY_LOG_FORMAT": "json", **changes}
 

@@ -14,18 +14,18 @@ GROWTH = 48 * MIB
 
 
 async def floods(exchange: Exchange) -> None:
-    """Send a lot, as fast as it is taken; a target that says calm gets one event at a time."""
+    """Send a lot, as fast as it is taken."""
     await exchange.send(EVENT_STREAM)
     while exchange.sent < FLOOD:
         await exchange.send(chunk(BLOCK))
     await exchange.send(LAST_CHUNK)
 
 
-async def until_stuck(exchange: Exchange) -> None:
-    """Wait until the sending no longer moves."""
-    before = -1
-    while exchange.sent != before:
-        before = exchange.sent
+async def until_stuck(*exchanges: Exchange) -> None:
+    """Wait until the sending of all of them no longer moves."""
+    before: list[int] = []
+    while (now := [exchange.sent for exchange in exchanges]) != before:
+        before = now
         await asyncio.sleep(0.5)
 
 
@@ -81,8 +81,7 @@ async def test_many_stalled_browsers_stay_within_bounds(
         await client.request("/open/stalled")
         await client.head()
     exchanges = [await upstream.exchange() for _ in range(20)]
-    for exchange in exchanges:
-        await until_stuck(exchange)
+    await until_stuck(*exchanges)
     assert gateway.resident_bytes() - resident < 2 * GROWTH
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
@@ -28,21 +29,6 @@ async def floods(exchange: Exchange) -> None:
         await exchange.send(BLOCK)
 
 
-async def leave_when(  # noqa: PLR0913 - the stage, and what to play on it
-    upstream: Upstream, client: RawClient, script: Script, request: bytes, marker: bytes, leave: str
-) -> float:
-    """Seconds between the client's leaving and the upstream's seeing it."""
-    upstream.script = script
-    await client.send(request)
-    exchange = await upstream.exchange()
-    if marker:
-        await client.head()
-        await client.until(marker)
-    left = asyncio.get_running_loop().time()
-    client.close() if leave == "close" else client.reset()
-    return await exchange.gone_at() - left
-
-
 def get(name: str) -> bytes:
     return f"GET /open/{name} HTTP/1.1\r\nHost: x\r\nX-Request-Id: {name}\r\n\r\n".encode()
 
@@ -52,31 +38,50 @@ def half_a_post(name: str) -> bytes:
     return f"{head}Content-Length: 1000\r\n\r\nhalf".encode()
 
 
-@pytest.mark.parametrize("leave", ["close", "reset"])
-@pytest.mark.parametrize(
-    ("script", "wire", "marker"),
-    [
-        pytest.param(streams, get, b"data: 1\n\n", id="idle-stream"),
-        pytest.param(floods, get, b"x", id="busy-stream"),
-        pytest.param(never_answers, get, b"", id="before-the-head"),
-        pytest.param(never_answers, half_a_post, b"", id="while-uploading"),
-    ],
-)
+class Scene(NamedTuple):
+    """What goes on when the browser leaves: once `marker` came, if it is not empty."""
+
+    name: str
+    script: Script
+    request: Callable[[str], bytes]
+    marker: bytes = b""
+
+
+SCENES = [
+    Scene("idle-stream", streams, get, b"data: 1\n\n"),
+    Scene("busy-stream", floods, get, b"x"),
+    Scene("before-the-head", never_answers, get),
+    Scene("while-uploading", never_answers, half_a_post),
+]
+
+
+def leave(client: RawClient, how: str) -> float:
+    """Leave; the loop time of that is returned."""
+    left = asyncio.get_running_loop().time()
+    if how == "close":
+        client.close()
+    else:
+        client.reset()
+    return left
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 async def test_a_browser_that_leaves_closes_the_upstream_at_once(
-    upstream: Upstream,
-    gateway: GatewayProcess,
-    connect: Connect,
-    request: pytest.FixtureRequest,
-    script: Script,
-    wire: Callable[[str], bytes],
-    marker: bytes,
-    leave: str,
+    upstream: Upstream, gateway: GatewayProcess, connect: Connect, scene: Scene, how: str
 ) -> None:
+    upstream.script = scene.script
     delays = []
     for number in range(TRIES):
-        name = f"{request.node.callspec.id}-{number}"
+        name = f"{scene.name}-{how}-{number}"
         client = await connect()
-        delays.append(await leave_when(upstream, client, script, wire(name), marker, leave))
+        await client.send(scene.request(name))
+        exchange = await upstream.exchange()
+        if scene.marker:
+            await client.head()
+            await client.until(scene.marker)
+        left = leave(client, how)
+        delays.append(await exchange.gone_at() - left)
         line = await gateway.request_line(request_id=name)
         assert line["end_reason"] == "client_closed"
         assert len(gateway.request_lines(request_id=name)) == 1
@@ -91,20 +96,19 @@ async def until_stuck(exchange: Exchange) -> None:
         await asyncio.sleep(0.3)
 
 
-@pytest.mark.parametrize("leave", ["close", "reset"])
+@pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_stalled_browser_that_leaves_closes_the_upstream_at_once(
-    upstream: Upstream, gateway: GatewayProcess, connect: Connect, leave: str
+    upstream: Upstream, gateway: GatewayProcess, connect: Connect, how: str
 ) -> None:
     upstream.script = floods
     client = await connect(receive_buffer=4096)
-    await client.send(get(f"stalled-{leave}"))
+    await client.send(get(f"stalled-{how}"))
     exchange = await upstream.exchange()
     await client.head()
     await until_stuck(exchange)
-    left = asyncio.get_running_loop().time()
-    client.close() if leave == "close" else client.reset()
+    left = leave(client, how)
     assert await exchange.gone_at() - left < 1
-    line = await gateway.request_line(request_id=f"stalled-{leave}")
+    line = await gateway.request_line(request_id=f"stalled-{how}")
     assert line["end_reason"] == "client_closed"
 
 

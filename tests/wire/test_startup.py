@@ -1,4 +1,4 @@
-"""A gateway that cannot run says why in plain lines; one that can takes its options from anywhere."""
+"""A gateway that cannot run says why in plain lines; one that can takes options from anywhere."""
 
 import socket
 from pathlib import Path
@@ -55,7 +55,7 @@ async def test_the_six_lines_work_as_they_are(
 
 
 def test_every_fault_of_a_file_is_told_with_its_place(tmp_path: Path) -> None:
-    text = SIX_LINES.replace("timeout: 300s", "timeuot: 300s").replace("GET", "[GET, 7]")
+    text = SIX_LINES.replace("timeout: 300s", "timeuot: 300s").replace("GET", "{GET: 7}")
     lines = faults_of(tmp_path, text + "- path: /x\n  proxy_upstream: ftp://x\n")
     assert len(lines) == 4, lines
     assert all("routes.yaml:" in line for line in lines)
@@ -66,7 +66,7 @@ def test_every_fault_of_a_file_is_told_with_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "7", "[", "- path: [", "{}", "a: &a [*a]", "\0", "- - -", "routes: 1"],
-    ids=lambda text: repr(text),
+    ids=repr,
 )
 def test_a_file_that_is_no_routes_file_is_one_line(tmp_path: Path, text: str) -> None:
     assert len(faults_of(tmp_path, text)) == 1
@@ -184,7 +184,8 @@ async def test_a_printed_token_opens_the_route(
     connect: Connect, service: Upstream, tmp_path: Path
 ) -> None:
     env = environment(PROCESSOR_SERVICE_URL=f"http://127.0.0.1:{service.port}")
-    printed = run_gateway("token", "--sub", "ada", "--ttl", "1m", env=env).stdout.strip()
+    file = routes_file(tmp_path, SIX_LINES)
+    printed = run_gateway("token", "--routes", file, "--ttl", "1m", env=env).stdout.strip()
     gateway = GatewayProcess.serve(SIX_LINES, tmp_path, env=env)
     try:
         client = await connect(gateway.port)

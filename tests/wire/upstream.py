@@ -199,12 +199,13 @@ class Upstream:
         """Close all; a script that failed fails the test here."""
         if self._server is not None:
             self._server.close()
+        await _settle()  # a connection that was just accepted gets its task and its writer
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
             writer.transport.abort()
-        await asyncio.sleep(0)  # lets the transports tell their protocols
+        await _settle()
         if self._faults:
             raise self._faults[0]
 
@@ -246,6 +247,12 @@ class Upstream:
             self._faults.append(fault)
             return False
         return not exchange.is_over
+
+
+async def _settle() -> None:
+    """Let the event loop do what it has begun: transports tell their protocols in later turns."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Request | None:
