@@ -40,6 +40,9 @@ def algorithm(text: str) -> str:
 
 
 def secret(text: str) -> str:
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        # How Python shows bytes of the environment that are not UTF-8: no token could match them.
+        raise ValueError("an HMAC secret is UTF-8 text: write other bytes as hex or base64")
     if len(text.encode()) < MIN_SECRET:
         raise ValueError(f"an HMAC secret has at least {MIN_SECRET} bytes: choose a longer one")
     return text

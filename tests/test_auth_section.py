@@ -134,6 +134,11 @@ def test_a_short_secret_is_refused_and_not_shown() -> None:
     assert "open-sesame" not in fault
 
 
+def test_a_secret_of_the_environment_that_is_no_text_is_refused() -> None:
+    (fault,) = refused("{}", {"GATEWAY_JWT_SECRET": "\udcff" * 32})
+    assert "is UTF-8 text" in fault
+
+
 def test_a_secret_is_measured_in_bytes() -> None:
     assert read(f"secret: {'é' * 16}").secret == "é" * 16
 
