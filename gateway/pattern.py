@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OUTSIDE_PATH = re.compile(r"[\s\x00-\x1f\x7f\"<>\\^`|]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
+LONGEST = 4096  # characters; request lines are bounded too
+
 Shape = tuple[tuple[Kind, str], ...]
 
 
@@ -116,6 +118,8 @@ def _literal(step: str) -> str:
 def _check_text(text: str) -> None:
     if not text.startswith("/"):
         raise ValueError("must start with a slash")
+    if len(text) > LONGEST:
+        raise ValueError(f"is longer than {LONGEST} characters: shorten it")
     if "?" in text or "#" in text:
         raise ValueError("must be a path alone, with no query (?) or fragment (#)")
     if bad := _OUTSIDE_PATH.search(text):

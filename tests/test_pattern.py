@@ -38,6 +38,7 @@ def test_a_path_is_read_in_segments(text: str, segments: tuple[Segment, ...]) ->
     [
         ("", "start with a slash"),
         ("a/b", "start with a slash"),
+        ("/a" * 2049, "longer than 4096"),
         ("/a?b=c", "no query"),
         ("/a#b", "no query"),
         ("/a b", "percent-encode it"),
