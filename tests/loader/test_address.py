@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.address import upstream
 from gateway.config import Upstream
+from gateway.loader.address import upstream
 
 
 @pytest.mark.parametrize(

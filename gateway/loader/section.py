@@ -11,8 +11,8 @@ from typing import TypeVar
 import yaml
 from yaml.constructor import SafeConstructor
 
-from gateway import environment
-from gateway.faults import Gathering, Unresolved, fault_at, quoted, unfit
+from gateway.loader import environment
+from gateway.loader.faults import Gathering, Unresolved, fault_at, quoted, unfit
 
 D = TypeVar("D")
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from gateway.config import RESERVED_PATHS, Kind, Segment
-from gateway.faults import quoted
+from gateway.loader.faults import quoted
 
 _PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

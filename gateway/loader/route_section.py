@@ -5,11 +5,12 @@ from functools import partial
 
 import yaml
 
-from gateway import address, pattern, units
+from gateway import units
 from gateway.config import MAX_BODY, HeaderRules, Route, Segment, Timeouts, Upstream
-from gateway.faults import Unresolved, fault_at, quoted, unfit
-from gateway.header_rules import TOKEN, header_rules
-from gateway.section import Section, boolean, expanded, items, one_or_many, parsed, text
+from gateway.loader import address, pattern
+from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
+from gateway.loader.header_rules import TOKEN, header_rules
+from gateway.loader.section import Section, boolean, expanded, items, one_or_many, parsed, text
 
 KEYS = (
     "path",

@@ -10,7 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.config import MIN_SECRET
-from gateway.faults import quoted
+from gateway.loader.faults import quoted
 
 ALGORITHMS = (
     *(f"{family}{bits}" for family in ("HS", "RS", "PS", "ES") for bits in (256, 384, 512)),

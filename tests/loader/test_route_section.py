@@ -1,8 +1,8 @@
 import pytest
 
 from gateway.config import HeaderRules, Kind, Route, Segment, Timeouts, Upstream
-from gateway.faults import ConfigError
 from gateway.loader import loads
+from gateway.loader.faults import ConfigError
 
 ENVIRON = {"GATEWAY_JWT_SECRET": "s" * 32, "JOBS": "http://jobs:81"}
 

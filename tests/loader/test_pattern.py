@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import pattern
 from gateway.config import Kind, Segment
+from gateway.loader import pattern
 
 
 def literals(*texts: str) -> tuple[Segment, ...]:

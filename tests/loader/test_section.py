@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway import section
-from gateway.document import compose
-from gateway.faults import ConfigError, Unresolved
-from gateway.section import Section
+from gateway.loader import section
+from gateway.loader.document import compose
+from gateway.loader.faults import ConfigError, Unresolved
+from gateway.loader.section import Section
 
 
 def faults(read: Callable[[yaml.Node], Any], text: str) -> list[str]:

@@ -6,9 +6,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import auth_section, route_section
 from gateway.config import Config, Timeouts, Upstream
-from gateway.loader import ConfigError, load, loads
+from gateway.loader import ConfigError, auth_section, load, loads, route_section
 
 SIX_LINES = """\
 # routes.yaml

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gateway.auth_section import auth
 from gateway.config import Auth
-from gateway.document import compose
-from gateway.faults import ConfigError
+from gateway.loader.auth_section import auth
+from gateway.loader.document import compose
+from gateway.loader.faults import ConfigError
 
 SECRET = "s" * 32
 

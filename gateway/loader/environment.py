@@ -6,7 +6,7 @@ A dollar sign by itself is written `$$`. The value of a variable is never expand
 import re
 from collections.abc import Mapping
 
-from gateway.faults import Unresolved
+from gateway.loader.faults import Unresolved
 
 _REFERENCE = re.compile(
     r"""\$(?:

@@ -1,9 +1,9 @@
 import pytest
 
 from gateway.config import HeaderRules
-from gateway.document import compose
-from gateway.faults import ConfigError
-from gateway.header_rules import header_rules
+from gateway.loader.document import compose
+from gateway.loader.faults import ConfigError
+from gateway.loader.header_rules import header_rules
 
 
 def refused(text: str) -> list[str]:

@@ -11,9 +11,9 @@ import yaml
 
 from gateway import units
 from gateway.config import JWT_SECRET_VARIABLE, Auth
-from gateway.faults import ConfigError, fault_at, quoted, unfit
-from gateway.header_rules import TOKEN, header_name, repeated
-from gateway.section import (
+from gateway.loader.faults import ConfigError, fault_at, quoted, unfit
+from gateway.loader.header_rules import TOKEN, header_name, repeated
+from gateway.loader.section import (
     Section,
     boolean,
     expanded,
@@ -23,7 +23,7 @@ from gateway.section import (
     pairs,
     parsed,
 )
-from gateway.verification_key import (
+from gateway.loader.verification_key import (
     algorithm,
     check_public_key,
     is_hmac,

@@ -5,7 +5,7 @@ import re
 from typing import Literal
 
 from gateway.config import Upstream
-from gateway.faults import quoted
+from gateway.loader.faults import quoted
 
 _FORM = "must be http(s)://host[:port][/base] or unix:/path.sock"
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)

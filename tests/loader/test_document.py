@@ -3,8 +3,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.document import MAX_SIZE, compose
-from gateway.faults import ConfigError
+from gateway.loader.document import MAX_SIZE, compose
+from gateway.loader.faults import ConfigError
 
 
 def refused(text: str) -> str:

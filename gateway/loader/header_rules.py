@@ -8,8 +8,8 @@ from functools import partial
 import yaml
 
 from gateway.config import HeaderRules
-from gateway.faults import quoted
-from gateway.section import Section, expanded, one_or_many, pairs, parsed
+from gateway.loader.faults import quoted
+from gateway.loader.section import Section, expanded, one_or_many, pairs, parsed
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 

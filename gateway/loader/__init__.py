@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from gateway import auth_section, document, pattern, route_section
 from gateway.config import Auth, Config, Route
-from gateway.faults import ConfigError, Fault, fault_at, unfit
-from gateway.section import Section, boolean
+from gateway.loader import auth_section, document, pattern, route_section
+from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
+from gateway.loader.section import Section, boolean
 
 __all__ = ["ConfigError", "Fault", "load", "loads"]
 
