@@ -1,4 +1,4 @@
-"""Who is asking: find the token, verify it, say who it is. Pure.
+"""Who is asking: verify the token, say who it is and what it may do. Pure.
 
 Bearer tokens are RFC 6750, JSON Web Tokens RFC 7519; RFC 8725 says what attackers try.
 """
@@ -6,21 +6,18 @@ Bearer tokens are RFC 6750, JSON Web Tokens RFC 7519; RFC 8725 says what attacke
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.exceptions import InvalidSubjectError
 
-from gateway.config import MAX_TOKEN, Auth
+from gateway.config import Auth
+from gateway.credentials import TokenSource, find_token
 from gateway.errors import (
-    ORIGIN_DENIED,
     SCOPE_MISSING,
     TOKEN_EXPIRED,
     TOKEN_INVALID,
-    TOKEN_MISSING,
     Refusal,
 )
 
@@ -41,14 +38,6 @@ _DETAILS: Mapping[type[Exception], str] = {
     jwt.InvalidAudienceError: "The token's audience (aud) does not match.",
     InvalidSubjectError: "The token's subject (sub) is not a string.",
 }
-
-
-class TokenSource(StrEnum):
-    """Where in the request the token was."""
-
-    AUTHORIZATION = "authorization"
-    QUERY = "query"
-    COOKIE = "cookie"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +78,7 @@ class Authenticator:
 
         Raises Refusal: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED.
         """
-        token, source = self._find(authorization, query, cookies)
+        token, source = find_token(self._auth, authorization, query, cookies)
         claims = self._verify(token)
         return Identity(
             subject=_subject(claims),
@@ -102,20 +91,6 @@ class Authenticator:
                 if claims.get(claim) is not None
             ),
         )
-
-    def _find(
-        self, authorization: Sequence[bytes], query: bytes, cookies: Sequence[bytes]
-    ) -> tuple[bytes, TokenSource]:
-        auth = self._auth
-        if auth.bearer and (tokens := list(_bearer_tokens(authorization))):
-            return _single(tokens), TokenSource.AUTHORIZATION
-        if auth.query is not None and (tokens := list(_query_values(query, auth.query.encode()))):
-            return _single(tokens), TokenSource.QUERY
-        if auth.cookie is not None and (
-            tokens := list(_cookie_values(cookies, auth.cookie.encode()))
-        ):
-            return _single(tokens), TokenSource.COOKIE
-        raise Refusal(TOKEN_MISSING, f"This route needs a token: send it {_places(auth)}.")
 
     def _verify(self, token: bytes) -> dict[str, Any]:
         try:
@@ -165,56 +140,6 @@ def require_scopes(identity: Identity, required: Iterable[str]) -> None:
         raise Refusal(SCOPE_MISSING, f"The token lacks: {', '.join(missing)}.")
 
 
-_AUTHORITY = r"(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::([0-9]{1,5}))?"
-_HOST = re.compile(_AUTHORITY.encode())
-_ORIGIN = re.compile(f"(https?)://{_AUTHORITY}".encode())
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_OTHER_SITES = (b"cross-site", b"same-site")
-
-
-def require_same_origin(  # noqa: PLR0913 - six facts of one request, and all are needed
-    *,
-    origin: bytes | None,
-    fetch_site: bytes | None,
-    fetch_mode: bytes | None,
-    scheme: str,
-    host: bytes,
-    scheme_is_known: bool,
-) -> None:
-    """Raise Refusal ORIGIN_DENIED where a page of another origin rides on the user's cookie.
-
-    Browsers send `Origin` with all but plain GET and HEAD (Fetch standard), and Sec-Fetch-Site and
-    Sec-Fetch-Mode with those too: an `<img>` of another site must not start a job. Where TLS may
-    end in front of us, `scheme_is_known` is False and the Origin's own scheme is taken.
-    """
-    if origin is None:
-        if fetch_site in _OTHER_SITES and fetch_mode == b"no-cors":
-            raise _denied("Another site's page may not load this with the cookie")
-        return
-    theirs, ours = _ORIGIN.fullmatch(origin.lower()), _HOST.fullmatch(host.lower())
-    if theirs is None or ours is None:
-        raise _denied("The Origin is not that of a web page here")
-    their_scheme = theirs[1].decode()
-    our_scheme = scheme.lower() if scheme_is_known else their_scheme
-    if (their_scheme, theirs[2], _port(theirs[3], their_scheme)) != (
-        our_scheme,
-        ours[1],
-        _port(ours[2], our_scheme),
-    ):
-        raise _denied("A page of this origin may not use the cookie")
-
-
-def _port(digits: bytes | None, scheme: str) -> int:
-    return int(digits) if digits else _DEFAULT_PORTS[scheme]
-
-
-def _denied(cause: str) -> Refusal:
-    return Refusal(
-        ORIGIN_DENIED,
-        f"{cause}: call from a page of the gateway's own origin, or send a Bearer or query token.",
-    )
-
-
 _KEY_FAULTS = (jwt.PyJWTError, UnsupportedAlgorithm, NotImplementedError, TypeError, ValueError)
 
 
@@ -239,53 +164,6 @@ def _prepared_key(name: str, auth: Auth) -> Any:
     if weakness := algorithm.check_key_length(key):
         raise ValueError(f"auth.{field} is too short for {name}: {weakness}")
     return key
-
-
-def _bearer_tokens(authorization: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the credentials of the Bearer scheme; another scheme's are none of our business."""
-    for value in authorization:
-        scheme, _, credentials = value.strip(b" \t").partition(b" ")
-        if scheme.lower() == b"bearer":
-            yield credentials.strip(b" \t")
-
-
-def _query_values(query: bytes, name: bytes) -> Iterator[bytes]:
-    """Yield every value of `name`, read as a form is (URL standard, 5.1)."""
-    for pair in query.split(b"&"):
-        key, _, value = pair.replace(b"+", b" ").partition(b"=")
-        if unquote_to_bytes(key) == name:
-            yield unquote_to_bytes(value)
-
-
-def _cookie_values(cookies: Sequence[bytes], name: bytes) -> Iterator[bytes]:
-    """Yield every value of `name`, less its quotes (RFC 6265, 4.1.1)."""
-    for pair in b";".join(cookies).split(b";"):
-        key, equals, value = pair.partition(b"=")
-        if equals and key.strip(b" \t") == name:
-            value = value.strip(b" \t")
-            quoted = len(value) > 1 and value[:1] == value[-1:] == b'"'
-            yield value[1:-1] if quoted else value
-
-
-def _single(tokens: Sequence[bytes]) -> bytes:
-    """Return the only token. Of two, one reader would take the first and another the last."""
-    token = tokens[0]
-    if len(tokens) > 1:
-        raise Refusal(TOKEN_INVALID, "The token came more than once; send it once.")
-    if not token:
-        raise Refusal(TOKEN_INVALID, "The token is empty; send one, or leave its place out.")
-    if len(token) > MAX_TOKEN:
-        raise Refusal(TOKEN_INVALID, f"The token is over {MAX_TOKEN} bytes; send a smaller one.")
-    return token
-
-
-def _places(auth: Auth) -> str:
-    places = (
-        "as 'Authorization: Bearer'" if auth.bearer else "",
-        f"as '?{auth.query}=' in the URL" if auth.query is not None else "",
-        f"in the cookie '{auth.cookie}'" if auth.cookie is not None else "",
-    )
-    return " or ".join(filter(None, places))
 
 
 def _refusal(error: Exception) -> Refusal:

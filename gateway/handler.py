@@ -11,13 +11,15 @@ from aiohttp import web
 
 from gateway.accept import BrowserConnection, Relayed, answer
 from gateway.account import EndReason, log
-from gateway.auth import Authenticator, Identity, TokenSource, require_same_origin, require_scopes
+from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
+from gateway.credentials import TokenSource
 from gateway.errors import INTERNAL_ERROR, Refusal
 from gateway.headers import Credentials, Edits, for_upstream, without_token
 from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
 from gateway.matching import Match, Table, target_path
+from gateway.origin import require_same_origin
 from gateway.pipe import Pipe
 from gateway.relay import Relay
 from gateway.streams import Streams
@@ -98,14 +100,7 @@ class Handler:
         )
         incoming.exchange.subject = identity.subject
         if identity.source is TokenSource.COOKIE:
-            require_same_origin(
-                origin=incoming.first(b"origin"),
-                fetch_site=incoming.first(b"sec-fetch-site"),
-                fetch_mode=incoming.first(b"sec-fetch-mode"),
-                scheme=incoming.client.scheme,
-                host=incoming.client.host,
-                scheme_is_known=incoming.client.scheme_is_known,
-            )
+            require_same_origin(incoming.headers, incoming.client)
         require_scopes(identity, route.scopes)
         return identity
 

@@ -16,14 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import errors
-from gateway.auth import (
-    Authenticator,
-    Identity,
-    TokenSource,
-    require_same_origin,
-    require_scopes,
-)
+from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config import MAX_TOKEN, Auth
+from gateway.credentials import TokenSource
 from gateway.errors import Failure, Refusal
 
 T = TypeVar("T")
@@ -544,84 +539,3 @@ def test_arbitrary_claims_are_identified_or_refused(odd: dict[str, Any]) -> None
 def test_arbitrary_signed_bytes_are_refused(header: bytes, payload: bytes) -> None:
     refused(raw(header, payload))
     refused(raw(HS256, payload))
-
-
-# Origins
-
-
-def check_origin(**request: Any) -> None:
-    plain: dict[str, Any] = {"origin": None, "fetch_site": None, "fetch_mode": None}
-    ours = {"scheme": "https", "host": b"app.example", "scheme_is_known": True}
-    require_same_origin(**(plain | ours | request))
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {"origin": b"https://app.example"},
-        {"origin": b"HTTPS://App.Example:443"},
-        {"origin": b"https://app.example", "host": b"APP.example:443"},
-        {"origin": b"http://app.example", "scheme": "http", "host": b"app.example:80"},
-        {"origin": b"http://localhost:8080", "scheme": "http", "host": b"localhost:8080"},
-        {"origin": b"https://[::1]:8443", "host": b"[::1]:8443"},
-        {"origin": b"https://app.example", "scheme": "http", "scheme_is_known": False},
-        {
-            "origin": b"https://app.example",
-            "scheme": "http",
-            "host": b"app.example:443",
-            "scheme_is_known": False,
-        },
-        {},
-        {"fetch_site": b"same-origin", "fetch_mode": b"no-cors"},
-        {"fetch_site": b"none", "fetch_mode": b"navigate"},
-        {"fetch_site": b"cross-site", "fetch_mode": b"navigate"},
-    ],
-)
-def test_a_request_of_the_own_origin_may_use_the_cookie(request_: dict[str, Any]) -> None:
-    check_origin(**request_)
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {"origin": b"https://evil.example"},
-        {"origin": b"https://app.example.evil.example"},
-        {"origin": b"https://sub.app.example"},
-        {"origin": b"http://app.example"},
-        {"origin": b"https://app.example:8443"},
-        {"origin": b"https://app.example:8443", "scheme": "http", "scheme_is_known": False},
-        {"origin": b"https://app.example", "host": b"app.example:80", "scheme_is_known": False},
-        {"origin": b"null"},
-        {"origin": b""},
-        {"origin": b"app.example"},
-        {"origin": b"https://app.example/"},
-        {"origin": b"https://app.example\n"},
-        {"origin": b"https://u@app.example"},
-        {"origin": b"https://app.example https://evil.example"},
-        {"origin": b"https://app.example:"},
-        {"origin": b"https://app.example:999999"},
-        {"origin": b"chrome-extension://app.example"},
-        {"origin": b"https://\xff"},
-        {"origin": b"https://app.example", "host": b""},
-        {"origin": b"https://app.example", "host": b"app.example,evil.example"},
-        {"fetch_site": b"cross-site", "fetch_mode": b"no-cors"},
-        {"fetch_site": b"same-site", "fetch_mode": b"no-cors"},
-    ],
-)
-def test_a_page_of_another_origin_may_not_use_the_cookie(request_: dict[str, Any]) -> None:
-    found = refusal(lambda: check_origin(**request_), errors.ORIGIN_DENIED)
-    assert "Bearer" in found.detail
-
-
-AUTHORITIES = st.lists(
-    st.binary(max_size=2) | st.sampled_from([b"a", b".", b":", b"443", b"80", b"@", b"[::1]"]),
-    max_size=4,
-).map(b"".join)
-
-
-@given(AUTHORITIES, AUTHORITIES, st.booleans())
-@example(b"a", b"A:443", True)
-def test_arbitrary_origins_are_compared_or_denied(origin: bytes, host: bytes, known: bool) -> None:
-    request = {"origin": b"https://" + origin, "host": host, "scheme_is_known": known}
-    if outcome(lambda: check_origin(**request)) is not errors.ORIGIN_DENIED:
-        assert origin.lower().removesuffix(b":443") == host.lower().removesuffix(b":443")

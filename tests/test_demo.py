@@ -106,17 +106,17 @@ async def test_ctrl_c_ends_it_while_a_job_runs(
     assert demo.output.count("end_reason=drained") == 1
 
 
-async def test_nothing_answers_after_the_end(
+async def test_nothing_listens_after_the_end(
     demo: GatewayProcess, visitor: aiohttp.ClientSession
 ) -> None:
     async with visitor.get("/") as response:
-        backend = re.search(r"upstream=http://127\.0\.0\.1:(\d+)", "")
-        port = response.url.port
-    assert port is not None
-    del backend
+        ports = {response.url.port}
     await end_with_ctrl_c(demo)
-    with pytest.raises(aiohttp.ClientConnectorError):
-        await visitor.get("/")
+    ports |= {int(port) for port in re.findall(r"(?:ops_port=|127\.0\.0\.1:)(\d+)", demo.output)}
+    assert len(ports) == 3  # the page's, the one for health, the sample backend's
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:
