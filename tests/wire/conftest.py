@@ -61,7 +61,7 @@ def gateway(
 async def upstream(places: Places) -> AsyncIterator[Upstream]:
     """The service behind most routes of the shared gateway, with a clean record."""
     upstream = Upstream()
-    await upstream.start(places.service.dup())
+    upstream.start(places.service.dup())
     yield upstream
     await upstream.stop()
 
@@ -94,7 +94,7 @@ async def service() -> AsyncIterator[Upstream]:
     service = Upstream()
     taken = listener()
     service.port = port_of(taken)
-    await service.start(taken)
+    service.start(taken)
     yield service
     await service.stop()
 

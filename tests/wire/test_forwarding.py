@@ -230,7 +230,7 @@ async def test_a_unix_socket_is_an_upstream(places: Places, client: RawClient) -
     listener.bind(str(places.unix))
     listener.listen()
     upstream = Upstream()
-    await upstream.start(listener)
+    upstream.start(listener)
     got = await client.fetch("/unix/a%2Fb?x=1")
     await upstream.stop()
     assert got.status == 200
@@ -249,7 +249,7 @@ async def test_a_tls_upstream_is_asked_and_its_name_checked(
     places: Places, tls: tuple[Path, ssl.SSLContext], client: RawClient
 ) -> None:
     upstream = Upstream()
-    await upstream.start(places.tls.dup(), tls[1])
+    upstream.start(places.tls.dup(), tls[1])
     got = await client.fetch("/tls/x")
     await upstream.stop()
     assert got.status == 200
@@ -261,7 +261,7 @@ async def test_a_tls_upstream_with_another_name_is_a_502(
     places: Places, tls: tuple[Path, ssl.SSLContext], client: RawClient
 ) -> None:
     upstream = Upstream()
-    await upstream.start(places.tls.dup(), tls[1])
+    upstream.start(places.tls.dup(), tls[1])
     got = await client.fetch("/tls-misnamed/x")
     await upstream.stop()
     assert (got.status, got.json()["code"]) == (502, "upstream_unreachable")

@@ -9,7 +9,7 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 PATIENCE = 10.0  # seconds that a script or a test waits for the other side
@@ -187,22 +187,22 @@ class Upstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._faults: list[Exception] = []
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
-    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Serve on a listening socket (TCP or unix), which is taken over."""
-        self._server = await asyncio.start_server(
-            self._converse, sock=listener, limit=LIMIT, ssl=tls
-        )
+        listener.setblocking(False)
+        self._listener = listener
+        self._begin(self._accept(listener, tls))
 
     async def stop(self) -> None:
         """Close all; a script that failed fails the test here."""
-        if self._server is not None:
-            self._server.close()
-        await _settle()  # a connection that was just accepted gets its task and its writer
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
         for writer in self._writers:
             writer.transport.abort()
         await _settle()
@@ -220,19 +220,33 @@ class Upstream:
         async with asyncio.timeout(PATIENCE):
             return await self._begun.get()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        while True:
+            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            self._begin(self._converse(connection, tls))
+
+    async def _converse(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=LIMIT)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls)
+        except (ssl.SSLError, ConnectionError):
+            return  # the other side did not like the certificate: that is its own to tell
+        self.connections += 1
+        transport.set_write_buffer_limits(high=0)  # a drain means the kernel has it all
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self._writers.append(writer)
-        writer.transport.set_write_buffer_limits(high=0)  # a drain means the kernel has it all
         try:
             while request := await _read_request(reader):
                 if not await self._play(Exchange(request, reader, writer)):
                     break
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _play(self, exchange: Exchange) -> bool:
