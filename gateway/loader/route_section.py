@@ -1,15 +1,16 @@
 """One entry of `routes:`, and `defaults:`, which has the same keys."""
 
+import difflib
 from collections.abc import Mapping
 from functools import partial
 
 import yaml
 
 from gateway import units
-from gateway.config import MAX_BODY, HeaderRules, Route, Segment, Timeouts, Upstream
+from gateway.config import MAX_BODY, METHODS, HeaderRules, Route, Segment, Timeouts, Upstream
 from gateway.loader import address, pattern
 from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
-from gateway.loader.header_rules import TOKEN, header_rules
+from gateway.loader.header_rules import header_rules
 from gateway.loader.section import Section, boolean, expanded, items, one_or_many, parsed, text
 
 KEYS = (
@@ -149,8 +150,10 @@ def _method(text: str) -> str:
         raise ValueError("leave method out for a route that takes all of them")
     if name == "CONNECT":
         raise ValueError("CONNECT is for tunnels, which this gateway does not make")
-    if not TOKEN.fullmatch(name):
-        raise ValueError(f"{quoted(text)} is not a method: name one, such as GET, or a list")
+    if name not in METHODS:
+        near = difflib.get_close_matches(name[:40], METHODS, n=1)
+        mend = f"did you mean {near[0]}?" if near else "name one, such as GET, or a list"
+        raise ValueError(f"{quoted(text)} is not a method: {mend}")
     return name
 
 

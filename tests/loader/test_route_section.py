@@ -72,6 +72,8 @@ def test_a_timeout_that_is_given_holds_for_event_streams_too() -> None:
         ("  method: '*'", "leave method out"),
         ("  method: [GET, any]", "leave method out"),
         ("  method: 'GE T'", "is not a method"),
+        ("  method: GTE", "'GTE' is not a method: did you mean GET?"),
+        ("  method: [GET, 7]", "'7' is not a method: name one"),
         ("  method: 'GET,POST'", "is not a method"),
         ("  method: []", "the list is empty"),
         ("  method: {}", "must be text"),
