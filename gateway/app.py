@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -104,7 +104,7 @@ class Gateway:
         self._streams.end_all(EndReason.DRAINED)
         await self._streams.wait_empty(END_GRACE)
 
-    async def _unless_hurried(self, waiting: "asyncio._CoroutineLike[object]") -> None:
+    async def _unless_hurried(self, waiting: Awaitable[object]) -> None:
         """Wait for something, but not past a second signal."""
         tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ import socket
 import struct
 import termios
 from enum import Enum
-from http import HTTPStatus
+from http.client import responses
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
@@ -131,7 +131,7 @@ class Pipe:
             return
         if status == CONTINUE and not self._reply.expects_continue:
             return
-        reason = HTTPStatus(status).phrase if status in HTTPStatus else ""
+        reason = responses.get(status, "")
         self._write(informational_head(status, reason.encode(), end_to_end(headers)))
 
     def head(self, head: ResponseHead) -> None:
