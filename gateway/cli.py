@@ -21,6 +21,7 @@ from gateway.sample.backend import serve as serve_sample
 from gateway.units import duration
 
 FAULT = 1
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"gateway: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return FAULT
+    except KeyboardInterrupt:  # before a command has a handler of its own for it
+        return INTERRUPTED
     return 0
 
 

@@ -127,10 +127,14 @@ class GatewayProcess:
     def await_output(self, text: str) -> None:
         """Wait until it has written this, in whatever format."""
         with self._news:
-            came = self._news.wait_for(
-                lambda: any(text in written for _, written in self._output), PATIENCE
+            self._news.wait_for(
+                lambda: self._wrote(text) or self._process.poll() is not None, PATIENCE
             )
+            came = self._wrote(text)
         assert came, f"the gateway never wrote {text!r}:\n{self.output}"
+
+    def _wrote(self, text: str) -> bool:
+        return any(text in written for _, written in self._output)
 
     def request_lines(self, **fields: object) -> list[Line]:
         """The "request" lines so far whose fields are these."""
