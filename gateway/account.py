@@ -15,8 +15,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 LogFormat = Literal["json", "console"]
 
-# W3C Trace Context, version 00: version "-" trace-id "-" parent-id "-" flags.
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+# W3C Trace Context 3.2: version, trace-id, parent-id and flags. No id is all zeros, no version is
+# ff, and nothing follows in version 00.
+_TRACEPARENT = re.compile(
+    rb"(?!ff|00(?:-[^-]*){4})[0-9a-f]{2}"
+    rb"-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
@@ -74,10 +78,10 @@ def request_id(received: bytes | None) -> str:
 def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
     """The traceparent to pass on, and its trace id: the caller's where it is valid, else a new one.
 
-    Source: W3C Trace Context, 3.2 (all-zero ids are invalid, and so are repeats).
+    One that came twice is not valid.
     """
     found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
-    if found and found[0][:2] != b"ff" and found[1].strip(b"0") and found[2].strip(b"0"):
+    if found:
         return received[0], found[1].decode()
     trace_id = secrets.token_hex(16)
     return f"00-{trace_id}-{secrets.token_hex(8)}-00".encode(), trace_id

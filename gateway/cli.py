@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return FAULT
     except OSError as error:
-        print(f"gateway: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"gateway: {place}{error.strerror or error}", file=sys.stderr)
         return FAULT
     except KeyboardInterrupt:  # before a command has a handler of its own for it
         return INTERRUPTED
@@ -154,7 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_logging(serve)
 
     check = _command(commands, "check", _check, "validate routes.yaml and show its routes")
-    check.add_argument("routes", nargs="?", default=os.environ.get("GATEWAY_ROUTES", "routes.yaml"))
+    check.add_argument(
+        "routes", nargs="?", default=os.environ.get("GATEWAY_ROUTES") or "routes.yaml"
+    )
     check.add_argument(
         "--no-env", dest="env", action="store_false", help="do not read the environment"
     )

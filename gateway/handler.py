@@ -72,6 +72,7 @@ class Handler:
             exchange.report()
 
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
+        incoming.check_target()
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
         identity = self._authenticate(incoming, match.route)

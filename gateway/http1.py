@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
             if response.is_complete:
                 self._is_clean = False
             else:
-                self._fail(str(error))
+                self._fail(response.refusal or str(error))
             return
         if response.has_excess:
             self._is_clean = False

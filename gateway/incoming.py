@@ -81,6 +81,11 @@ class Incoming:
         """All values of a header; `name` in lower case."""
         return values(self.headers, name)
 
+    def check_target(self) -> None:
+        """Refuse a target with a fragment: no client sends one, and readers differ on it."""
+        if "#" in self.path or "#" in self.query:
+            raise Refusal(BAD_REQUEST, "The request target holds a '#'; percent-encode it.")
+
     def check_body(self, limit: int) -> None:
         """Refuse a body that is announced too large, or coded as no service could read it."""
         length = self.first(b"content-length")

@@ -43,7 +43,7 @@ class Pool:
                 return await self._open()
         except TimeoutError:
             raise Refusal(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # uvloop raises either from a socket
             raise Refusal(UPSTREAM_UNREACHABLE, reason=str(error)) from error
 
     def release(self, connection: Connection) -> None:

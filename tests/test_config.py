@@ -1,0 +1,48 @@
+"""The frozen types of a configuration say what an upstream is called, and keep the secret."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from gateway.config import Auth, Config, Route, Timeouts, Upstream
+
+
+@pytest.mark.parametrize(
+    ("upstream", "authority"),
+    [
+        (Upstream("", "http", "service", 80), "service"),
+        (Upstream("", "http", "service", 8080), "service:8080"),
+        (Upstream("", "http", "service", 443), "service:443"),
+        (Upstream("", "https", "service", 443), "service"),
+        (Upstream("", "https", "service", 80), "service:80"),
+        (Upstream("", "http", "::1", 80), "[::1]"),
+        (Upstream("", "https", "2001:db8::7", 8443), "[2001:db8::7]:8443"),
+        (Upstream("", "unix", socket_path="/run/service.sock"), "localhost"),
+    ],
+)
+def test_the_authority_names_the_port_only_where_it_is_not_the_schemes_own(
+    upstream: Upstream, authority: str
+) -> None:
+    assert upstream.authority == authority
+
+
+def test_the_secret_is_not_shown_with_the_configuration() -> None:
+    config = Config((), Auth(secret="not to be told"))
+    assert "not to be told" not in repr(config)
+    assert "not to be told" not in str(config)
+
+
+def test_only_an_event_stream_has_no_bound_by_default() -> None:
+    bounds = Timeouts()
+    assert (bounds.total, bounds.idle) == (30.0, 30.0)
+    assert (bounds.stream_total, bounds.stream_idle) == (None, None)
+    assert (bounds.connect, bounds.first_byte, bounds.send) == (5.0, 30.0, 60.0)
+
+
+def test_a_route_asks_for_a_token_unless_told_otherwise() -> None:
+    assert Route("/", (), Upstream("")).auth_required
+
+
+def test_what_was_loaded_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Auth().bearer = False  # type: ignore[misc] # that it is frozen is what is tested

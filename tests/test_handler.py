@@ -1,0 +1,194 @@
+"""The path of a request as a whole: one ending each, also where the gateway itself is at fault."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from gateway.accept import Server
+from gateway.config import Auth, Config, Kind, Route, Segment
+from gateway.config import Upstream as Place
+from gateway.handler import Handler
+from gateway.http1 import Connection
+from gateway.streams import Streams
+from gateway.upstream import Pool, Upstreams
+from tests.wire.raw_client import Ending, RawClient, Response
+from tests.wire.routes import listener, port_of
+from tests.wire.upstream import EVENT_STREAM, Exchange, Upstream, answers, chunk
+
+SECRET = "a secret of thirty-two bytes, yes"
+Ask = Callable[..., Awaitable[Response]]
+Line = MutableMapping[str, Any]
+
+
+class Faulty(Upstreams):
+    """Pools with a fault of the gateway's own, before or after the response."""
+
+    def __init__(self, *, is_late: bool) -> None:
+        super().__init__()
+        self._is_late = is_late
+
+    def pool(self, upstream: Place) -> Pool:
+        if not self._is_late:
+            raise RuntimeError("a fault of our own, with eyJsecret in it")
+        return LateFault(upstream, None)
+
+
+class LateFault(Pool):
+    def release(self, connection: Connection) -> None:
+        super().release(connection)
+        raise RuntimeError("a fault of our own")
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Upstream]:
+    service = Upstream()
+    taken = listener()
+    service.port = port_of(taken)
+    service.start(taken)
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+def lines() -> list[Line]:
+    """The lines that were logged for requests."""
+    return []
+
+
+@pytest.fixture
+async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
+    """Send one request to a handler of its own, and give the whole response."""
+    runners: list[web.ServerRunner] = []
+
+    async def ask_once(
+        target: str = "/open",
+        *headers: str,
+        upstreams: Upstreams | None = None,
+        method: str = "GET",
+        body: bytes = b"",
+    ) -> Response:
+        place = Place("", "http", "127.0.0.1", service.port)
+        routes = tuple(
+            Route(f"/{name}", (Segment(Kind.LITERAL, name),), place, auth_required=name != "open")
+            for name in ("open", "private")
+        )
+        pools = upstreams or Upstreams()
+        handler = Handler(Config(routes, Auth(secret=SECRET)), Streams(), pools, health)
+        runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = await RawClient.connect(runner.addresses[0][1])
+        try:
+            with capture_logs() as captured:
+                await client.send(
+                    "\r\n".join(
+                        [f"{method} {target} HTTP/1.1", "Host: h", *headers, "", ""]
+                    ).encode()
+                    + body
+                )
+                await client.head(method)
+                response = await client.rest()
+                await runner.cleanup()
+            lines.extend(captured)
+        finally:
+            client.close()
+            pools.close()
+        return response
+
+    yield ask_once
+    for runner in runners:
+        await runner.cleanup()
+
+
+def health(path: str) -> web.Response:
+    return web.Response(text=f"health at {path}")
+
+
+def token() -> str:
+    return jwt.encode({"sub": "ada", "exp": int(time.time()) + 60}, SECRET)
+
+
+def requests(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if line["event"] == "request"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_the_reserved_paths_are_answered_without_a_line(
+    ask: Ask, lines: list[Line], path: str
+) -> None:
+    assert (await ask(f"{path}?any")).body == f"health at {path}".encode()
+    assert requests(lines) == []
+
+
+async def test_a_fault_of_our_own_before_the_head_is_a_500_and_is_logged_whole(
+    ask: Ask, lines: list[Line]
+) -> None:
+    response = await ask(upstreams=Faulty(is_late=False))
+    assert (response.status, response.json()["code"]) == (500, "internal_error")
+    assert b"fault of our own" not in response.body
+    [line] = requests(lines)
+    assert (line["status"], line["end_reason"]) == (500, "error")
+    [told] = [line for line in lines if line["event"] == "internal_error"]
+    assert told["exc_info"]
+    assert told["request_id"] == line["request_id"]
+
+
+async def test_a_fault_of_our_own_after_the_head_is_a_cut(
+    ask: Ask, lines: list[Line], service: Upstream
+) -> None:
+    async def half(exchange: Exchange) -> None:
+        await exchange.send(EVENT_STREAM + chunk(b"data: 1\n\n"))
+        exchange.finish()
+
+    service.script = half
+    response = await ask(upstreams=Faulty(is_late=True))
+    assert (response.status, response.ending is Ending.CLEAN) == (200, False)
+    [line] = requests(lines)
+    assert (line["status"], line["end_reason"]) == (200, "error")
+
+
+@pytest.mark.parametrize("target", ["/private?a#&token=", "/private?a=1&b=#x&token="])
+async def test_a_hash_in_the_target_does_not_carry_the_token_on(
+    ask: Ask, lines: list[Line], service: Upstream, target: str
+) -> None:
+    """A request target has no fragment (RFC 9112 3.2): refusing is as good as taking it out."""
+    secret = token()
+    await ask(target + secret)
+    assert not any(secret in request.target for request in service.requests)
+    assert secret not in str(lines)
+
+
+async def test_a_token_is_taken_from_an_open_route_too(ask: Ask, service: Upstream) -> None:
+    await ask(f"/open?token={token()}&a=1", f"Cookie: gateway_token={token()}")
+    [request] = service.requests
+    assert request.target == "/open?a=1"
+    assert request.value("Cookie") is None
+
+
+async def test_the_subject_of_a_token_that_was_verified_is_logged(
+    ask: Ask, lines: list[Line]
+) -> None:
+    await ask(f"/private?token={token()}")
+    [line] = requests(lines)
+    assert (line["subject"], line["route"], line["path"]) == ("ada", "/private", "/private")
+
+
+async def test_a_coding_that_no_service_could_read_is_a_400(ask: Ask, service: Upstream) -> None:
+    response = await ask(
+        "/open", "Transfer-Encoding: gzip, chunked", method="POST", body=b"0\r\n\r\n"
+    )
+    assert (response.status, response.json()["code"]) == (400, "bad_request")
+    assert service.requests == []
+
+
+async def test_each_exchange_has_one_line(ask: Ask, lines: list[Line], service: Upstream) -> None:
+    service.script = answers(b"hello")
+    await ask()
+    [line] = requests(lines)
+    assert (line["status"], line["bytes_out"], line["end_reason"]) == (200, 5, "complete")

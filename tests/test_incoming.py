@@ -1,0 +1,148 @@
+"""A request's parts stay as they came, and its framing is judged before a service sees it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from gateway.accept import Server
+from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, Failure, Refusal
+from gateway.incoming import Incoming, over, raw
+
+PATIENCE = 10.0
+Received = Callable[[bytes], Awaitable[Incoming]]
+
+
+@pytest.fixture
+async def received() -> AsyncIterator[Received]:
+    """Give what the gateway's server makes of the bytes of a request."""
+    taken: list[Incoming] = []
+
+    async def take(request: web.BaseRequest) -> web.StreamResponse:
+        taken.append(Incoming.accept(request, []))
+        return web.Response()
+
+    runner = web.ServerRunner(Server(take))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+
+    async def receive(data: bytes) -> Incoming:
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        async with asyncio.timeout(PATIENCE):
+            writer.write(data)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        return taken.pop()
+
+    yield receive
+    await runner.cleanup()
+
+
+def request(*headers: str, target: str = "/", version: str = "1.1", method: str = "POST") -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/{version}", "Host: h", *headers, "", ""]).encode()
+
+
+async def test_path_and_query_stay_as_received(received: Received) -> None:
+    incoming = await received(request(target="/a%2Fb//c'?b=%2F+&b=&a=?"))
+    assert (incoming.path, incoming.query) == ("/a%2Fb//c'", "?b=%2F+&b=&a=?")
+    assert incoming.exchange.path == "/a%2Fb//c'"
+
+
+async def test_an_empty_query_keeps_its_mark(received: Received) -> None:
+    assert (await received(request(target="/a?"))).query == "?"
+    assert (await received(request(target="/a"))).query == ""
+
+
+async def test_a_target_in_absolute_form_loses_its_host_to_the_host_header(
+    received: Received,
+) -> None:
+    incoming = await received(request(target="http://other/a?b"))
+    assert (incoming.path, incoming.query, incoming.first(b"host")) == ("/a", "?b", b"other")
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_chunked", "framing"),
+    [
+        ((), False, []),
+        (("Content-Length: 0",), False, [(b"Content-Length", b"0")]),
+        (("Content-Length: 2",), False, [(b"Content-Length", b"2")]),
+        (("Transfer-Encoding: chunked",), True, [(b"Transfer-Encoding", b"chunked")]),
+    ],
+)
+async def test_a_body_goes_on_framed_as_it_came(
+    received: Received,
+    headers: tuple[str, ...],
+    is_chunked: bool,
+    framing: list[tuple[bytes, bytes]],
+) -> None:
+    body = {0: b"", 2: b"hi", 5: b"0\r\n\r\n"}[5 if is_chunked else 2 if "2" in str(headers) else 0]
+    incoming = await received(request(*headers) + body)
+    assert (incoming.is_chunked, incoming.framing) == (is_chunked, framing)
+
+
+@pytest.mark.parametrize(
+    ("version", "is_http_11"), [("1.0", False), ("1.1", True)], ids=["http 1.0", "http 1.1"]
+)
+async def test_the_clients_version_is_known(
+    received: Received, version: str, is_http_11: bool
+) -> None:
+    assert (await received(request(version=version, method="GET"))).is_http_11 is is_http_11
+
+
+async def test_a_method_keeps_its_case(received: Received) -> None:
+    assert (await received(request(method="GET"))).method == "GET"
+
+
+async def test_a_body_at_the_limit_is_taken_and_one_over_it_is_not(received: Received) -> None:
+    incoming = await received(request("Content-Length: 2") + b"hi")
+    incoming.check_body(2)
+    with pytest.raises(Refusal) as refused:
+        incoming.check_body(1)
+    assert refused.value.failure is BODY_TOO_LARGE
+    assert "1 bytes" in refused.value.detail
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "GZIP, Chunked"])
+async def test_a_coding_that_no_service_was_asked_to_read_is_refused(
+    received: Received, coding: str
+) -> None:
+    incoming = await received(request(f"Transfer-Encoding: {coding}") + b"0\r\n\r\n")
+    assert failure_of(incoming) is BAD_REQUEST
+
+
+async def test_chunked_is_taken_in_any_case(received: Received) -> None:
+    incoming = await received(request("Transfer-Encoding: CHUNKED") + b"0\r\n\r\n")
+    assert failure_of(incoming) is None
+
+
+def failure_of(incoming: Incoming) -> Failure | None:
+    try:
+        incoming.check_body(10)
+    except Refusal as refusal:
+        return refusal.failure
+    return None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expects"),
+    [((), False), (("Expect: 100-Continue",), True), (("Expect: x",), False)],
+)
+async def test_only_100_continue_is_waited_for(
+    received: Received, headers: tuple[str, ...], expects: bool
+) -> None:
+    assert (await received(request(*headers, method="GET"))).expects_continue is expects
+
+
+async def test_every_value_of_a_header_is_kept(received: Received) -> None:
+    incoming = await received(request("X-A: 1", "x-a: 2", method="GET"))
+    assert incoming.values(b"x-a") == [b"1", b"2"]
+
+
+def test_bytes_that_are_no_text_survive() -> None:
+    assert raw(b"/\xff\xc3\xa4".decode("utf-8", "surrogateescape")) == b"/\xff\xc3\xa4"
+
+
+def test_the_limit_is_told() -> None:
+    assert "1024 bytes" in over(1024).detail

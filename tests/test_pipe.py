@@ -1,0 +1,326 @@
+"""An exchange has one end, whatever comes after it, and each silence is put down to its maker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from gateway.accept import BrowserConnection, Relayed, Server, answer
+from gateway.account import EndReason, Exchange
+from gateway.config import HeaderRules, Timeouts
+from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
+from gateway.headers import Edits
+from gateway.heads import Reply
+from gateway.http1 import Connection, ResponseHead
+from gateway.pipe import Pipe
+from tests.wire.raw_client import Ending, RawClient, Response
+
+PATIENCE = 10.0
+UNBOUNDED = Timeouts(None, None, None, None, None, None, None)
+LENGTH = ResponseHead(200, b"OK", [(b"Content-Length", b"4")], has_body=True, has_length=True)
+STREAM = ResponseHead(
+    200, b"OK", [(b"Content-Type", b"text/event-stream")], has_body=True, has_length=False
+)
+
+
+class Stage:
+    """A pipe to a real browser's connection, where the test plays the service."""
+
+    pipe: Pipe
+    exchange: Exchange
+    ended: asyncio.Future[None]
+
+    def __init__(self, timeouts: Timeouts, *, expects_continue: bool) -> None:
+        self.is_set = asyncio.Event()
+        self.is_over = asyncio.Event()
+        self._timeouts = timeouts
+        self._expects_continue = expects_continue
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        browser = request.protocol
+        assert isinstance(browser, BrowserConnection)
+        edits = Edits.of(HeaderRules())
+        is_http_11 = request.version.minor == 1
+        reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
+        self.exchange = Exchange("GET", "/", "id-1", "", "")
+        self.pipe = Pipe(browser, self.exchange, reply, self._timeouts)
+        self.ended = self.pipe.attach(Connection(), is_repeatable=False)
+        self.is_set.set()
+        try:
+            await self.ended
+        finally:
+            self.pipe.close()
+            self.is_over.set()
+        if self.pipe.refusal is not None:
+            return answer(self.pipe.refusal, self.exchange)
+        return Relayed(keep_alive=self.pipe.keep_alive)
+
+
+Open = Callable[..., Awaitable[tuple[Stage, RawClient]]]
+
+
+@pytest.fixture
+async def open_stage() -> AsyncIterator[Open]:
+    runners: list[web.ServerRunner] = []
+    clients: list[RawClient] = []
+
+    async def open_one(
+        timeouts: Timeouts = UNBOUNDED,
+        *,
+        version: str = "1.1",
+        expects_continue: bool = False,
+        receive_buffer: int | None = None,
+    ) -> tuple[Stage, RawClient]:
+        stage = Stage(timeouts, expects_continue=expects_continue)
+        runner = web.ServerRunner(Server(stage.handle), shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = await RawClient.connect(runner.addresses[0][1], receive_buffer=receive_buffer)
+        clients.append(client)
+        await client.send(f"GET / HTTP/{version}\r\nHost: h\r\n\r\n".encode())
+        async with asyncio.timeout(PATIENCE):
+            await stage.is_set.wait()
+        return stage, client
+
+    yield open_one
+    for client in clients:
+        client.close()
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def response_of(client: RawClient) -> Response:
+    """The whole response, however it ended."""
+    await client.head()
+    return await client.rest()
+
+
+async def over(stage: Stage) -> EndReason | None:
+    async with asyncio.timeout(PATIENCE):
+        await stage.is_over.wait()
+    return stage.exchange.end_reason
+
+
+# One end
+
+
+async def test_what_comes_after_the_end_goes_nowhere(open_stage: Open) -> None:
+    stage, client = await open_stage()
+    pipe = stage.pipe
+    pipe.end(EndReason.TOTAL_TIMEOUT)
+    pipe.informational(103, [])
+    pipe.head(LENGTH)
+    pipe.body(b"late")
+    pipe.complete([])
+    pipe.broken(UPSTREAM_BAD_RESPONSE, "late")
+    pipe.refuse(Refusal(BODY_TOO_LARGE))
+    pipe.end(EndReason.DRAINED)
+    assert await over(stage) is EndReason.TOTAL_TIMEOUT
+    response = await response_of(client)
+    assert (response.status, response.interim, response.ending) == (503, [], Ending.CLEAN)
+
+
+async def test_a_connection_that_comes_after_the_end_has_nothing_to_do(open_stage: Open) -> None:
+    stage, _ = await open_stage()
+    stage.pipe.end(EndReason.DRAINED)
+    assert stage.pipe.attach(Connection(), is_repeatable=True).done()
+
+
+async def test_an_answer_of_our_own_replaces_a_response_that_did_not_begin(
+    open_stage: Open,
+) -> None:
+    stage, client = await open_stage()
+    stage.pipe.refuse(Refusal(BODY_TOO_LARGE))
+    assert await over(stage) is EndReason.REFUSED or stage.pipe.refusal is not None
+    assert (await response_of(client)).status == 413
+    assert stage.exchange.end_reason is EndReason.REFUSED
+
+
+async def test_a_refusal_that_comes_too_late_is_a_cut(open_stage: Open) -> None:
+    stage, client = await open_stage()
+    stage.pipe.head(STREAM)
+    stage.pipe.body(b"data: 1\n\n")
+    stage.pipe.refuse(Refusal(BODY_TOO_LARGE))
+    response = await response_of(client)
+    assert response.status == 200
+    assert response.body == b"data: 1\n\n"
+    assert response.ending is not Ending.CLEAN
+    assert await over(stage) is EndReason.REFUSED
+
+
+async def test_a_service_that_breaks_off_before_its_head_is_answered_for(open_stage: Open) -> None:
+    stage, client = await open_stage()
+    stage.pipe.broken(UPSTREAM_BAD_RESPONSE, "nonsense")
+    assert await over(stage) is EndReason.UPSTREAM_CLOSED
+    assert (await response_of(client)).status == 502
+    assert stage.exchange.error == "nonsense"
+
+
+async def test_an_unused_connection_that_was_closed_is_stale_and_no_end(open_stage: Open) -> None:
+    stage, client = await open_stage()
+    again = stage.pipe.attach(Connection(), is_repeatable=True)
+    stage.pipe.broken(UPSTREAM_BAD_RESPONSE, "closed")
+    assert again.done()
+    assert stage.pipe.was_stale
+    assert stage.pipe.refusal is None
+    assert stage.exchange.end_reason is None
+    stage.ended = stage.pipe.attach(Connection(), is_repeatable=False)
+    assert not stage.pipe.was_stale
+    stage.pipe.head(LENGTH)
+    stage.pipe.body(b"done")
+    stage.pipe.complete([])
+    assert (await response_of(client)).body == b"done"
+
+
+async def test_a_browser_that_left_before_its_turn_gets_no_pipe() -> None:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError(request)
+
+    reply = Reply(True, True, False, False, "id-1", Edits.of(HeaderRules()))
+    with pytest.raises(asyncio.CancelledError):
+        Pipe(Server(handle)(), Exchange("GET", "/", "id-1", "", ""), reply, UNBOUNDED)
+
+
+# Interim responses
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(103, b"Early Hints"), (102, b"Processing"), (199, b"")]
+)
+async def test_an_interim_response_goes_on_less_its_hop_by_hop_headers(
+    open_stage: Open, status: int, reason: bytes
+) -> None:
+    stage, client = await open_stage()
+    stage.pipe.informational(status, [(b"Link", b"</a>"), (b"Connection", b"close")])
+    stage.pipe.head(LENGTH)
+    stage.pipe.body(b"done")
+    stage.pipe.complete([])
+    [interim] = (await response_of(client)).interim
+    assert (interim.status, interim.reason) == (status, reason)
+    assert interim.headers == [(b"Link", b"</a>")]
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "expects_continue", "passes"),
+    [
+        (100, "1.1", True, True),
+        (100, "1.1", False, False),
+        (103, "1.0", False, False),
+        (100, "1.0", True, False),
+    ],
+)
+async def test_an_interim_response_goes_only_to_who_can_read_it(
+    open_stage: Open, status: int, version: str, expects_continue: bool, passes: bool
+) -> None:
+    stage, client = await open_stage(version=version, expects_continue=expects_continue)
+    stage.pipe.informational(status, [])
+    stage.pipe.head(LENGTH)
+    stage.pipe.body(b"done")
+    stage.pipe.complete([])
+    assert bool((await response_of(client)).interim) is passes
+
+
+# A browser that takes nothing
+
+
+async def stalled(open_stage: Open, timeouts: Timeouts = UNBOUNDED) -> tuple[Stage, RawClient]:
+    """A browser that reads nothing, with more for it than every buffer holds."""
+    stage, client = await open_stage(timeouts, receive_buffer=4096)
+    stage.pipe.head(STREAM)
+    stage.pipe.body(b"a" * (16 << 20))
+    return stage, client
+
+
+async def test_a_browser_that_reads_late_gets_the_last_byte_too(open_stage: Open) -> None:
+    stage, client = await stalled(open_stage)
+    stage.pipe.complete([])
+    assert not stage.ended.done()
+    assert stage.pipe.unsent() > 0
+    response = await response_of(client)
+    assert (len(response.body), response.ending) == (16 << 20, Ending.CLEAN)
+    assert await over(stage) is EndReason.COMPLETE
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+async def test_a_drain_does_not_wait_for_a_browser_that_takes_nothing(
+    open_stage: Open, is_complete: bool
+) -> None:
+    stage, client = await stalled(open_stage)
+    if is_complete:
+        stage.pipe.complete([])
+    stage.pipe.end(EndReason.DRAINED)
+    assert await over(stage) is EndReason.DRAINED
+    response = await response_of(client)
+    assert response.ending is not Ending.CLEAN
+
+
+async def test_a_browser_that_takes_nothing_is_given_up_after_the_send_timeout(
+    open_stage: Open,
+) -> None:
+    stage, _ = await stalled(open_stage, Timeouts(None, None, None, None, None, None, 0.1))
+    assert await over(stage) is EndReason.CLIENT_STALLED
+    assert stage.pipe.unsent() == 0
+    stage.pipe.body(b"late")
+
+
+async def test_without_a_send_timeout_a_browser_may_take_its_time(open_stage: Open) -> None:
+    bounds = Timeouts(None, None, None, stream_idle=0.05, connect=None, first_byte=None, send=None)
+    stage, client = await stalled(open_stage, bounds)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(stage.ended), 0.2)
+    stage.pipe.complete([])
+    assert (await response_of(client)).ending is Ending.CLEAN
+
+
+# Time
+
+
+async def test_the_shorter_bound_holds_while_connecting(open_stage: Open) -> None:
+    stage, _ = await open_stage(UNBOUNDED)
+    assert stage.pipe.seconds_left(None) is None
+    assert stage.pipe.seconds_left(5.0) == 5.0
+    stage, _ = await open_stage(Timeouts(total=60.0))
+    left = stage.pipe.seconds_left(None)
+    assert left is not None
+    assert 0 < left <= 60
+    assert stage.pipe.seconds_left(5.0) == 5.0
+    assert stage.pipe.seconds_left(100.0) != 100.0
+
+
+async def test_no_time_is_left_after_the_total_bound(open_stage: Open) -> None:
+    stage, _ = await open_stage(Timeouts(total=0.02))
+    assert await over(stage) is EndReason.TOTAL_TIMEOUT
+    assert stage.pipe.seconds_left(5.0) == 0.0
+
+
+async def test_a_body_that_stops_coming_is_not_the_services_silence(open_stage: Open) -> None:
+    stage, client = await open_stage(Timeouts(None, None, first_byte=0.05, send=0.1))
+    stage.pipe.is_client_awaited = True
+    assert (await response_of(client)).status == 400
+    assert stage.exchange.code == "bad_request"
+
+
+async def test_an_upload_without_a_bound_is_waited_for_and_then_the_service_is(
+    open_stage: Open,
+) -> None:
+    stage, client = await open_stage(Timeouts(None, None, first_byte=0.05, send=None))
+    stage.pipe.is_client_awaited = True
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(stage.ended), 0.3)
+    stage.pipe.is_client_awaited = False
+    stage.pipe.touch()
+    assert await over(stage) is EndReason.UPSTREAM_TIMEOUT
+    assert stage.exchange.error == "first_byte_timeout"
+    assert (await response_of(client)).status == 504
+
+
+async def test_a_body_that_pauses_after_the_head_is_the_services_silence(open_stage: Open) -> None:
+    stage, client = await open_stage(Timeouts(None, idle=0.05))
+    stage.pipe.is_client_awaited = True
+    stage.pipe.head(LENGTH)
+    stage.pipe.body(b"do")
+    assert (await response_of(client)).ending is not Ending.CLEAN
+    assert await over(stage) is EndReason.UPSTREAM_TIMEOUT
+    assert stage.exchange.error == "idle_timeout"

@@ -1,0 +1,158 @@
+"""One request to a service: repeated only where that is safe, and told apart by who failed."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from gateway.accept import BrowserConnection, Relayed, Server, answer
+from gateway.account import EndReason
+from gateway.config import HeaderRules, Route, Timeouts
+from gateway.config import Upstream as Place
+from gateway.errors import Refusal
+from gateway.headers import Edits
+from gateway.heads import Reply, request_head
+from gateway.http1 import Connection
+from gateway.incoming import Incoming
+from gateway.pipe import Pipe
+from gateway.relay import IDEMPOTENT, Relay
+from gateway.upstream import Pool
+from tests.wire.raw_client import RawClient, Response
+from tests.wire.routes import listener, port_of
+from tests.wire.upstream import Exchange, Upstream, answers
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Upstream]:
+    service = Upstream()
+    taken = listener()
+    service.port = port_of(taken)
+    service.start(taken)
+    yield service
+    await service.stop()
+
+
+class Ending(Pool):
+    """A pool whose connections come just when the exchange was told to end."""
+
+    pipe: Pipe
+
+    async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - as its base
+        connection = await super().connect(timeout)
+        self.pipe.end(EndReason.DRAINED)
+        return connection
+
+
+@asynccontextmanager
+async def relaying(pool: Pool, *, max_body: int = 100) -> AsyncIterator[RawClient]:
+    """A client of a server that relays every request over one pool."""
+    place = Place("http://service")
+    route = Route("/", (), place, timeouts=Timeouts(), max_body=max_body)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        incoming = Incoming.accept(request, [])
+        edits = Edits.of(HeaderRules())
+        reply = Reply(True, request.keep_alive, incoming.expects_continue, False, "id-1", edits)
+        assert isinstance(request.protocol, BrowserConnection)
+        pipe = Pipe(request.protocol, incoming.exchange, reply, route.timeouts)
+        if isinstance(pool, Ending):
+            pool.pipe = pipe
+        head = request_head(request.method, b"/", [(b"Host", b"service"), *incoming.framing])
+        try:
+            await Relay(incoming, route, head, pipe, pool).run()
+        except Refusal as refusal:
+            return answer(refusal, incoming.exchange)
+        finally:
+            pipe.close()
+        if pipe.refusal is not None:
+            return answer(pipe.refusal, incoming.exchange)
+        return Relayed(keep_alive=pipe.keep_alive)
+
+    runner = web.ServerRunner(Server(handle), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = await RawClient.connect(runner.addresses[0][1])
+    yield client
+    client.close()
+    pool.close()
+    await runner.cleanup()
+
+
+def place_of(service: Upstream) -> Place:
+    return Place("", "http", "127.0.0.1", service.port)
+
+
+async def response_to(
+    client: RawClient, *headers: str, method: str = "GET", body: bytes = b""
+) -> Response:
+    lines = [f"{method} / HTTP/1.1", "Host: h", *headers, "", ""]
+    await client.send("\r\n".join(lines).encode() + body)
+    await client.head(method)
+    return await client.rest()
+
+
+def closing_when_reused(service: Upstream) -> None:
+    """Answer each connection's first request alone; a second one meets a close."""
+    seen: list[object] = []
+
+    async def script(exchange: Exchange) -> None:
+        connection = exchange._writer
+        if connection in seen:
+            exchange.finish()
+            return
+        seen.append(connection)
+        await answers(b"first")(exchange)
+
+    service.script = script
+
+
+@pytest.mark.parametrize("method", sorted(IDEMPOTENT - {"HEAD"}))
+async def test_a_reused_connection_that_closes_is_replaced_where_that_is_safe(
+    service: Upstream, method: str
+) -> None:
+    closing_when_reused(service)
+    async with relaying(Pool(place_of(service), None)) as client:
+        for _ in range(2):
+            response = await response_to(client, method=method)
+            assert response.status == 200
+            assert response.body == b"first"
+
+
+async def test_a_post_is_never_sent_twice(service: Upstream) -> None:
+    closing_when_reused(service)
+    async with relaying(Pool(place_of(service), None)) as client:
+        assert (await response_to(client)).status == 200
+        assert (await response_to(client, method="POST")).status == 502
+    assert [request.method for request in service.requests] == ["GET", "POST"]
+
+
+async def test_a_body_is_never_sent_twice(service: Upstream) -> None:
+    closing_when_reused(service)
+    async with relaying(Pool(place_of(service), None)) as client:
+        assert (await response_to(client)).status == 200
+        response = await response_to(client, "Content-Length: 2", method="PUT", body=b"hi")
+        assert response.status == 502
+    assert [request.method for request in service.requests] == ["GET", "PUT"]
+
+
+async def test_an_exchange_that_ended_while_connecting_sends_nothing(service: Upstream) -> None:
+    async with relaying(Ending(place_of(service), None)) as client:
+        assert (await response_to(client)).status == 503
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("body", [b"x\r\n", b"2\r\nhi!\r\n", b"2\r\nhi\r\n-1\r\n"])
+async def test_a_body_that_is_not_framed_well_is_a_400(service: Upstream, body: bytes) -> None:
+    async with relaying(Pool(place_of(service), None)) as client:
+        response = await response_to(client, "Transfer-Encoding: chunked", method="POST", body=body)
+    assert (response.status, response.json()["code"]) == (400, "bad_request")
+
+
+async def test_a_chunked_body_over_the_limit_is_a_413_and_not_completed(service: Upstream) -> None:
+    async with relaying(Pool(place_of(service), None), max_body=4) as client:
+        response = await response_to(
+            client, "Transfer-Encoding: chunked", method="POST", body=b"5\r\nhello\r\n0\r\n\r\n"
+        )
+    assert response.status == 413
+    assert all(request.body == b"" for request in service.requests)

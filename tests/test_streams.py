@@ -1,0 +1,90 @@
+"""Streams are admitted until the gateway closes, counted, told to end, and waited for."""
+
+import asyncio
+
+import pytest
+
+from gateway.account import EndReason
+from gateway.errors import DRAINING, Refusal
+from gateway.streams import Streams
+
+
+class Recorded:
+    """A stream that leaves as soon as it is told to."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.streams = streams
+        self.told: list[EndReason] = []
+
+    def end(self, reason: EndReason) -> None:
+        self.told.append(reason)
+        self.streams.release(self)
+
+
+def admitted(streams: Streams) -> Recorded:
+    stream = Recorded(streams)
+    streams.admit(stream)
+    return stream
+
+
+async def test_those_under_way_are_counted() -> None:
+    streams = Streams()
+    one, _ = admitted(streams), admitted(streams)
+    assert len(streams) == 2
+    streams.release(one)
+    assert len(streams) == 1
+
+
+async def test_releasing_twice_or_what_was_never_admitted_changes_nothing() -> None:
+    streams = Streams()
+    one, _ = admitted(streams), admitted(streams)
+    streams.release(one)
+    streams.release(one)
+    streams.release(Recorded(streams))
+    assert len(streams) == 1
+
+
+async def test_nobody_is_admitted_once_it_is_closed() -> None:
+    streams = Streams()
+    admitted(streams)
+    streams.close()
+    with pytest.raises(Refusal) as refused:
+        admitted(streams)
+    assert refused.value.failure is DRAINING
+    assert len(streams) == 1
+
+
+async def test_with_nobody_under_way_there_is_nothing_to_wait_for() -> None:
+    assert await Streams().wait_empty(0)
+
+
+async def test_the_wait_is_over_when_the_last_one_leaves() -> None:
+    streams = Streams()
+    one, two = admitted(streams), admitted(streams)
+    waiting = asyncio.create_task(streams.wait_empty(30))
+    streams.release(one)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    streams.release(two)
+    assert await waiting
+
+
+async def test_the_wait_is_bounded_and_says_that_it_was_in_vain() -> None:
+    streams = Streams()
+    admitted(streams)
+    assert not await streams.wait_empty(0.01)
+
+
+async def test_who_comes_after_an_empty_moment_is_waited_for_too() -> None:
+    streams = Streams()
+    streams.release(admitted(streams))
+    admitted(streams)
+    assert not await streams.wait_empty(0)
+
+
+async def test_all_are_told_to_end_though_they_leave_meanwhile() -> None:
+    streams = Streams()
+    all_of_them = [admitted(streams) for _ in range(3)]
+    streams.end_all(EndReason.DRAINED)
+    assert [stream.told for stream in all_of_them] == [[EndReason.DRAINED]] * 3
+    assert await streams.wait_empty(0)

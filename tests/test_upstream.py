@@ -1,0 +1,363 @@
+"""Connections to services are opened within bounds, kept for a while, and never leaked."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway import upstream as module
+from gateway.config import Upstream
+from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
+from gateway.http1 import Connection, ResponseHead
+from gateway.upstream import MAX_IDLE, Pool, Upstreams
+from tests.wire import certificates
+
+PATIENCE = 10.0
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class Finished:
+    """A receiver that waits for the end of a response."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+
+    def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        raise AssertionError(status, headers)
+
+    def head(self, head: ResponseHead) -> None:
+        assert head.status == 200
+
+    def body(self, data: bytes) -> None:
+        raise AssertionError(data)
+
+    def complete(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        assert trailers == []
+        self.done.set()
+
+    def broken(self, failure: Failure, why: str) -> None:
+        raise AssertionError(failure, why)
+
+
+class Service:
+    """Answers every read with an empty response, and can close what it accepted."""
+
+    def __init__(self) -> None:
+        self.writers: list[asyncio.StreamWriter] = []
+        self.server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def start_unix(self, path: Path) -> None:
+        self.server = await asyncio.start_unix_server(self._serve, path)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        try:
+            while await reader.read(1024):
+                writer.write(ANSWER)
+                await writer.drain()
+        except ConnectionError:
+            pass  # the gateway closes idle connections with a reset
+        finally:
+            writer.close()
+
+    async def stop(self) -> None:
+        assert self.server is not None
+        self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+        await self.server.wait_closed()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    service = Service()
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+async def pool(service: Service) -> AsyncIterator[Pool]:
+    pool = pool_to(service.port)
+    yield pool
+    pool.close()
+
+
+def pool_to(port: int, host: str = "127.0.0.1") -> Pool:
+    return Pool(Upstream("", "http", host, port), None)
+
+
+async def used(pool: Pool) -> Connection:
+    """A new connection that went through one whole exchange."""
+    connection = await pool.connect(PATIENCE)
+    got = Finished()
+    connection.start(b"GET / HTTP/1.1\r\n\r\n", got, is_head=False, has_body=False)
+    async with asyncio.timeout(PATIENCE):
+        await got.done.wait()
+    return connection
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Let the loop run until something holds that no event tells."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_true():  # noqa: ASYNC110 - what is waited for is the kernel's, without an event
+            await asyncio.sleep(0.001)
+
+
+# Idle connections
+
+
+async def test_the_connection_used_last_is_used_next(pool: Pool) -> None:
+    one, two, three = [await used(pool) for _ in range(3)]
+    for connection in (one, two, three):
+        pool.release(connection)
+    assert [pool.take_idle() for _ in range(4)] == [three, two, one, None]
+
+
+async def test_a_taken_connection_says_that_it_was_used_before(pool: Pool) -> None:
+    connection = await used(pool)
+    assert not connection.is_reused
+    pool.release(connection)
+    taken = pool.take_idle()
+    assert taken is connection
+    assert taken.is_reused
+
+
+async def test_an_idle_connection_that_the_service_closed_is_not_handed_out(
+    pool: Pool, service: Service
+) -> None:
+    older, newer = await used(pool), await used(pool)
+    pool.release(older)
+    pool.release(newer)
+    service.writers[1].close()
+    await until(lambda: not newer.is_open)
+    assert pool.take_idle() is older
+
+
+async def test_a_connection_that_may_not_be_reused_is_closed(pool: Pool) -> None:
+    connection = await pool.connect(PATIENCE)
+    pool.release(connection)
+    assert pool.take_idle() is None
+    await until(lambda: not connection.is_open)
+
+
+async def test_no_more_than_the_bound_are_kept(pool: Pool) -> None:
+    connections = [await used(pool) for _ in range(MAX_IDLE + 1)]
+    for connection in connections:
+        pool.release(connection)
+    await until(lambda: not connections[-1].is_open)
+    assert all(connection.is_open for connection in connections[:-1])
+
+
+async def test_idle_connections_are_closed_in_their_time(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_EXPIRY", 0.05)
+    older = await used(pool)
+    pool.release(older)
+    monkeypatch.setattr(module, "IDLE_EXPIRY", 0.2)
+    newer = await used(pool)
+    pool.release(newer)
+    await until(lambda: not older.is_open)
+    assert newer.is_open
+    await until(lambda: not newer.is_open)
+    assert pool.take_idle() is None
+
+
+async def test_a_pool_that_expired_once_expires_again(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_EXPIRY", 0.02)
+    for _ in range(2):
+        connection = await used(pool)
+        pool.release(connection)
+        await until(lambda connection=connection: not connection.is_open)  # type: ignore[misc]
+
+
+async def test_closing_closes_what_is_idle(service: Service) -> None:
+    upstreams = Upstreams()
+    pool = upstreams.pool(Upstream("", "http", "127.0.0.1", service.port))
+    connection = await used(pool)
+    pool.release(connection)
+    upstreams.close()
+    assert pool.take_idle() is None
+    await until(lambda: not connection.is_open)
+
+
+def test_each_upstream_has_one_pool() -> None:
+    upstreams = Upstreams()
+    one, other = Upstream("", "http", "a", 80), Upstream("", "https", "a", 80)
+    assert upstreams.pool(one) is upstreams.pool(Upstream("", "http", "a", 80))
+    assert upstreams.pool(one) is not upstreams.pool(other)
+
+
+# Connecting
+
+
+async def refused(pool: Pool, timeout: float | None = PATIENCE) -> Refusal:  # noqa: ASYNC109 - theirs
+    with pytest.raises(Refusal) as found:
+        await pool.connect(timeout)
+    return found.value
+
+
+async def test_nobody_listening_is_unreachable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        refusal = await refused(pool_to(taken.getsockname()[1]))
+    assert refusal.failure is UPSTREAM_UNREACHABLE
+    assert "127.0.0.1" not in refusal.problem("").decode()
+    assert refusal.reason
+
+
+async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
+    assert (await refused(pool_to(80, "name.invalid"))).failure is UPSTREAM_UNREACHABLE
+
+
+async def test_a_missing_socket_is_unreachable(tmp_path: Path) -> None:
+    pool = Pool(Upstream("", "unix", socket_path=str(tmp_path / "none.sock")), None)
+    assert (await refused(pool)).failure is UPSTREAM_UNREACHABLE
+
+
+async def test_no_time_left_is_a_timeout(pool: Pool) -> None:
+    refusal = await refused(pool, 0)
+    assert (refusal.failure, refusal.reason) == (UPSTREAM_TIMEOUT, "connect_timeout")
+
+
+async def test_a_service_with_two_addresses_is_reached_by_the_one_that_answers(
+    service: Service,
+) -> None:
+    connection = await pool_to(service.port, "localhost").connect(PATIENCE)
+    assert connection.is_open
+    connection.abort()
+
+
+async def test_a_unix_socket_is_connected_to(tmp_path: Path) -> None:
+    service = Service()
+    path = tmp_path / "service.sock"
+    await service.start_unix(path)
+    pool = Pool(Upstream("", "unix", socket_path=str(path)), None)
+    connection = await used(pool)
+    assert connection.is_reusable
+    connection.abort()
+    await service.stop()
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A client's context that trusts one authority, and the server's for localhost."""
+    authority, server = certificates.make(tmp_path_factory.mktemp("tls"))
+    return ssl.create_default_context(cafile=str(authority)), server
+
+
+async def tls_service(context: ssl.SSLContext) -> tuple[asyncio.Server, int]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    return server, server.sockets[0].getsockname()[1]
+
+
+def test_a_certificate_of_another_name_or_authority_is_unreachable(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    trusting, context = tls
+
+    async def scenario() -> None:
+        server, port = await tls_service(context)
+        misnamed = Pool(Upstream("", "https", "127.0.0.1", port), trusting)
+        assert (await refused(misnamed)).failure is UPSTREAM_UNREACHABLE
+        unknown = Pool(Upstream("", "https", "localhost", port), ssl.create_default_context())
+        assert "CERTIFICATE_VERIFY_FAILED" in (await refused(unknown)).reason
+        connection = await Pool(Upstream("", "https", "localhost", port), trusting).connect(None)
+        assert connection.is_open
+        connection.abort()
+        server.close()
+
+    as_in_production(scenario())
+
+
+def test_plain_http_on_a_tls_port_of_ours_is_unreachable() -> None:
+    async def scenario() -> None:
+        service = Service()
+        await service.start()
+        pool = Pool(Upstream("", "https", "127.0.0.1", service.port), ssl.create_default_context())
+        assert (await refused(pool)).failure is UPSTREAM_UNREACHABLE
+        await service.stop()
+
+    as_in_production(scenario())
+
+
+# Nothing leaks
+
+
+def as_in_production(scenario: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario)
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8])
+def test_being_cancelled_while_connecting_leaks_nothing(is_tls: bool, turns: int) -> None:
+    """The listener accepts in the kernel alone, so that a TLS handshake is never answered."""
+
+    async def cancel_one(pool: Pool) -> None:
+        connecting = asyncio.create_task(pool.connect(PATIENCE))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        try:
+            (await connecting).abort()  # it was quicker
+        except asyncio.CancelledError:
+            return
+
+    async def open_once(pool: Pool) -> None:
+        """What the loop itself opens at the first use is no leak."""
+        try:
+            (await pool.connect(0.05)).abort()
+        except Refusal:
+            assert is_tls
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+            port = listener.getsockname()[1]
+            tls = ssl.create_default_context() if is_tls else None
+            pool = Pool(Upstream("", "https" if is_tls else "http", "127.0.0.1", port), tls)
+            await open_once(pool)
+            before = open_files()
+            for _ in range(20):
+                await cancel_one(pool)
+            await until(lambda: open_files() <= before)
+
+    as_in_production(scenario())
+
+
+def test_a_tls_handshake_that_is_never_answered_is_bounded_and_leaks_nothing() -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+            upstream = Upstream("", "https", "127.0.0.1", listener.getsockname()[1])
+            pool = Pool(upstream, ssl.create_default_context())
+            assert (await refused(pool, 0.05)).failure is UPSTREAM_TIMEOUT
+            before = open_files()
+            for _ in range(5):
+                await refused(pool, 0.05)
+            await until(lambda: open_files() <= before)
+
+    as_in_production(scenario())
