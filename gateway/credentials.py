@@ -1,9 +1,10 @@
 """Where a token may stand in a request: finding it there, and taking it out.
 
-What is found and what is taken out is the same thing, read in the same way.
+What is found is what is taken out: both readings of a query or a cookie stand side by side here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
@@ -82,3 +83,94 @@ def _places(auth: Auth) -> str:
         f"in the cookie '{auth.cookie}'" if auth.cookie is not None else "",
     )
     return " or ".join(filter(None, places))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The names under which a token may come, all of which stop here."""
+
+    query: str | None
+    cookie: str | None
+    claim_headers: frozenset[bytes]  # lower case, dashes for underscores
+
+    @classmethod
+    def of(cls, auth: Auth) -> "Credentials":
+        """The names that `auth` gives."""
+        headers = (name.lower().replace("_", "-").encode() for _, name in auth.forward_claims)
+        return cls(auth.query, auth.cookie, frozenset(headers))
+
+    def strip(
+        self, headers: Iterable[tuple[bytes, bytes]], *, is_authenticated: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """Request headers without the token, and without what a client may not say of itself.
+
+        The Authorization header goes on only from a route that asks for no token: there the
+        gateway has no claim on it.
+        """
+        stripped = [self._strip_from(pair) for pair in headers]
+        return [
+            pair
+            for pair in stripped
+            if pair is not None and not (is_authenticated and _is_bearer(pair))
+        ]
+
+    def strip_target(self, target: bytes) -> bytes:
+        """A request target without the token."""
+        return target if self.query is None else without_token(target, self.query)
+
+    def _strip_from(self, pair: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:
+        """A request header without the token, or None where nothing of it may go on.
+
+        Services behind CGI or WSGI read `X_User_Id` and `X-User-Id` as one name: both are dropped.
+        """
+        name, value = pair
+        key = name.lower()
+        if key.replace(b"_", b"-") in self.claim_headers:
+            return None
+        if key == b"cookie" and self.cookie is not None:
+            value = without_cookie(value, self.cookie)
+            return (name, value) if value else None
+        if key == b"referer" and self.query is not None:
+            return name, without_token(value, self.query)
+        return pair
+
+
+def _is_bearer(pair: tuple[bytes, bytes]) -> bool:
+    return pair[0].lower() == b"authorization" and pair[1].lower().startswith(b"bearer")
+
+
+def _without(pairs: list[bytes], is_named: Callable[[bytes], bool]) -> list[bytes]:
+    return [pair for pair in pairs if not is_named(pair)]
+
+
+def without_parameter(query: bytes, name: str) -> bytes:
+    """A query less every pair of that name; the rest stays byte for byte."""
+    wanted = name.encode()
+
+    def is_named(pair: bytes) -> bool:
+        return unquote_to_bytes(pair.partition(b"=")[0].replace(b"+", b" ")) == wanted
+
+    return b"&".join(_without(query.split(b"&"), is_named))
+
+
+def without_cookie(value: bytes, name: str) -> bytes:
+    """A Cookie value less every cookie of that name; the rest stays byte for byte."""
+    wanted = name.encode()
+
+    def is_named(pair: bytes) -> bool:
+        return pair.partition(b"=")[0].strip() == wanted
+
+    kept = _without(value.split(b";"), is_named)
+    return b";".join(kept).lstrip() if len(kept) < value.count(b";") + 1 else value
+
+
+def without_token(target: bytes, name: str) -> bytes:
+    """A request target or URL less its token pairs; without a query left, without its `?`."""
+    path, mark, query = target.partition(b"?")
+    if not mark:
+        return target
+    query, hash_mark, fragment = query.partition(b"#")
+    kept = without_parameter(query, name)
+    if kept == query:
+        return target
+    return path + (b"?" + kept if kept else b"") + hash_mark + fragment

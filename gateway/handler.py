@@ -13,9 +13,9 @@ from gateway.accept import BrowserConnection, Relayed, answer
 from gateway.account import EndReason, log
 from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
-from gateway.credentials import TokenSource
+from gateway.credentials import Credentials, TokenSource
 from gateway.errors import INTERNAL_ERROR, Refusal
-from gateway.headers import Credentials, Edits, for_upstream, without_token
+from gateway.headers import Edits, for_upstream
 from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
 from gateway.matching import Match, Table, target_path
@@ -108,11 +108,10 @@ class Handler:
     def _request_head(self, incoming: Incoming, match: Match, identity: Identity | None) -> bytes:
         route = match.route
         target = raw(target_path(route, match, incoming.path) + incoming.query)
-        if self._credentials.query is not None:
-            target = without_token(target, self._credentials.query)
+        target = self._credentials.strip_target(target)
         host = incoming.client.host if route.preserve_host else route.upstream.authority.encode()
-        own = for_upstream(
-            incoming.headers, self._credentials, is_authenticated=route.auth_required
+        own = self._credentials.strip(
+            for_upstream(incoming.headers), is_authenticated=route.auth_required
         )
         headers = [
             (b"Host", host),

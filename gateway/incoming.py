@@ -8,8 +8,9 @@ from aiohttp import HttpVersion11, web
 from gateway import account
 from gateway.accept import remote_of
 from gateway.account import Exchange
+from gateway.client import Client, Networks, client_of
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, Refusal
-from gateway.headers import Client, Headers, Networks, client_of, first, origin_form, values
+from gateway.headers import Headers, first, origin_form, values
 
 
 @dataclass(frozen=True, slots=True)

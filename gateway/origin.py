@@ -2,8 +2,9 @@
 
 import re
 
+from gateway.client import Client
 from gateway.errors import ORIGIN_DENIED, Refusal
-from gateway.headers import Client, Headers, first
+from gateway.headers import Headers, first
 
 _AUTHORITY = r"(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::([0-9]{1,5}))?"
 _HOST = re.compile(_AUTHORITY.encode())

@@ -30,6 +30,7 @@ ORDER = [
     "loader.route_section",
     "loader",
     "headers",
+    "client",
     "matching",
     "credentials",
     "auth",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.client import Client
 from gateway.errors import ORIGIN_DENIED, Refusal
-from gateway.headers import Client
 from gateway.origin import require_same_origin
 
 HEADERS = {

@@ -1,0 +1,80 @@
+"""Who sent a request, as far as this hop can know: pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from gateway.headers import Headers, first, values
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who sent a request, and over what, as far as this hop can know.
+
+    `scheme_is_known` is False where TLS may have ended in front of the gateway unseen.
+    """
+
+    address: str
+    scheme: str
+    host: bytes
+    forwarded: tuple[tuple[bytes, bytes], ...]
+    is_proxied: bool
+
+    @property
+    def scheme_is_known(self) -> bool:
+        """Only a trusted proxy can tell what the browser spoke."""
+        return self.is_proxied
+
+
+def _is_within(address: str, networks: Networks) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in networks)
+
+
+def _client_address(peer: str, chain: list[str], trusted: Networks) -> str:
+    """The nearest address that is not a trusted proxy's: what lies beyond it may be invented."""
+    address = peer
+    for hop in reversed(chain):
+        if not _is_within(address, trusted):
+            break
+        address = hop
+    return address
+
+
+def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
+    """Who the client is, from the connection and from what trusted proxies say of it.
+
+    From an untrusted peer no forwarding header counts. X-Forwarded-For is read from the right.
+    """
+    host = first(headers, b"host") or b""
+    if not _is_within(peer, trusted):
+        forwarded = _forwarded(peer.encode(), b"http", host)
+        return Client(peer, "http", host, forwarded, is_proxied=False)
+    chain = [
+        hop.strip().decode("latin-1")
+        for value in values(headers, b"x-forwarded-for")
+        for hop in value.split(b",")
+        if hop.strip()
+    ]
+    proto = (first(headers, b"x-forwarded-proto") or b"").strip().lower()
+    scheme = proto if proto in {b"http", b"https"} else b"http"
+    host = first(headers, b"x-forwarded-host") or host
+    return Client(
+        _client_address(peer, chain, trusted),
+        scheme.decode(),
+        host,
+        _forwarded(", ".join([*chain, peer]).encode("latin-1"), scheme, host),
+        is_proxied=scheme == proto,
+    )
+
+
+def _forwarded(chain: bytes, scheme: bytes, host: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    pairs = ((b"X-Forwarded-For", chain), (b"X-Forwarded-Proto", scheme))
+    return (*pairs, (b"X-Forwarded-Host", host)) if host else pairs
