@@ -1,46 +1,39 @@
 """The browser's side of the gateway: aiohttp's HTTP server, bent in one place to a proxy's needs.
 
-What is bent: malformed requests are answered and logged like every other refusal; a connection
-tells its pipe when the browser takes no more; a response may be on the wire already.
+What is bent: a connection tells the exchange on it when the browser takes no more, leaves, or talks
+nonsense; it can flush, reset and count what is unsent; malformed requests are answered and logged
+like every other refusal; and a response may be on the wire already.
 """
 
 import asyncio
+import fcntl
+import socket
+import struct
+import termios
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
-from gateway.account import EndReason, Exchange, request_id
-from gateway.config import MAX_HEADER_SIZE
-from gateway.errors import (
-    BAD_REQUEST,
-    HEADERS_TOO_LARGE,
-    INTERNAL_ERROR,
-    UPSTREAM_BAD_RESPONSE,
-    UPSTREAM_TIMEOUT,
-    UPSTREAM_UNREACHABLE,
-    Failure,
-    Refusal,
-)
+from gateway.account import Exchange, request_id
+from gateway.answer import answer
+from gateway.config import MAX_HEADER_SIZE, SEND_TIMEOUT
+from gateway.errors import BAD_REQUEST, HEADERS_TOO_LARGE, INTERNAL_ERROR, Failure, Refusal
+from gateway.hangup import Hangups
 
 # An idle connection, or one that is slow to send a request head, is closed after this long.
 KEEPALIVE_TIMEOUT = 75.0
-MAX_HEADERS = 256
 LINGERING_TIME = 5.0
-SERVER = "gateway"  # with no version of it, nor of what it is made of
-
-_ENDINGS = {
-    INTERNAL_ERROR: EndReason.ERROR,
-    UPSTREAM_BAD_RESPONSE: EndReason.ERROR,
-    UPSTREAM_TIMEOUT: EndReason.UPSTREAM_TIMEOUT,
-    UPSTREAM_UNREACHABLE: EndReason.ERROR,
-}
+MAX_HEADERS = 256
+NO_BYTE = b"\0"  # that a request head may hold
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
 
 class Flow(Protocol):
-    """What wants to know whether the browser takes bytes."""
+    """The exchange under way on a connection, as far as the connection is concerned."""
 
     def pause(self) -> None:
         """The browser's buffer is full."""
@@ -48,30 +41,112 @@ class Flow(Protocol):
     def resume(self) -> None:
         """It has drained."""
 
+    def malformed(self) -> None:
+        """What the browser sent after its request head is not HTTP/1.1."""
+
 
 class BrowserConnection(web.RequestHandler):
-    """A connection from a browser, with flow control told by callback."""
+    """A connection from a browser."""
 
-    __slots__ = ("flow",)
+    __slots__ = ("_hangups", "_head_size", "_is_head_too_large", "_unread", "flow")
 
     flow: Flow | None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
+    def bind(self, hangups: Hangups) -> None:
+        """Give it what it needs of the server; before it is connected."""
         self.flow = None
-        super().connection_made(transport)
+        self._hangups = hangups
+        self._head_size = 0
+        self._is_head_too_large = False
+        self._unread: asyncio.TimerHandle | None = None
+
+    # What an exchange does with it
+
+    def send(self, data: bytes) -> None:
+        """Write, unless the browser is gone."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def flush(self) -> bool:
+        """Whether all is written. If not, `resume` is called when it is: a mark of zero does it."""
+        transport = self.transport
+        if transport is None or transport.get_write_buffer_size() == 0:
+            return True
+        transport.set_write_buffer_limits(high=0)
+        return False
+
+    def end_flush(self) -> None:
+        """Go back to the usual marks."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.set_write_buffer_limits()
+
+    def unsent(self) -> int:
+        """Bytes that the browser has not acknowledged, the kernel's among them."""
+        transport = self.transport
+        if transport is None:
+            return 0
+        packed = fcntl.ioctl(_descriptor(transport), termios.TIOCOUTQ, struct.pack("i", 0))
+        queued: int = struct.unpack("i", packed)[0]
+        return queued + transport.get_write_buffer_size()
+
+    def reset(self) -> None:
+        """Close at once, and so that the browser cannot take it for an orderly end."""
+        if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self.transport.abort()
+
+    # What the event loop says
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the event loop."""
+        self._forget_unread()
+        self._forget_hangup()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        super().data_received(data)
+        if self.flow is None:
+            self._bound_head(len(data))
+        elif self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            # aiohttp queues the fault behind the request under way, whose body it may be.
+            self.close()
+            self.flow.malformed()
+
+    def eof_received(self) -> None:
+        """Called by the event loop, which then closes once all is written.
+
+        To a browser that takes nothing that would be never.
+        """
+        if self.flow is not None and self.writing_paused:
+            self.reset()
 
     def pause_writing(self) -> None:
         """Called by the event loop when the write buffer is over its high-water mark."""
         super().pause_writing()
         if self.flow is not None:
             self.flow.pause()
+        else:
+            self._unread = asyncio.get_running_loop().call_later(SEND_TIMEOUT, self.reset)
 
     def resume_writing(self) -> None:
         """Called by the event loop when the write buffer is under its low-water mark."""
         super().resume_writing()
+        self._forget_unread()
         if self.flow is not None:
             self.flow.resume()
+
+    # What aiohttp does
+
+    def _pause_transport_reading(self) -> None:
+        super()._pause_transport_reading()
+        if self.transport is not None and not self.transport.is_closing():
+            self._hangups.watch(_descriptor(self.transport), self.reset)
+
+    def _resume_transport_reading(self) -> None:
+        self._forget_hangup()
+        super()._resume_transport_reading()
 
     def handle_error(
         self,
@@ -84,11 +159,37 @@ class BrowserConnection(web.RequestHandler):
         exchange = Exchange(
             method="", path="", request_id=request_id(None), trace_id="", client=remote_of(self)
         )
-        refusal = Refusal(_failure(status, exc), reason=type(exc).__name__)
-        response = answer(refusal, exchange)
+        failure = HEADERS_TOO_LARGE if self._is_head_too_large else _failure(status, exc)
+        response = answer(Refusal(failure, reason=type(exc).__name__), exchange)
         response.force_close()
         exchange.report()
         return response
+
+    # Inside
+
+    def _bound_head(self, size: int) -> None:
+        """Refuse a head that grows past the limit, line by line, without ever being whole."""
+        if self._messages or self._waiter is None:
+            self._head_size = 0
+            return
+        self._head_size += size
+        if self._head_size > MAX_HEADER_SIZE and not self._is_head_too_large:
+            self._is_head_too_large = True
+            super().data_received(NO_BYTE)
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _forget_hangup(self) -> None:
+        if self.transport is not None:
+            self._hangups.forget(_descriptor(self.transport), self.reset)
+
+
+def _descriptor(transport: asyncio.Transport) -> int:
+    descriptor: int = transport.get_extra_info("socket").fileno()
+    return descriptor
 
 
 def _failure(status: int, exc: BaseException | None) -> Failure:
@@ -101,30 +202,6 @@ def remote_of(connection: web.RequestHandler) -> str:
     """The address at the other end of a connection, or "" when it is gone."""
     peername = connection.peername
     return peername[0] if isinstance(peername, tuple) else ""
-
-
-def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
-    """The response that tells a refusal, and its trace in the exchange's record."""
-    failure = refusal.failure
-    exchange.status, exchange.code = int(failure.status), failure.code
-    exchange.error = refusal.reason
-    exchange.end(_ENDINGS.get(failure, EndReason.REFUSED))
-    response = web.Response(
-        status=failure.status,
-        body=refusal.problem(exchange.request_id),
-        content_type="application/problem+json",
-        headers=[
-            *failure.headers,
-            *refusal.headers,
-            ("Cache-Control", "no-store"),
-            ("Server", SERVER),
-            ("Referrer-Policy", "no-referrer"),
-            ("X-Request-Id", exchange.request_id),
-        ],
-    )
-    if failure is INTERNAL_ERROR:
-        response.force_close()
-    return response
 
 
 class Relayed(web.StreamResponse):
@@ -152,10 +229,11 @@ class Server(web.Server):
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         super().__init__(handler, handler_cancellation=True)
+        self._hangups = Hangups()
 
     def __call__(self) -> BrowserConnection:
         """A protocol for a new connection."""
-        return BrowserConnection(
+        connection = BrowserConnection(
             self,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
@@ -166,3 +244,10 @@ class Server(web.Server):
             max_field_size=MAX_HEADER_SIZE,
             max_headers=MAX_HEADERS,
         )
+        connection.bind(self._hangups)
+        return connection
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
+        """Close every connection, after `timeout` seconds at the latest."""
+        await super().shutdown(timeout)
+        self._hangups.close()

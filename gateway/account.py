@@ -1,5 +1,6 @@
 """One record for each exchange, and its one ending: a log line that never holds a token."""
 
+import contextlib
 import re
 import secrets
 import sys
@@ -63,9 +64,32 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
             *processors,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(_Sink()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+
+
+class _Sink:
+    """Standard output, unbuffered. A line that cannot be written fails nothing but itself.
+
+    The first one that is lost is told on stderr.
+    """
+
+    def __init__(self) -> None:
+        self._file = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        self._has_failed = False
+
+    def write(self, line: str) -> None:
+        try:
+            self._file.write(line.encode())
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                with contextlib.suppress(OSError):
+                    sys.stderr.write(f"gateway: cannot write the log: {error}\n")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def request_id(received: bytes | None) -> str:
@@ -115,10 +139,10 @@ class Exchange:
         """Say that the response begins now."""
         self.first_byte_at = time.monotonic()
 
-    def end(self, reason: EndReason) -> None:
-        """Say how it ended. What is said first stands."""
+    def end(self, reason: EndReason, error: str = "") -> None:
+        """Say how it ended, and for the operator why. What is said first stands."""
         if self.end_reason is None:
-            self.end_reason = reason
+            self.end_reason, self.error = reason, error
 
     def report(self) -> None:
         """Write the log line of an exchange that ended."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import SERVER, Server
+from gateway.accept import Server
 from gateway.account import EndReason, log
+from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
 from gateway.handler import Handler
 from gateway.streams import Streams

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import BrowserConnection, Relayed, answer
+from gateway.accept import BrowserConnection, Relayed
 from gateway.account import EndReason, log
+from gateway.answer import answer
 from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
 from gateway.credentials import Credentials, TokenSource
@@ -33,6 +34,10 @@ class _RouteEdits:
     request: Edits
     response: Edits
 
+    @classmethod
+    def of(cls, route: Route) -> "_RouteEdits":
+        return cls(Edits.of(route.request_headers), Edits.of(route.response_headers))
+
 
 class Handler:
     """Answers every request on the public port. `health` answers the reserved paths."""
@@ -42,10 +47,7 @@ class Handler:
     ) -> None:
         self._auth = config.auth
         self._table = Table(config.routes)
-        self._edits = {
-            route: _RouteEdits(Edits.of(route.request_headers), Edits.of(route.response_headers))
-            for route in config.routes
-        }
+        self._edits = {id(route): _RouteEdits.of(route) for route in config.routes}
         self._authenticator = Authenticator(config.auth)
         self._credentials = Credentials.of(config.auth)
         self._streams = streams
@@ -61,7 +63,7 @@ class Handler:
         try:
             return await self._serve(incoming)
         except Refusal as refusal:
-            return answer(refusal, exchange)
+            return _refuse(incoming, refusal)
         except asyncio.CancelledError:
             exchange.end(EndReason.CLIENT_CLOSED)
             raise
@@ -72,14 +74,14 @@ class Handler:
             exchange.report()
 
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
-        incoming.check_target()
+        incoming.check_head()
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
         identity = self._authenticate(incoming, match.route)
         incoming.check_body(match.route.max_body)
         head = self._request_head(incoming, match, identity)
-        pipe = self._pipe(incoming, match.route, identity)
         pool = self._upstreams.pool(match.route.upstream)
+        pipe = self._pipe(incoming, match.route, identity)
         try:
             self._streams.admit(pipe)
             await Relay(incoming, match.route, head, pipe, pool).run()
@@ -109,41 +111,51 @@ class Handler:
         route = match.route
         target = raw(target_path(route, match, incoming.path) + incoming.query)
         target = self._credentials.strip_target(target)
-        host = incoming.client.host if route.preserve_host else route.upstream.authority.encode()
+        host = incoming.client.host if route.preserve_host else b""
         own = self._credentials.strip(
             for_upstream(incoming.headers), is_authenticated=route.auth_required
         )
         headers = [
-            (b"Host", host),
+            (b"Host", host or route.upstream.authority.encode()),
             *own,
             *incoming.client.forwarded,
             (b"X-Request-Id", incoming.exchange.request_id.encode()),
             (b"traceparent", incoming.traceparent),
             *(identity.headers if identity else ()),
         ]
-        headers = self._edits[route].request.apply(headers)
+        headers = self._edits[id(route)].request.apply(headers)
         return request_head(incoming.method, target, [*headers, *incoming.framing])
 
     def _pipe(self, incoming: Incoming, route: Route, identity: Identity | None) -> Pipe:
         request = incoming.request
         reply = Reply(
             is_http_11=incoming.is_http_11,
-            keep_alive=request.keep_alive,
+            keep_alive=incoming.keeps_alive,
             expects_continue=incoming.expects_continue,
             had_query_token=identity is not None and identity.source is TokenSource.QUERY,
             request_id=incoming.exchange.request_id,
-            edits=self._edits[route].response,
+            edits=self._edits[id(route)].response,
         )
         browser = request.protocol
+        if request.transport is None:
+            raise asyncio.CancelledError  # the browser left before its turn came
         assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
         return Pipe(browser, incoming.exchange, reply, route.timeouts)
+
+
+def _refuse(incoming: Incoming, refusal: Refusal) -> web.Response:
+    """The gateway's own answer; the last one on a connection that has more of this request."""
+    response = answer(refusal, incoming.exchange)
+    if not incoming.keeps_alive or not incoming.request.content.is_eof():
+        response.force_close()
+    return response
 
 
 def _give_up(incoming: Incoming) -> web.StreamResponse:
     """After a fault of our own: a 500, or the cut of a response that is under way."""
     exchange, transport = incoming.exchange, incoming.request.transport
     if exchange.first_byte_at is None or transport is None:
-        return answer(Refusal(INTERNAL_ERROR), exchange)
-    exchange.end_reason = EndReason.ERROR
+        return _refuse(incoming, Refusal(INTERNAL_ERROR))
+    exchange.end(EndReason.ERROR)
     transport.abort()
     return Relayed(keep_alive=False)

@@ -88,12 +88,16 @@ def accepts_event_stream(headers: Headers) -> bool:
 
 
 def connection_options(headers: Headers) -> set[bytes]:
-    """What the Connection headers name, in lower case (RFC 9110 7.6.1)."""
-    return {
+    """What the Connection headers name, in lower case (RFC 9110 7.6.1).
+
+    Content-Length is not theirs to name: it frames the message, whoever passes it on.
+    """
+    named = {
         option.strip().lower()
         for value in values(headers, b"connection")
         for option in value.split(b",")
     }
+    return named - {b"content-length"}
 
 
 def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -133,6 +137,7 @@ def _is_settled_here(name: bytes) -> bool:
     key = name.lower().replace(b"_", b"-")
     return (
         key in FORWARDING
+        or key in HOP_BY_HOP  # in a spelling that a service behind CGI reads as the real one
         or key.startswith(FORWARDING_PREFIX)
         or key in {b"host", b"content-length", b"x-request-id", b"traceparent"}
     )

@@ -88,8 +88,9 @@ def _connection(reply: Reply, framing: Framing, *, is_closing: bool) -> Headers:
 
 
 def informational_head(status: int, reason: bytes, headers: Headers) -> bytes:
-    """A 1xx head, whole (RFC 9110 15.2)."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialize(headers))
+    """A 1xx head, whole (RFC 9110 15.2); it can have no length (8.6)."""
+    kept = [pair for pair in headers if pair[0].lower() != b"content-length"]
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialize(kept))
 
 
 def request_head(method: str, target: bytes, headers: Headers) -> bytes:

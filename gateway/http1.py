@@ -5,6 +5,7 @@ handed to a `Receiver` in the same callback.
 """
 
 import asyncio
+import select
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -17,6 +18,7 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 256
 MAX_FRAMING = 64 * 1024  # between two bytes of a body: chunk extensions, trailers
 NO_BODY_STATUSES = (204, 304)
+CONTINUE = 100
 SWITCHING_PROTOCOLS = 101
 FIRST_FINAL_STATUS = 200
 
@@ -54,12 +56,11 @@ class Receiver(Protocol):
 class Connection(asyncio.Protocol):
     """A connection to a service.
 
-    `is_reusable` tells after an exchange whether another may follow on it, and `is_reused` whether
-    one went before. `got_bytes` is whether the service sent anything in this exchange.
+    `is_reusable` tells after an exchange whether another may follow on it, and `is_fit` after a
+    rest whether it still may. `got_bytes` is whether the service sent anything in this exchange.
     """
 
     def __init__(self) -> None:
-        self.is_reused = False
         self.got_bytes = False
         self.is_open = False
         self._transport: asyncio.Transport
@@ -126,8 +127,20 @@ class Connection(asyncio.Protocol):
         """Between two exchanges: whatever comes now is nobody's, and ends the connection."""
         self._receiver = None
         self._response = None
-        self.is_reused = True
         self.resume_reading()
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether nothing came since the last exchange, not even to the kernel.
+
+        A service may close an idle connection, or send more than it should, at any time; what the
+        event loop has not yet told of would cost the next request its answer.
+        """
+        if not self.is_open or not self._is_clean or self._saw_eof or self._transport.is_closing():
+            return False
+        kernel = select.poll()
+        kernel.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not kernel.poll(0)
 
     def abort(self) -> None:
         """Close at once: the service sees it, even when the stream is idle."""
@@ -238,6 +251,7 @@ class _Response:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        value = value.rstrip(b" \t")  # which llhttp leaves there (RFC 9112 5.1)
         self._head_size += len(name) + len(value)
         if self._head_size > MAX_HEAD or len(self._headers) == MAX_HEADERS:
             self._refuse(f"its headers are over {MAX_HEAD} bytes or {MAX_HEADERS} lines")
@@ -252,6 +266,9 @@ class _Response:
             return
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []  # what is gathered from here on is trailers
+        if status < CONTINUE:
+            self._refuse("its status is under 100")
+            return
         if status < FIRST_FINAL_STATUS:
             if status == SWITCHING_PROTOCOLS:
                 self._refuse("it switched protocols, which nobody asked for")

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gateway import account
 from gateway.accept import remote_of
 from gateway.account import Exchange
 from gateway.client import Client, Networks, client_of
-from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, Refusal
+from gateway.config import MAX_HEADER_SIZE
+from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
 from gateway.headers import Headers, first, origin_form, values
+
+MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +85,38 @@ class Incoming:
         """All values of a header; `name` in lower case."""
         return values(self.headers, name)
 
-    def check_target(self) -> None:
-        """Refuse a target with a fragment: no client sends one, and readers differ on it."""
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow. After an Upgrade the parser may have lost its place.
+
+        HTTP/1.0 knows no transfer codings: who sends one may frame otherwise (RFC 9112 6.1).
+        """
+        return (
+            self.request.keep_alive
+            and self.first(b"upgrade") is None
+            and (self.is_http_11 or not self.values(b"transfer-encoding"))
+        )
+
+    def check_head(self) -> None:
+        """Refuse what is too large as a whole, or has no one meaning."""
+        if sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_SIZE:
+            raise Refusal(HEADERS_TOO_LARGE)
+        if self.request.version < HttpVersion10:
+            raise Refusal(BAD_REQUEST, "HTTP/0.9 is not spoken here; use HTTP/1.1.")
         if "#" in self.path or "#" in self.query:
+            # Not in the grammar of RFC 9112 3.2, so that readers differ on where the query ends.
             raise Refusal(BAD_REQUEST, "The request target holds a '#'; percent-encode it.")
 
     def check_body(self, limit: int) -> None:
-        """Refuse a body that is announced too large, or coded as no service could read it."""
-        length = self.first(b"content-length")
-        if length is not None and int(length) > limit:
+        """Refuse a body that is announced too large, or framed as no service could read it."""
+        length = self.first(b"content-length") or b"0"
+        if len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
             raise over(limit)
         codings = [value.lower() for value in self.values(b"transfer-encoding")]
-        if codings and codings != [b"chunked"]:
-            raise Refusal(BAD_REQUEST, "The only transfer coding taken here is chunked.")
+        if codings and (codings != [b"chunked"] or not self.is_http_11):
+            raise Refusal(BAD_REQUEST, "The only transfer coding taken here is HTTP/1.1's chunked.")
+        if (codings or int(length)) and not self.has_body:
+            raise Refusal(BAD_REQUEST, "A request with an Upgrade header can have no body here.")
 
 
 def over(limit: int) -> Refusal:

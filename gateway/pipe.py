@@ -5,24 +5,17 @@ transport in the same call, without a task being woken. The handler waits for on
 """
 
 import asyncio
-import fcntl
-import socket
-import struct
-import termios
 from enum import Enum
 from http.client import responses
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
 from gateway.config import Timeouts
+from gateway.deadlines import Deadlines
 from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
 from gateway.headers import end_to_end, serialize, trailers
 from gateway.heads import Framing, Reply, informational_head, is_event_stream, response_head
-from gateway.http1 import Connection, ResponseHead
-
-CONTINUE = 100
-CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
+from gateway.http1 import CONTINUE, Connection, ResponseHead
 
 
 class _State(Enum):
@@ -32,32 +25,31 @@ class _State(Enum):
 
 
 class Pipe:
-    """One response on its way. It is the `Receiver` of a service's connection.
+    """One response on its way.
 
-    Until the head is out an end is a `refusal`, which the handler answers. After that the only
-    honest failure is a cut: the connection closes without the mark of a complete body.
+    It is the `Receiver` of a service's connection, the `Flow` of a browser's, and what `Deadlines`
+    are for. Until the head is out an end is a `refusal`, which the handler answers. After that the
+    only honest failure is a cut: the connection closes without the mark of a complete body.
     """
 
     def __init__(
         self, browser: BrowserConnection, exchange: Exchange, reply: Reply, timeouts: Timeouts
     ) -> None:
-        if browser.transport is None:
-            raise asyncio.CancelledError  # the browser left before its turn came
         self.refusal: Refusal | None = None
         self.was_stale = False
         self.keep_alive = reply.keep_alive
-        self.is_client_awaited = False
+        self.owes_body = False  # the browser: part of its request is still to come
         self._browser = browser
-        self._transport: asyncio.Transport = browser.transport
         self._exchange = exchange
         self._reply = reply
         self._framing: Framing | None = None
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
-        self._deadlines = _Deadlines(self, timeouts)
+        self._is_client_awaited = False
         self._state = _State.RELAYING
         self._is_cut = False
+        self._deadlines = Deadlines(self, timeouts)
         browser.flow = self
 
     # The handler's side
@@ -88,8 +80,9 @@ class Pipe:
             self._deadlines.await_head()
         return self._ended
 
-    def touch(self) -> None:
-        """Tell that a byte moved upstream: the wait for a response begins anew."""
+    def await_client(self, *, is_awaited: bool) -> None:
+        """Say whether the upload waits for the browser now, or for the service."""
+        self._is_client_awaited = is_awaited
         self._deadlines.touch()
 
     def close(self) -> None:
@@ -102,7 +95,7 @@ class Pipe:
         """End it before its time: as a refusal where that is still possible, else as a cut."""
         if self._state is _State.ENDED:
             return
-        self._exchange.end_reason, self._exchange.error = reason, why
+        self._exchange.end(reason, why)
         if not self.has_started:
             self.refusal = Refusal(failure, reason=why)
             self._finish()
@@ -110,7 +103,7 @@ class Pipe:
         self.keep_alive = False
         self._is_cut = True
         if self._state is _State.FLUSHING or self._browser.writing_paused:
-            self._reset()  # what the browser has not taken by now, it is not waited for
+            self._browser.reset()  # what it has not taken by now, it is not waited for
             self._finish()
         else:
             self._flush()
@@ -118,7 +111,7 @@ class Pipe:
     def refuse(self, refusal: Refusal) -> None:
         """End it with an answer of the gateway's own, or as a cut where it is too late."""
         if self.has_started:
-            self.end(EndReason.REFUSED)
+            self.end(EndReason.REFUSED, why=str(refusal))
         elif self._state is _State.RELAYING:
             self.refusal = refusal
             self._finish()
@@ -131,21 +124,20 @@ class Pipe:
             return
         if status == CONTINUE and not self._reply.expects_continue:
             return
-        reason = responses.get(status, "")
-        self._write(informational_head(status, reason.encode(), end_to_end(headers)))
+        reason = responses.get(status, "").encode()
+        self._browser.send(informational_head(status, reason, end_to_end(headers)))
 
     def head(self, head: ResponseHead) -> None:
         """Send the response head on."""
         if self._state is not _State.RELAYING:
             return
-        exchange = self._exchange
-        exchange.status = head.status
-        exchange.mark_first_byte()
-        if not self._reply.is_http_11 and head.has_body and not head.has_length:
+        self._exchange.status = head.status
+        self._exchange.mark_first_byte()
+        if self.owes_body or (not self._reply.is_http_11 and head.has_body and not head.has_length):
             self.keep_alive = False
         data, self._framing = response_head(head, self._reply, is_closing=not self.keep_alive)
         self._deadlines.await_body(is_event_stream=is_event_stream(head))
-        self._write(data)
+        self._browser.send(data)
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""
@@ -154,16 +146,16 @@ class Pipe:
         self._deadlines.touch()
         self._exchange.bytes_out += len(data)
         if self._framing is Framing.CHUNKED:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._browser.send(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            self._write(data)
+            self._browser.send(data)
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
         """End the body as the service did, and be done when the browser has it all."""
         if self._state is not _State.RELAYING:
             return
         if self._framing is Framing.CHUNKED:
-            self._write(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
+            self._browser.send(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
         self._flush()
 
     def broken(self, failure: Failure, why: str) -> None:
@@ -193,154 +185,62 @@ class Pipe:
         elif self._connection is not None:
             self._connection.resume_reading()
 
-    def unsent(self) -> int:
-        """Bytes that the browser's side has not acknowledged, the kernel's among them."""
-        if self._transport.is_closing():
-            return 0
-        sock = self._transport.get_extra_info("socket")
-        packed = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-        queued: int = struct.unpack("i", packed)[0]
-        return queued + self._transport.get_write_buffer_size()
-
-    def stall(self) -> None:
-        """Give up on a browser that takes nothing."""
-        self._exchange.end_reason = EndReason.CLIENT_STALLED
+    def malformed(self) -> None:
+        """What followed the request head makes no sense: neither will what follows that."""
         self.keep_alive = False
-        self._reset()
+        self.refuse(Refusal(BAD_REQUEST, "The request body is not framed as HTTP/1.1 has it."))
+
+    # The clock's side: `deadlines.Bounded`
+
+    @property
+    def awaits_client(self) -> bool:
+        """Whether it is for the browser to send: then a silence is not the service's."""
+        return self._is_client_awaited and not self.has_started
+
+    def unsent(self) -> int:
+        """Bytes that the browser has yet to take."""
+        return self._browser.unsent()
+
+    def out_of_time(self) -> None:
+        """End it: the whole exchange took too long."""
+        self.end(EndReason.TOTAL_TIMEOUT, UPSTREAM_TIMEOUT, "timeout")
+
+    def fell_silent(self) -> None:
+        """End it: whoever's turn it was sent nothing for too long."""
+        if self.awaits_client:
+            self.refuse(Refusal(BAD_REQUEST, "The request body stopped coming."))
+        else:
+            why = "idle_timeout" if self.has_started else "first_byte_timeout"
+            self.end(EndReason.UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT, why)
+
+    def took_nothing(self) -> None:
+        """End it: the browser took nothing for too long."""
+        self._exchange.end(EndReason.CLIENT_STALLED, "send_timeout")
+        self.keep_alive = False
+        self._browser.reset()
         self._finish()
 
     # Inside
 
-    def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
     def _flush(self) -> None:
-        """Finish when the last byte has left: a mark of zero makes the transport tell."""
+        """Finish when the last byte has left."""
         self._state = _State.FLUSHING
-        if self._transport.is_closing() or self._transport.get_write_buffer_size() == 0:
+        self._deadlines.forget_service()
+        if self._browser.flush():
             self._finish()
-            return
-        self._transport.set_write_buffer_limits(high=0)
-        self._deadlines.await_browser()
+        else:
+            self._deadlines.await_browser()
 
     def _finish(self) -> None:
         self._state = _State.ENDED
         self._deadlines.cancel()
         if self.refusal is None:
             self._exchange.end(EndReason.COMPLETE)
-        if not self._transport.is_closing():
-            self._transport.set_write_buffer_limits()
-            if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
-                # An orderly close would say that the body is whole.
-                self._reset()
+        self._browser.end_flush()
+        if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
+            self._browser.reset()  # an orderly close would say that the body is whole
         self._tell()
 
     def _tell(self) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-
-    def _reset(self) -> None:
-        if not self._transport.is_closing():
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            self._transport.abort()
-
-
-class _Deadlines:
-    """The bounds of one exchange. A timer that fires early looks when the last byte moved."""
-
-    def __init__(self, pipe: Pipe, timeouts: Timeouts) -> None:
-        self._pipe = pipe
-        self._timeouts = timeouts
-        self._loop = asyncio.get_running_loop()
-        self._started = self._moved = self._loop.time()
-        self._silence_bound: float | None = None
-        self._total_bound: float | None = None
-        self._silence: asyncio.Handle | None = None
-        self._total: asyncio.Handle | None = None
-        self._browser: asyncio.Handle | None = None
-        self._unsent = 0
-        self._bound_total(timeouts.total)
-
-    def seconds_left(self) -> float | None:
-        if self._total_bound is None:
-            return None
-        return max(0.0, self._started + self._total_bound - self._loop.time())
-
-    def touch(self) -> None:
-        self._moved = self._loop.time()
-
-    def await_head(self) -> None:
-        self._bound_silence(self._timeouts.first_byte)
-
-    def await_body(self, *, is_event_stream: bool) -> None:
-        bounds = self._timeouts
-        if is_event_stream:
-            self._bound_total(bounds.stream_total)
-        self._bound_silence(bounds.stream_idle if is_event_stream else bounds.idle)
-
-    def await_browser(self) -> None:
-        _cancel(self._silence)
-        _cancel(self._browser)
-        self._browser = None
-        if self._timeouts.send is not None:
-            # After this callback: the bytes still to be written now do not count as taken.
-            self._browser = self._loop.call_soon(self._watch_browser)
-
-    def browser_took(self) -> None:
-        _cancel(self._browser)
-        self._browser = None
-        self._bound_silence(self._silence_bound)
-
-    def cancel(self) -> None:
-        for handle in (self._silence, self._total, self._browser):
-            _cancel(handle)
-
-    def _bound_total(self, bound: float | None) -> None:
-        _cancel(self._total)
-        self._total_bound = bound
-        if bound is not None:
-            self._total = self._loop.call_at(self._started + bound, self._out_of_time)
-
-    def _out_of_time(self) -> None:
-        self._pipe.end(EndReason.TOTAL_TIMEOUT, UPSTREAM_TIMEOUT, "timeout")
-
-    def _bound_silence(self, bound: float | None) -> None:
-        _cancel(self._silence)
-        self._silence_bound = bound
-        self.touch()
-        if bound is not None:
-            self._silence = self._loop.call_later(bound, self._watch_silence)
-
-    def _watch_silence(self) -> None:
-        # A service that waits for the rest of a request is not the one that is silent.
-        is_clients = self._pipe.is_client_awaited and not self._pipe.has_started
-        bound = self._timeouts.send if is_clients else self._silence_bound
-        if bound is None:
-            self._silence = self._loop.call_later(CLIENT_CHECK, self._watch_silence)
-            return
-        due = self._moved + bound
-        if self._loop.time() < due:
-            self._silence = self._loop.call_at(due, self._watch_silence)
-        elif is_clients:
-            self._pipe.refuse(Refusal(BAD_REQUEST, "The request body stopped coming."))
-        elif self._pipe.has_started:
-            self._pipe.end(EndReason.UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT, "idle_timeout")
-        else:
-            self._pipe.end(EndReason.UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT, "first_byte_timeout")
-
-    def _watch_browser(self) -> None:
-        self._unsent = self._pipe.unsent()
-        self._browser = self._loop.call_later(self._timeouts.send or 0.0, self._check_browser)
-
-    def _check_browser(self) -> None:
-        if self._pipe.unsent() < self._unsent:
-            self._watch_browser()
-        else:
-            self._pipe.stall()
-
-
-def _cancel(handle: asyncio.Handle | None) -> None:
-    if handle is not None:
-        handle.cancel()

@@ -49,6 +49,7 @@ class Relay:
             is_head = self.incoming.method == "HEAD"
             connection.start(self.head, self.pipe, is_head=is_head, has_body=has_body)
             if has_body:
+                self.pipe.owes_body = True
                 upload = asyncio.create_task(self._upload(connection))
             await ended
         finally:
@@ -68,7 +69,6 @@ class Relay:
                     return
                 connection.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
                 await connection.writable()
-                pipe.touch()
         except ConnectionError:
             return  # the browser left: the handler is being cancelled for it
         except web.RequestPayloadError:
@@ -81,11 +81,12 @@ class Relay:
         if is_chunked:
             connection.write(b"0\r\n\r\n")
         connection.finish_request()
-        pipe.touch()
 
     async def _next_bytes(self) -> bytes:
         """What came of the body since the last call; empty at its end."""
-        self.pipe.is_client_awaited = True
-        data = await self.incoming.request.content.readany()
-        self.pipe.is_client_awaited = False
+        content = self.incoming.request.content
+        self.pipe.await_client(is_awaited=True)
+        data = await content.readany()
+        self.pipe.await_client(is_awaited=False)
+        self.pipe.owes_body = not content.is_eof()
         return data

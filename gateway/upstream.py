@@ -32,8 +32,9 @@ class Pool:
         """The idle connection used last, or None."""
         while self._idle:
             _, connection = self._idle.pop()
-            if connection.is_open:
+            if connection.is_fit:
                 return connection
+            connection.abort()
         return None
 
     async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - told apart

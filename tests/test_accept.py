@@ -9,11 +9,11 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.accept import BrowserConnection, Relayed, Server, answer, remote_of
+from gateway.accept import BrowserConnection, Relayed, Server, remote_of
 from gateway.account import EndReason, Exchange
+from gateway.answer import answer
 from gateway.errors import (
     INTERNAL_ERROR,
-    ROUTE_NOT_FOUND,
     TOKEN_MISSING,
     UPSTREAM_BAD_RESPONSE,
     UPSTREAM_TIMEOUT,
@@ -90,13 +90,6 @@ def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
     assert response.content_type == "application/problem+json"
 
 
-@pytest.mark.parametrize(("failure", "closes"), [(INTERNAL_ERROR, True), (ROUTE_NOT_FOUND, False)])
-def test_only_after_a_fault_of_its_own_does_the_gateway_close(
-    failure: Failure, closes: bool
-) -> None:
-    assert (answer(Refusal(failure), exchange()).keep_alive is False) is closes
-
-
 def malformed(request: web.BaseRequest) -> web.StreamResponse:
     raise AssertionError(request)
 
@@ -159,6 +152,9 @@ class Flow:
 
     def resume(self) -> None:
         self.told.append("resume")
+
+    def malformed(self) -> None:
+        self.told.append("malformed")
 
 
 async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -> None:

@@ -150,7 +150,8 @@ async def test_a_fault_of_our_own_after_the_head_is_a_cut(
     response = await ask(upstreams=Faulty(is_late=True))
     assert (response.status, response.ending is Ending.CLEAN) == (200, False)
     [line] = requests(lines)
-    assert (line["status"], line["end_reason"]) == (200, "error")
+    assert (line["status"], line["end_reason"]) == (200, "upstream_closed")
+    assert [line["log_level"] for line in lines if line["event"] == "internal_error"] == ["error"]
 
 
 @pytest.mark.parametrize("target", ["/private?a#&token=", "/private?a=1&b=#x&token="])

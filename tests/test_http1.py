@@ -241,7 +241,6 @@ def test_after_a_complete_exchange_another_may_follow() -> None:
     talking = talk(EMPTY)
     assert talking.connection.is_reusable
     talking.connection.rest()
-    assert talking.connection.is_reused
     talking.ask()
     assert not talking.connection.got_bytes
     talking.hear(EMPTY)

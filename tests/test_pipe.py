@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from gateway.accept import BrowserConnection, Relayed, Server, answer
+from gateway.accept import BrowserConnection, Relayed, Server
 from gateway.account import EndReason, Exchange
+from gateway.answer import answer
 from gateway.config import HeaderRules, Timeouts
 from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.headers import Edits
@@ -174,15 +175,6 @@ async def test_an_unused_connection_that_was_closed_is_stale_and_no_end(open_sta
     assert (await response_of(client)).body == b"done"
 
 
-async def test_a_browser_that_left_before_its_turn_gets_no_pipe() -> None:
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        raise AssertionError(request)
-
-    reply = Reply(True, True, False, False, "id-1", Edits.of(HeaderRules()))
-    with pytest.raises(asyncio.CancelledError):
-        Pipe(Server(handle)(), Exchange("GET", "/", "id-1", "", ""), reply, UNBOUNDED)
-
-
 # Interim responses
 
 
@@ -297,7 +289,7 @@ async def test_no_time_is_left_after_the_total_bound(open_stage: Open) -> None:
 
 async def test_a_body_that_stops_coming_is_not_the_services_silence(open_stage: Open) -> None:
     stage, client = await open_stage(Timeouts(None, None, first_byte=0.05, send=0.1))
-    stage.pipe.is_client_awaited = True
+    stage.pipe.await_client(is_awaited=True)
     assert (await response_of(client)).status == 400
     assert stage.exchange.code == "bad_request"
 
@@ -306,11 +298,10 @@ async def test_an_upload_without_a_bound_is_waited_for_and_then_the_service_is(
     open_stage: Open,
 ) -> None:
     stage, client = await open_stage(Timeouts(None, None, first_byte=0.05, send=None))
-    stage.pipe.is_client_awaited = True
+    stage.pipe.await_client(is_awaited=True)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(stage.ended), 0.3)
-    stage.pipe.is_client_awaited = False
-    stage.pipe.touch()
+    stage.pipe.await_client(is_awaited=False)
     assert await over(stage) is EndReason.UPSTREAM_TIMEOUT
     assert stage.exchange.error == "first_byte_timeout"
     assert (await response_of(client)).status == 504
@@ -318,7 +309,7 @@ async def test_an_upload_without_a_bound_is_waited_for_and_then_the_service_is(
 
 async def test_a_body_that_pauses_after_the_head_is_the_services_silence(open_stage: Open) -> None:
     stage, client = await open_stage(Timeouts(None, idle=0.05))
-    stage.pipe.is_client_awaited = True
+    stage.pipe.await_client(is_awaited=True)
     stage.pipe.head(LENGTH)
     stage.pipe.body(b"do")
     assert (await response_of(client)).ending is not Ending.CLEAN

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from gateway.accept import BrowserConnection, Relayed, Server, answer
+from gateway.accept import BrowserConnection, Relayed, Server
 from gateway.account import EndReason
+from gateway.answer import answer
 from gateway.config import HeaderRules, Route, Timeouts
 from gateway.config import Upstream as Place
 from gateway.errors import Refusal

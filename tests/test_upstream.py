@@ -124,15 +124,6 @@ async def test_the_connection_used_last_is_used_next(pool: Pool) -> None:
     assert [pool.take_idle() for _ in range(4)] == [three, two, one, None]
 
 
-async def test_a_taken_connection_says_that_it_was_used_before(pool: Pool) -> None:
-    connection = await used(pool)
-    assert not connection.is_reused
-    pool.release(connection)
-    taken = pool.take_idle()
-    assert taken is connection
-    assert taken.is_reused
-
-
 async def test_an_idle_connection_that_the_service_closed_is_not_handed_out(
     pool: Pool, service: Service
 ) -> None:
