@@ -87,12 +87,14 @@ class Incoming:
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether another request may follow. After an Upgrade the parser may have lost its place.
+        """Whether another request may follow on the connection.
 
-        HTTP/1.0 knows no transfer codings: who sends one may frame otherwise (RFC 9112 6.1).
+        After an Upgrade or a CONNECT what follows may be no HTTP at all. HTTP/1.0 knows no transfer
+        codings: who sends one may frame otherwise (RFC 9112 6.1).
         """
         return (
             self.request.keep_alive
+            and self.method != "CONNECT"
             and self.first(b"upgrade") is None
             and (self.is_http_11 or not self.values(b"transfer-encoding"))
         )
