@@ -29,6 +29,7 @@ RUN groupadd --system --gid 10001 gateway \
     && install -d -o gateway -g gateway /keys \
     && install -d /etc/gateway
 COPY --from=build /opt/venv /opt/venv
+COPY deploy/welcome.yaml /etc/gateway/routes.yaml
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     GATEWAY_ROUTES=/etc/gateway/routes.yaml
