@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes of the request body, framed already."""
-        if self.is_open:
+        if self._is_live:
             self._transport.write(data)
 
     def finish_request(self) -> None:
@@ -102,12 +102,12 @@ class Connection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Stop reading from the service: its own writes will stall in turn."""
-        if self.is_open:
+        if self._is_live:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on."""
-        if self.is_open:
+        if self._is_live:
             self._transport.resume_reading()
 
     @property
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         A service may close an idle connection, or send more than it should, at any time; what the
         event loop has not yet told of would cost the next request its answer.
         """
-        if not self.is_open or not self._is_clean or self._saw_eof or self._transport.is_closing():
+        if not self._is_live or not self._is_clean or self._saw_eof:
             return False
         kernel = select.poll()
         kernel.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -203,6 +203,11 @@ class Connection(asyncio.Protocol):
         waiter, self._writable = self._writable, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether the transport may still be used: uvloop's raises once it is closing."""
+        return self.is_open and not self._transport.is_closing()
 
     def _fail(self, why: str) -> None:
         receiver, self._receiver = self._receiver, None
