@@ -9,20 +9,13 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from gateway import accept
 from gateway.accept import BrowserConnection, Relayed, Server, remote_of
-from gateway.account import EndReason, Exchange
-from gateway.answer import answer
-from gateway.errors import (
-    INTERNAL_ERROR,
-    TOKEN_MISSING,
-    UPSTREAM_BAD_RESPONSE,
-    UPSTREAM_TIMEOUT,
-    UPSTREAM_UNREACHABLE,
-    Failure,
-    Refusal,
-)
+from gateway.config import MAX_HEADER_SIZE
+from tests.wire.raw_client import RawClient
 
 PATIENCE = 10.0
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 Serve = Callable[[web.BaseRequest], web.StreamResponse]
 
 
@@ -34,8 +27,19 @@ async def serving(serve: Serve) -> AsyncIterator[int]:
     runner = web.ServerRunner(Server(handle))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def browser(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
+    client = await RawClient.connect(port, receive_buffer=receive_buffer)
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 async def said_to(port: int, data: bytes) -> bytes:
@@ -49,45 +53,11 @@ async def said_to(port: int, data: bytes) -> bytes:
     return answered
 
 
-def exchange() -> Exchange:
-    return Exchange("GET", "/", "id-1", "", "10.0.0.9")
-
-
-@pytest.mark.parametrize(
-    ("failure", "reason"),
-    [
-        (TOKEN_MISSING, EndReason.REFUSED),
-        (UPSTREAM_UNREACHABLE, EndReason.ERROR),
-        (UPSTREAM_BAD_RESPONSE, EndReason.ERROR),
-        (UPSTREAM_TIMEOUT, EndReason.UPSTREAM_TIMEOUT),
-        (INTERNAL_ERROR, EndReason.ERROR),
-    ],
-)
-def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndReason) -> None:
-    refused = exchange()
-    answer(Refusal(failure, reason="for the log"), refused)
-    assert (refused.status, refused.code, refused.error, refused.end_reason) == (
-        failure.status,
-        failure.code,
-        "for the log",
-        reason,
-    )
-
-
-def test_an_end_that_was_told_before_the_answer_stands() -> None:
-    refused = exchange()
-    refused.end(EndReason.TOTAL_TIMEOUT)
-    answer(Refusal(UPSTREAM_TIMEOUT), refused)
-    assert refused.end_reason is EndReason.TOTAL_TIMEOUT
-
-
-def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
-    response = answer(Refusal(TOKEN_MISSING, headers=(("X-More", "1"),)), exchange())
-    assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert response.headers["X-More"] == "1"
-    assert response.headers["X-Request-Id"] == "id-1"
-    assert response.headers["Cache-Control"] == "no-store"
-    assert response.content_type == "application/problem+json"
+async def until(is_true: Callable[[], bool]) -> None:
+    """Let the loop run until something holds that no event tells."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_true():  # noqa: ASYNC110 - what is waited for is the kernel's, without an event
+            await asyncio.sleep(0.001)
 
 
 def malformed(request: web.BaseRequest) -> web.StreamResponse:
@@ -180,3 +150,178 @@ async def test_a_connection_that_is_gone_has_no_address() -> None:
         raise AssertionError(request)
 
     assert remote_of(Server(handle)()) == ""
+
+
+# A head that never ends
+
+
+HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n"
+LINE = b"X-Line: " + b"x" * 990 + b"\r\n"
+
+
+async def test_a_head_that_grows_past_the_limit_is_refused_before_its_end() -> None:
+    with capture_logs() as lines:
+        async with serving(malformed) as port, browser(port) as client:
+            await client.send(HALF_A_HEAD)
+            for _ in range(MAX_HEADER_SIZE // len(LINE) + 1):
+                await client.send(LINE)
+            assert (await client.head()).status == 431
+            assert (await client.rest()).json()["code"] == "headers_too_large"
+            await client.closed()
+    assert [line["code"] for line in lines if line["event"] == "request"] == ["headers_too_large"]
+
+
+async def test_heads_in_pieces_are_measured_each_for_itself() -> None:
+    def serve(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=request.path)
+
+    async with serving(serve) as port, browser(port) as client:
+        for number in range(4):
+            await client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n" % number)
+            await client.send(LINE * 20)
+            await client.send(b"\r\n")
+            assert (await client.head()).status == 200
+            assert (await client.rest()).body == b"/%d" % number
+
+
+async def test_a_large_body_is_no_large_head() -> None:
+    def serve(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=request.path)
+
+    size = 2 * MAX_HEADER_SIZE
+    async with serving(serve) as port, browser(port) as client:
+        await client.send(b"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 1024):
+            await client.send(b"x" * 1024)
+        await client.send(GET)
+        for path in (b"/1", b"/"):
+            assert (await client.head()).status == 200
+            assert bytes((await client.rest()).body) == path
+
+
+# A browser that does not read
+
+
+async def sent_for_ever(client: RawClient) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await client.send(GET * 100)
+
+
+async def test_a_browser_that_pipelines_and_never_reads_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(accept, "SEND_TIMEOUT", 0.1)
+    transports: set[asyncio.Transport | None] = set()
+
+    def serve(request: web.BaseRequest) -> web.StreamResponse:
+        transports.add(request.transport)
+        return web.Response(body=b"x" * 100_000)
+
+    async with serving(serve) as port, browser(port, receive_buffer=4096) as client:
+        with pytest.raises(ConnectionError):
+            await sent_for_ever(client)
+    assert len(transports) == 1
+
+
+class Held:
+    """A server whose only request stays under way, with a flow that counts what it is told."""
+
+    browser: BrowserConnection
+
+    def __init__(self) -> None:
+        self.flow = Flow()
+        self.has_begun = asyncio.Event()
+        self.is_over = asyncio.Event()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request.protocol, BrowserConnection)
+        self.browser = request.protocol
+        self.browser.flow = self.flow
+        self.has_begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("a future that nobody sets was set")
+        finally:
+            self.browser.flow = None
+            self.is_over.set()
+
+    async def over(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self.is_over.wait()
+
+
+@asynccontextmanager
+async def holding(request: bytes = GET) -> AsyncIterator[tuple[Held, RawClient]]:
+    """A request under way, and its browser."""
+    held = Held()
+    runner = web.ServerRunner(Server(held.handle), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with browser(runner.addresses[0][1], receive_buffer=4096) as client:
+            await client.send(request)
+            async with asyncio.timeout(PATIENCE):
+                await held.has_begun.wait()
+            yield held, client
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_browser_that_leaves_behind_requests_that_nobody_reads_ends_the_exchange(
+    how: str,
+) -> None:
+    async with holding() as (held, client):
+        await client.send(GET * 100)
+        await until(lambda: bool(held.browser._hangups._watched))
+        client.close() if how == "close" else client.reset()
+        await held.over()
+
+
+async def test_who_is_read_from_again_is_heard_by_the_event_loop_alone() -> None:
+    async with holding() as (held, client):
+        held.browser._pause_transport_reading()
+        held.browser._resume_transport_reading()
+        assert not held.browser._hangups._watched
+        client.close()
+        await held.over()
+
+
+async def test_a_stalled_browser_that_half_closes_is_reset() -> None:
+    async with holding() as (held, client):
+        held.browser.send(b"x" * (16 << 20))
+        assert held.flow.told == ["pause"]
+        client.half_close()
+        await held.over()
+        assert held.browser.unsent() == 0
+
+
+@pytest.mark.parametrize(
+    "start", [b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked", GET]
+)
+async def test_nonsense_behind_a_request_under_way_is_told_once(start: bytes) -> None:
+    async with holding(start.removesuffix(b"\r\n\r\n") + b"\r\n\r\n") as (held, client):
+        for _ in range(3):
+            await client.send(b"\x01\x02\r\n")
+        await until(lambda: bool(held.flow.told))
+        assert set(held.flow.told) == {"malformed"}
+
+
+async def test_a_request_that_waits_its_turn_is_no_nonsense() -> None:
+    async with holding() as (held, client):
+        await client.send(GET)
+        await until(lambda: len(held.browser._messages) == 1)
+        assert held.flow.told == []
+
+
+async def test_a_connection_that_is_gone_takes_every_call_in_peace() -> None:
+    async with holding() as (held, client):
+        client.reset()
+        await held.over()
+        await until(lambda: held.browser.transport is None)
+        held.browser.send(b"x")
+        held.browser.reset()
+        held.browser.end_flush()
+        assert held.browser.flush()
+        assert held.browser.unsent() == 0

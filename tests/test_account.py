@@ -1,5 +1,7 @@
 """Ids are taken over only where they are sound; an exchange leaves one line, without a token."""
 
+import errno
+import io
 import json
 import re
 import subprocess
@@ -10,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.account import EndReason, Exchange, request_id, traceparent
+from gateway.account import EndReason, Exchange, _Sink, request_id, traceparent
 
 NEW_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-00")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -201,3 +203,60 @@ def test_what_is_under_the_level_is_not_written(level: str, events: int) -> None
 
 def test_console_lines_have_no_colours_where_nobody_sees_them() -> None:
     assert "\x1b" not in "\n".join(written("console"))
+
+
+# A log that cannot be written
+
+
+class Full(io.RawIOBase):
+    """A disk with no room."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Terminal:
+    """Standard output or error over a disk with no room."""
+
+    def __init__(self) -> None:
+        self.buffer = Full()
+
+    def write(self, text: str) -> None:
+        self.buffer.write(text)
+
+
+def test_of_lines_that_cannot_be_written_the_first_alone_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    sink = _Sink()
+    for _ in range(3):
+        sink.write('{"event": "request"}\n')
+        sink.flush()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "gateway: cannot write the log: [Errno 28] No space left on device"
+
+
+def test_where_nothing_can_be_written_at_all_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Terminal())
+    sink = _Sink()
+    for _ in range(2):
+        sink.write("x\n")
+
+
+def test_a_process_whose_log_is_full_works_on_and_ends_well() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device, not a path of anyone's
+        done = subprocess.run(
+            [sys.executable, "-c", WRITE, "json", "info", "/jobs/7"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1

@@ -54,6 +54,9 @@ def upward(*received: tuple[bytes, bytes]) -> Pairs:
         "Host",
         "Content-Length",
         "Content_Length",
+        "Transfer_Encoding",
+        "TRANSFER_ENCODING",
+        "Proxy_Authorization",
         "X-Request-Id",
         "traceparent",
     ],
@@ -94,6 +97,12 @@ def test_every_connection_header_is_read_in_any_case() -> None:
         (b"X-Three", b"3"),
     ]
     assert end_to_end(received) == [(b"X-Three", b"3")]
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length"])
+def test_the_length_is_not_connections_to_name(name: bytes) -> None:
+    received = [(b"Connection", b"close, " + name + b", X-One"), (name, b"2"), (b"X-One", b"1")]
+    assert end_to_end(received) == [(name, b"2")]
 
 
 def test_a_trailer_cannot_say_what_belongs_into_a_head() -> None:

@@ -151,6 +151,12 @@ def test_an_informational_head_is_whole() -> None:
     assert written_head == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
+def test_an_informational_head_has_no_length() -> None:
+    received = [(b"content-length", b"7"), (b"Link", b"</a>"), (b"Content-Length", b"7")]
+    written_head = informational_head(103, b"Early Hints", received)
+    assert written_head == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
 def test_a_request_head_is_whole() -> None:
     written_head = request_head("GET", b"/a%2Fb?c", [(b"Host", b"h")])
     assert written_head == b"GET /a%2Fb?c HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import httptools
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -71,6 +72,9 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.is_aborted = True
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
 
     def pause_reading(self) -> None:
         self.is_reading_paused = True
@@ -295,6 +299,21 @@ def test_a_connection_that_was_never_used_or_is_gone_is_not_reused() -> None:
     assert not talk(EMPTY).lose(saw_eof=True).connection.is_reusable
 
 
+def test_a_fault_of_our_own_is_not_taken_for_the_services() -> None:
+    class Faulty(Recorder):
+        def body(self, data: bytes) -> None:
+            raise RuntimeError(f"a fault of our own at {len(data)} bytes")
+
+    talking = Talk(got=Faulty())
+    talking.ask()
+    with pytest.raises(httptools.HttpParserCallbackError) as raised:
+        talking.hear(OK + b"Content-Length: 2\r\n\r\nhi")
+    assert isinstance(raised.value.__context__, RuntimeError)
+    assert talking.got.names == ["head"]
+    talking.lose(saw_eof=False)
+    assert talking.got.names == ["head", "broken"]
+
+
 def test_a_connection_that_was_aborted_tells_nobody() -> None:
     talking = talk(OK + b"Content-Length: 5\r\n\r\n")
     talking.connection.abort()
@@ -313,6 +332,18 @@ def test_a_connection_that_is_gone_takes_every_call_in_peace() -> None:
     assert talking.wire.written == b"head"
     assert not talking.wire.is_aborted
     assert not talking.wire.is_reading_paused
+
+
+def test_a_connection_that_is_closing_takes_every_call_in_peace() -> None:
+    """Between an abort and its `connection_lost` uvloop's transport can no longer be used."""
+    talking = talk()
+    talking.connection.abort()
+    talking.connection.write(b"x")
+    talking.connection.pause_reading()
+    talking.connection.resume_reading()
+    assert talking.wire.written == b"head"
+    assert not talking.wire.is_reading_paused
+    assert not talking.connection.is_fit
 
 
 def test_a_rested_connection_reads_again() -> None:
@@ -452,6 +483,29 @@ async def test_a_writer_that_was_cancelled_is_not_woken() -> None:
     await talking.connection.writable()
 
 
+@pytest.mark.parametrize(
+    "framed",
+    [
+        OK + b"Transfer-Encoding: chunked  \r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        OK + b"Content-Length: 2  \r\n\r\nhi",
+        OK + b"Content-Length: 2\t\r\n\r\nhi",
+    ],
+)
+def test_white_space_behind_a_value_is_none_of_it(framed: bytes) -> None:
+    talking = talk(framed)
+    assert talking.got.names == ["head", "body", "complete"]
+    assert talking.got.events[1] == ("body", b"hi")
+    assert talking.connection.is_reusable
+
+
+@pytest.mark.parametrize("space", [b"\t", b" \t", b"\t "])
+def test_framing_that_the_parser_reads_otherwise_never_passes_for_a_body(space: bytes) -> None:
+    """With a tab behind `chunked` llhttp knows it no more, and reads the chunks as they stand."""
+    answer = OK + b"Transfer-Encoding: chunked" + space + b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    bodies = [event[1] for event in talk(answer).got.events if event[0] == "body"]
+    assert bodies in ([], [b"hi"])
+
+
 # Over a real socket
 
 
@@ -501,3 +555,47 @@ async def test_an_abort_over_a_socket_is_seen_at_once(
     connection.abort()
     async with asyncio.timeout(PATIENCE):
         assert await asyncio.get_running_loop().sock_recv(service, 1) == b""
+
+
+# After a rest
+
+
+Pair = tuple[Connection, socket.socket]
+
+
+async def rested(pair: Pair) -> Pair:
+    """A connection after a whole exchange, and the service's end of it."""
+    connection, service = pair
+    got = Recorder()
+    async with asyncio.timeout(PATIENCE):
+        connection.start(b"GET / HTTP/1.1\r\n\r\n", got, is_head=False, has_body=False)
+        await asyncio.get_running_loop().sock_sendall(service, EMPTY)
+        await got.over.wait()
+    connection.rest()
+    assert connection.is_fit
+    return connection, service
+
+
+async def test_a_close_that_only_the_kernel_knows_of_makes_a_connection_unfit(pair: Pair) -> None:
+    connection, service = await rested(pair)
+    service.close()
+    assert connection.is_open
+    assert not connection.is_fit
+
+
+async def test_stray_bytes_that_only_the_kernel_knows_of_make_it_unfit(pair: Pair) -> None:
+    connection, service = await rested(pair)
+    service.send(EMPTY)
+    assert not connection.is_fit
+
+
+async def test_a_close_that_was_heard_makes_it_unfit(pair: Pair) -> None:
+    connection, _ = await rested(pair)
+    connection.eof_received()
+    assert not connection.is_fit
+
+
+async def test_bytes_that_were_heard_make_it_unfit(pair: Pair) -> None:
+    connection, _ = await rested(pair)
+    connection.data_received(EMPTY)
+    assert not connection.is_fit

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 
 from gateway.accept import Server
-from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, Failure, Refusal
-from gateway.incoming import Incoming, over, raw
+from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Failure, Refusal
+from gateway.incoming import MAX_LENGTH_DIGITS, Incoming, over, raw
 
 PATIENCE = 10.0
 Received = Callable[[bytes], Awaitable[Incoming]]
@@ -115,6 +115,91 @@ async def test_a_coding_that_no_service_was_asked_to_read_is_refused(
 async def test_chunked_is_taken_in_any_case(received: Received) -> None:
     incoming = await received(request("Transfer-Encoding: CHUNKED") + b"0\r\n\r\n")
     assert failure_of(incoming) is None
+
+
+@pytest.mark.parametrize("zeros", [MAX_LENGTH_DIGITS, 5000])
+async def test_a_length_of_more_digits_than_any_length_has_is_over_the_limit(
+    received: Received, zeros: int
+) -> None:
+    incoming = await received(request(f"Content-Length: {'0' * zeros}2") + b"hi")
+    assert failure_of(incoming) is BODY_TOO_LARGE
+
+
+async def test_a_coding_that_http_1_0_does_not_have_is_refused(received: Received) -> None:
+    chunked = request("Transfer-Encoding: chunked", version="1.0") + b"0\r\n\r\n"
+    assert failure_of(await received(chunked)) is BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [("Content-Length: 2", b"hi"), ("Transfer-Encoding: chunked", b"2\r\nhi\r\n0\r\n\r\n")],
+)
+async def test_a_body_behind_an_upgrade_is_known_or_refused(
+    received: Received, framing: str, body: bytes
+) -> None:
+    incoming = await received(request("Connection: Upgrade", "Upgrade: h2c", framing) + body)
+    assert incoming.has_body or failure_of(incoming) is BAD_REQUEST
+
+
+# Whether another request may follow
+
+
+@pytest.mark.parametrize(
+    ("data", "keeps_alive"),
+    [
+        (request(), True),
+        (request("Connection: close"), False),
+        (request("Upgrade: h2c", "Connection: Upgrade", method="GET"), False),
+        (request("Upgrade: websocket", method="GET"), False),
+        (request(target="h:443", method="CONNECT"), False),
+        (request(version="1.0", method="GET"), False),
+        (request("Connection: keep-alive", version="1.0", method="GET"), True),
+        (
+            request("Connection: keep-alive", "Transfer-Encoding: chunked", version="1.0")
+            + b"0\r\n\r\n",
+            False,
+        ),
+        (request("Transfer-Encoding: chunked") + b"0\r\n\r\n", True),
+    ],
+)
+async def test_another_request_may_follow_only_where_it_can_be_told_from_the_first(
+    received: Received, data: bytes, keeps_alive: bool
+) -> None:
+    assert (await received(data)).keeps_alive is keeps_alive
+
+
+# The head as a whole
+
+
+async def test_a_head_at_the_limit_is_taken_and_one_over_it_is_not(received: Received) -> None:
+    fields = [f"X-{number}: {'x' * 1000}" for number in range(32)]
+    small = await received(request(*fields[:-1], method="GET"))
+    small.check_head()
+    large = await received(request(*fields, f"X-Last: {'x' * 700}", method="GET"))
+    with pytest.raises(Refusal) as refused:
+        large.check_head()
+    assert refused.value.failure is HEADERS_TOO_LARGE
+
+
+@pytest.mark.parametrize("start", [b"GET /\r\n", b"GET / HTTP/0.9\r\n"])
+async def test_http_0_9_is_refused_with_its_mend(received: Received, start: bytes) -> None:
+    incoming = await received(start + b"Host: h\r\n\r\n")
+    with pytest.raises(Refusal) as refused:
+        incoming.check_head()
+    assert refused.value.failure is BAD_REQUEST
+    assert "HTTP/1.1" in refused.value.detail
+    assert not incoming.keeps_alive
+
+
+@pytest.mark.parametrize("target", ["/a#b", "/a?b#c", "/a#?b", "http://other/a?#"])
+async def test_a_target_with_a_hash_is_refused_with_its_mend(
+    received: Received, target: str
+) -> None:
+    incoming = await received(request(target=target, method="GET"))
+    with pytest.raises(Refusal) as refused:
+        incoming.check_head()
+    assert refused.value.failure is BAD_REQUEST
+    assert "percent-encode" in refused.value.detail
 
 
 def failure_of(incoming: Incoming) -> Failure | None:

@@ -1,6 +1,7 @@
 """Connections to services are opened within bounds, kept for a while, and never leaked."""
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -133,6 +134,21 @@ async def test_an_idle_connection_that_the_service_closed_is_not_handed_out(
     service.writers[1].close()
     await until(lambda: not newer.is_open)
     assert pool.take_idle() is older
+
+
+@pytest.mark.parametrize("last_word", ["close", "stray bytes"])
+async def test_an_idle_connection_is_not_handed_out_after_a_last_word_still_unheard(
+    pool: Pool, service: Service, last_word: str
+) -> None:
+    older, newer = await used(pool), await used(pool)
+    pool.release(older)
+    pool.release(newer)
+    theirs = service.writers[1]
+    theirs.write_eof() if last_word == "close" else theirs.write(ANSWER)
+    ours = newer._transport.get_extra_info("socket")
+    select.select([ours.fileno()], [], [], PATIENCE)  # the event loop gets no turn meanwhile
+    assert pool.take_idle() is older
+    await until(lambda: not newer.is_open)
 
 
 async def test_a_connection_that_may_not_be_reused_is_closed(pool: Pool) -> None:

@@ -107,6 +107,9 @@ class GatewayProcess:
                 return int(line.split()[1]) * 1024
         raise AssertionError("the process has no resident memory: it is gone")
 
+    def open_files(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
     def _first(self, wanted: Callable[[Line], bool]) -> Line | None:
         return next((line for line in self._lines if wanted(line)), None)
 

@@ -36,6 +36,17 @@ async def test_hop_by_hop_headers_stop_here_on_the_way_up(
     assert "x-public" in names
 
 
+@pytest.mark.parametrize(
+    "name", ["Transfer_Encoding", "TRANSFER_ENCODING", "Content_Length", "X_Forwarded_For"]
+)
+async def test_a_header_that_a_service_could_take_for_framing_stops_here(
+    upstream: Upstream, client: RawClient, name: str
+) -> None:
+    await client.fetch("/open/x", f"{name}: chunked")
+    stopped = {"transfer_encoding", "content_length", "x_forwarded_for"}
+    assert not stopped & upstream.request.names()
+
+
 async def test_hop_by_hop_headers_stop_here_on_the_way_down(
     upstream: Upstream, client: RawClient
 ) -> None:
@@ -157,6 +168,14 @@ async def test_the_browsers_host_is_kept_where_the_route_says_so(
 ) -> None:
     await client.fetch("/same-host/x")
     assert upstream.request.value("Host") == "gateway.test"
+
+
+async def test_where_no_host_came_to_be_kept_the_service_is_asked_by_its_own_name(
+    upstream: Upstream, client: RawClient, places: Places
+) -> None:
+    await client.send(b"GET /same-host/x HTTP/1.0\r\n\r\n")
+    assert (await client.head()).status == 200
+    assert upstream.request.value("Host") == f"127.0.0.1:{port_of(places.service)}"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ MALFORMED = {
     "nul-in-target": b"GET /open/\0 HTTP/1.1\r\nHost: x\r\n\r\n",
     "space-in-target": b"GET /open/a b HTTP/1.1\r\nHost: x\r\n\r\n",
     "no-version": b"GET /open/x\r\nHost: x\r\n\r\n",
+    "http-0.9": b"GET /open/x\r\n\r\n",
+    "http-0.9-by-name": b"GET /open/x HTTP/0.9\r\n\r\n",
+    "http-1.0-chunked": b"POST /open/x HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "chunked-and-a-tab": POST + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n",
     "http-2-preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "http-3": b"GET /open/x HTTP/3.0\r\nHost: x\r\n\r\n",
     "bad-method": b"G@T /open/x HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -121,6 +126,29 @@ async def test_dots_in_a_path_do_not_lead_around_a_route(
     for request in upstream.requests:
         plain = request.target.lower().replace("%2e", ".").replace("%2f", "/").replace("\\", "/")
         assert "/../" not in plain, "the service would resolve it to another path"
+
+
+@pytest.mark.parametrize("start", [b"GET /open/x\r\n", b"GET /open/x HTTP/0.9\r\n"])
+async def test_a_request_of_http_0_9_alone_is_a_400_and_closes(
+    upstream: Upstream, client: RawClient, start: bytes
+) -> None:
+    await client.send(start + b"Host: x\r\n\r\n")
+    assert (await client.head()).status == 400
+    await client.rest()
+    assert await client.closed() == b""
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/open/x#", "/open/x#y?z", "/open/x?a#&token=b", "/private/x?a#&token=b", "http://h/open/x?#"],
+)
+async def test_a_hash_in_the_target_is_a_400(
+    upstream: Upstream, client: RawClient, target: str
+) -> None:
+    got = await client.fetch(target)
+    assert (got.status, got.json()["code"]) == (400, "bad_request")
+    assert upstream.requests == []
 
 
 async def test_many_headers_are_refused_or_passed_whole(

@@ -1,10 +1,12 @@
 """Request bodies stream upward under the same rules as responses stream down."""
 
+import asyncio
+
 import pytest
 
 from tests.wire.gateway_process import GatewayProcess
-from tests.wire.raw_client import RawClient
-from tests.wire.upstream import Exchange, Upstream, chunk, response
+from tests.wire.raw_client import Ending, RawClient
+from tests.wire.upstream import EVENT_STREAM, Exchange, Upstream, chunk, response
 
 CHUNKED_POST = b"POST /open/up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -181,3 +183,99 @@ async def test_a_body_that_nobody_wants_does_not_become_the_next_request(
     await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     await client.closed()
     assert upstream.requests == []
+
+
+# Framing that goes wrong on the way
+
+
+async def test_a_malformed_chunk_in_a_later_segment_is_a_400_at_once(
+    upstream: Upstream, gateway: GatewayProcess, client: RawClient
+) -> None:
+    arrived = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_chunk()
+        arrived.set()
+        await exchange.until_gone()
+
+    upstream.script = script
+    await client.send(CHUNKED_POST + chunk(b"first"))
+    exchange = await upstream.exchange()
+    await arrived.wait()
+    await client.send(b"ZZ\r\n")
+    sent = asyncio.get_running_loop().time()
+    got = await client.head()
+    assert (got.status, got.value("Connection")) == (400, "close")
+    assert asyncio.get_running_loop().time() - sent < 1
+    got = await client.rest()
+    assert got.json()["code"] == "bad_request"
+    assert await exchange.gone_at() - sent < 1
+    line = await gateway.request_line(request_id=got.json()["request_id"])
+    assert line["end_reason"] == "refused"
+
+
+async def test_a_malformed_chunk_behind_a_response_under_way_is_a_cut(
+    upstream: Upstream, client: RawClient
+) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_chunk()
+        await exchange.send(EVENT_STREAM + chunk(b"data: 1\n\n"))
+        await exchange.until_gone()
+
+    upstream.script = script
+    await client.send(CHUNKED_POST + chunk(b"first"))
+    exchange = await upstream.exchange()
+    await client.head()
+    await client.until(b"data: 1\n\n")
+    await client.send(b"ZZ\r\n")
+    sent = asyncio.get_running_loop().time()
+    assert await exchange.gone_at() - sent < 1
+    assert (await client.rest()).ending in (Ending.CUT, Ending.RESET)
+    assert asyncio.get_running_loop().time() - sent < 1
+
+
+# Answers while part of the body is owed
+
+
+OWED = {
+    "length": (b"Content-Length: 10\r\n\r\nabc", b"defghij"),
+    "chunked": (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"0\r\n\r\n"),
+    "expected": (b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n", b"abc"),
+}
+
+
+@pytest.mark.parametrize(("start", "rest"), OWED.values(), ids=OWED.keys())
+@pytest.mark.parametrize("target", [b"/nowhere", b"/private/x", b"/get-only"])
+async def test_a_refusal_while_a_body_is_owed_says_that_it_closes(
+    upstream: Upstream, client: RawClient, target: bytes, start: bytes, rest: bytes
+) -> None:
+    await client.send(b"POST " + target + b" HTTP/1.1\r\nHost: x\r\n" + start)
+    got = await client.head()
+    assert (got.status in (401, 404, 405), got.value("Connection")) == (True, "close")
+    await client.rest()
+    await client.send(rest)
+    assert await client.closed() == b""
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("start", [start for start, _ in OWED.values()], ids=OWED.keys())
+async def test_an_early_answer_says_that_it_closes(
+    upstream: Upstream, client: RawClient, start: bytes
+) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(response(b"early"))
+        await exchange.until_gone()
+
+    upstream.script = script
+    await client.send(b"POST /open/x HTTP/1.1\r\nHost: x\r\n" + start)
+    got = await client.head()
+    assert (got.status, got.value("Connection")) == (200, "close")
+    assert bytes((await client.rest()).body) == b"early"
+
+
+async def test_an_answer_to_a_whole_request_leaves_the_connection_open(
+    upstream: Upstream, client: RawClient
+) -> None:
+    for target, status in (("/open/x", 200), ("/private/x", 401), ("/open/x", 200)):
+        got = await client.fetch(target, method="POST", body=b"hello")
+        assert (got.status, got.value("Connection")) == (status, None)

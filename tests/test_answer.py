@@ -1,0 +1,72 @@
+"""A refusal is told on the wire and in the record, once each."""
+
+import json
+
+import pytest
+
+from gateway.account import EndReason, Exchange
+from gateway.answer import answer
+from gateway.errors import (
+    INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
+    TOKEN_MISSING,
+    UPSTREAM_BAD_RESPONSE,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNREACHABLE,
+    Failure,
+    Refusal,
+)
+
+
+def exchange() -> Exchange:
+    return Exchange("GET", "/", "id-1", "", "10.0.0.9")
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (TOKEN_MISSING, EndReason.REFUSED),
+        (UPSTREAM_UNREACHABLE, EndReason.ERROR),
+        (UPSTREAM_BAD_RESPONSE, EndReason.ERROR),
+        (UPSTREAM_TIMEOUT, EndReason.UPSTREAM_TIMEOUT),
+        (INTERNAL_ERROR, EndReason.ERROR),
+    ],
+)
+def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndReason) -> None:
+    refused = exchange()
+    answer(Refusal(failure, reason="for the log"), refused)
+    assert (refused.status, refused.code, refused.error, refused.end_reason) == (
+        failure.status,
+        failure.code,
+        "for the log",
+        reason,
+    )
+
+
+def test_an_end_that_was_told_before_the_answer_stands() -> None:
+    refused = exchange()
+    refused.end(EndReason.TOTAL_TIMEOUT)
+    answer(Refusal(UPSTREAM_TIMEOUT), refused)
+    assert refused.end_reason is EndReason.TOTAL_TIMEOUT
+
+
+def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
+    response = answer(Refusal(TOKEN_MISSING, headers=(("X-More", "1"),)), exchange())
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.headers["X-More"] == "1"
+    assert response.headers["X-Request-Id"] == "id-1"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.content_type == "application/problem+json"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Server"] == "gateway"
+
+
+def test_an_answer_has_the_problem_as_its_body() -> None:
+    refusal = Refusal(METHOD_NOT_ALLOWED, "It takes GET.", reason="for the log alone")
+    response = answer(refusal, exchange())
+    assert response.status == 405
+    assert isinstance(response.body, bytes)
+    problem = json.loads(response.body)
+    assert (problem["code"], problem["detail"]) == ("method_not_allowed", "It takes GET.")
+    assert problem["request_id"] == "id-1"
+    assert b"for the log alone" not in response.body
