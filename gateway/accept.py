@@ -89,6 +89,14 @@ class BrowserConnection(web.RequestHandler):
         queued: int = struct.unpack("i", packed)[0]
         return queued + transport.get_write_buffer_size()
 
+    def finish(self) -> None:
+        """Send no more, and say so at once, also to a browser that is still sending itself.
+
+        To close while its bytes lie unread would reset the connection, and cost it our last ones.
+        """
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
     def reset(self) -> None:
         """Close at once, and so that the browser cannot take it for an orderly end."""
         if self.transport is not None:

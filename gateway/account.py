@@ -81,7 +81,7 @@ class _Sink:
 
     def write(self, line: str) -> None:
         try:
-            self._file.write(line.encode())
+            self._write_whole(line.encode())
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
@@ -90,6 +90,13 @@ class _Sink:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    def _write_whole(self, data: bytes) -> None:
+        while data:
+            written = self._file.write(data)
+            if written is None:
+                raise BlockingIOError("standard output takes no more for now")
+            data = data[written:]
 
 
 def request_id(received: bytes | None) -> str:

@@ -137,8 +137,6 @@ class Handler:
             edits=self._edits[id(route)].response,
         )
         browser = request.protocol
-        if request.transport is None:
-            raise asyncio.CancelledError  # the browser left before its turn came
         assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
         return Pipe(browser, incoming.exchange, reply, route.timeouts)
 
@@ -154,8 +152,9 @@ def _refuse(incoming: Incoming, refusal: Refusal) -> web.Response:
 def _give_up(incoming: Incoming) -> web.StreamResponse:
     """After a fault of our own: a 500, or the cut of a response that is under way."""
     exchange, transport = incoming.exchange, incoming.request.transport
-    if exchange.first_byte_at is None or transport is None:
+    if exchange.first_byte_at is None:
         return _refuse(incoming, Refusal(INTERNAL_ERROR))
     exchange.end(EndReason.ERROR)
-    transport.abort()
+    if transport is not None:
+        transport.abort()
     return Relayed(keep_alive=False)

@@ -256,7 +256,9 @@ class _Response:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        value = value.rstrip(b" \t")  # which llhttp leaves there (RFC 9112 5.1)
+        # llhttp reads values without the spaces after them, but gives them with. Tabs it takes
+        # for part of the value: so must we, or our reading of the framing would not be its own.
+        value = value.rstrip(b" ")
         self._head_size += len(name) + len(value)
         if self._head_size > MAX_HEAD or len(self._headers) == MAX_HEADERS:
             self._refuse(f"its headers are over {MAX_HEAD} bytes or {MAX_HEADERS} lines")

@@ -117,8 +117,6 @@ class Incoming:
         codings = [value.lower() for value in self.values(b"transfer-encoding")]
         if codings and (codings != [b"chunked"] or not self.is_http_11):
             raise Refusal(BAD_REQUEST, "The only transfer coding taken here is HTTP/1.1's chunked.")
-        if (codings or int(length)) and not self.has_body:
-            raise Refusal(BAD_REQUEST, "A request with an Upgrade header can have no body here.")
 
 
 def over(limit: int) -> Refusal:

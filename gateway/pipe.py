@@ -239,6 +239,8 @@ class Pipe:
         self._browser.end_flush()
         if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
             self._browser.reset()  # an orderly close would say that the body is whole
+        elif self._is_cut:
+            self._browser.finish()
         self._tell()
 
     def _tell(self) -> None:

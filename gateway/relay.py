@@ -3,11 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from gateway.account import log
 from gateway.config import Route
-from gateway.errors import BAD_REQUEST, INTERNAL_ERROR, Refusal
+from gateway.errors import INTERNAL_ERROR, Refusal
 from gateway.http1 import Connection
 from gateway.incoming import Incoming, over
 from gateway.pipe import Pipe
@@ -71,9 +69,6 @@ class Relay:
                 await connection.writable()
         except ConnectionError:
             return  # the browser left: the handler is being cancelled for it
-        except web.RequestPayloadError:
-            pipe.refuse(Refusal(BAD_REQUEST, "The request body is not framed as HTTP/1.1 has it."))
-            return
         except Exception:  # noqa: BLE001 - nobody awaits this task: here its fault is told
             log.exception("upload_failed", request_id=exchange.request_id)
             pipe.refuse(Refusal(INTERNAL_ERROR))

@@ -1,7 +1,24 @@
-"""Settings that hold for every test."""
+"""Settings and fixtures that hold for every test."""
 
+from collections.abc import AsyncIterator
+
+import pytest
 from hypothesis import settings
+
+from tests.wire.routes import listener, port_of
+from tests.wire.upstream import Upstream
 
 # A busy machine makes an example slow without making it wrong.
 settings.register_profile("gateway", deadline=None)
 settings.load_profile("gateway")
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Upstream]:
+    """An upstream of the test's own, so that the shared gateway's record stays clean."""
+    service = Upstream()
+    taken = listener()
+    service.port = port_of(taken)
+    service.start(taken)
+    yield service
+    await service.stop()

@@ -17,7 +17,6 @@ from gateway.http1 import Connection
 from gateway.streams import Streams
 from gateway.upstream import Pool, Upstreams
 from tests.wire.raw_client import Ending, RawClient, Response
-from tests.wire.routes import listener, port_of
 from tests.wire.upstream import EVENT_STREAM, Exchange, Upstream, answers, chunk
 
 SECRET = "a secret of thirty-two bytes, yes"
@@ -42,16 +41,6 @@ class LateFault(Pool):
     def release(self, connection: Connection) -> None:
         super().release(connection)
         raise RuntimeError("a fault of our own")
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Upstream]:
-    service = Upstream()
-    taken = listener()
-    service.port = port_of(taken)
-    service.start(taken)
-    yield service
-    await service.stop()
 
 
 @pytest.fixture

@@ -362,13 +362,15 @@ def test_a_rested_connection_reads_again() -> None:
     [
         (b"HTTP/2.0 200 OK\r\n\r\n", "version"),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "protocols"),
+        (b"HTTP/1.1 099 What\r\n\r\n", "under 100"),
+        (b"HTTP/1.1 000 What\r\nContent-Length: 2\r\n\r\nhi", "under 100"),
         (OK + b"Transfer-Encoding: gzip\r\n\r\n", "coding"),
         (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "coding"),
     ],
 )
 def test_what_nobody_asked_for_is_refused(answer: bytes, why: str) -> None:
     talking = talk(answer)
-    assert "head" not in talking.got.names
+    assert talking.got.names == ["broken"]
     assert talking.wire.is_aborted
     assert why in talking.got.why.lower()
 

@@ -22,18 +22,7 @@ from gateway.pipe import Pipe
 from gateway.relay import IDEMPOTENT, Relay
 from gateway.upstream import Pool
 from tests.wire.raw_client import RawClient, Response
-from tests.wire.routes import listener, port_of
 from tests.wire.upstream import Exchange, Upstream, answers
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Upstream]:
-    service = Upstream()
-    taken = listener()
-    service.port = port_of(taken)
-    service.start(taken)
-    yield service
-    await service.stop()
 
 
 class Ending(Pool):

@@ -11,7 +11,7 @@ import pytest
 from tests.wire import certificates
 from tests.wire.gateway_process import GatewayProcess, environment
 from tests.wire.raw_client import RawClient
-from tests.wire.routes import Places, listener, port_of
+from tests.wire.routes import Places
 from tests.wire.upstream import Upstream
 
 
@@ -86,17 +86,6 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
 async def client(gateway: GatewayProcess, connect: Connect) -> RawClient:
     """One connection to the shared gateway."""
     return await connect(gateway.port)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Upstream]:
-    """An upstream for a gateway of the test's own, so that the shared one's record stays clean."""
-    service = Upstream()
-    taken = listener()
-    service.port = port_of(taken)
-    service.start(taken)
-    yield service
-    await service.stop()
 
 
 @pytest.fixture

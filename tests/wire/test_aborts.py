@@ -176,7 +176,7 @@ async def test_a_bad_head_is_a_502(
 ) -> None:
     upstream.script = sends(head)
     got = await client.fetch("/open/x")
-    assert (got.status, got.ending) == (502, Ending.CLEAN)
+    assert (got.status, got.interim, got.ending) == (502, [], Ending.CLEAN)
     assert got.value("Content-Type") == "application/problem+json"
     assert got.json()["code"] == "upstream_bad_response"
     line = await gateway.request_line(request_id=got.json()["request_id"])
