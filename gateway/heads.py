@@ -17,7 +17,7 @@ from gateway.headers import (
     media_type,
     serialize,
 )
-from gateway.http1 import ResponseHead
+from gateway.response import ResponseHead
 
 NO_CONTENT = 204
 

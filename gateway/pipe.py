@@ -15,7 +15,8 @@ from gateway.deadlines import Deadlines
 from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
 from gateway.headers import end_to_end, serialize, trailers
 from gateway.heads import Framing, Reply, informational_head, is_event_stream, response_head
-from gateway.http1 import CONTINUE, Connection, ResponseHead
+from gateway.http1 import Connection
+from gateway.response import CONTINUE, ResponseHead
 
 
 class _State(Enum):

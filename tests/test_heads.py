@@ -17,7 +17,7 @@ from gateway.heads import (
     request_head,
     response_head,
 )
-from gateway.http1 import ResponseHead
+from gateway.response import ResponseHead
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import UPSTREAM_BAD_RESPONSE, Failure
-from gateway.http1 import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, Connection, ResponseHead
+from gateway.http1 import Connection
+from gateway.response import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, ResponseHead
 
 Pairs = list[tuple[bytes, bytes]]
 PATIENCE = 10.0

@@ -13,8 +13,9 @@ from gateway.config import HeaderRules, Timeouts
 from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.headers import Edits
 from gateway.heads import Reply
-from gateway.http1 import Connection, ResponseHead
+from gateway.http1 import Connection
 from gateway.pipe import Pipe
+from gateway.response import ResponseHead
 from tests.wire.raw_client import Ending, RawClient, Response
 
 PATIENCE = 10.0

@@ -14,7 +14,8 @@ import uvloop
 from gateway import upstream as module
 from gateway.config import Upstream
 from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
-from gateway.http1 import Connection, ResponseHead
+from gateway.http1 import Connection
+from gateway.response import ResponseHead
 from gateway.upstream import MAX_IDLE, Pool, Upstreams
 from tests.wire import certificates
 
