@@ -3,7 +3,7 @@
 What is found is what is taken out: both readings of a query or a cookie stand side by side here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
@@ -49,9 +49,12 @@ def _bearer_tokens(authorization: Sequence[bytes]) -> Iterator[bytes]:
 def _query_values(query: bytes, name: bytes) -> Iterator[bytes]:
     """Yield every value of `name`, read as a form is (URL standard, 5.1)."""
     for pair in query.split(b"&"):
-        key, _, value = pair.replace(b"+", b" ").partition(b"=")
-        if unquote_to_bytes(key) == name:
-            yield unquote_to_bytes(value)
+        if _parameter_name(pair) == name:
+            yield unquote_to_bytes(pair.partition(b"=")[2].replace(b"+", b" "))
+
+
+def _parameter_name(pair: bytes) -> bytes:
+    return unquote_to_bytes(pair.partition(b"=")[0].replace(b"+", b" "))
 
 
 def _cookie_values(cookies: Sequence[bytes], name: bytes) -> Iterator[bytes]:
@@ -139,29 +142,18 @@ def _is_bearer(pair: tuple[bytes, bytes]) -> bool:
     return pair[0].lower() == b"authorization" and pair[1].lower().startswith(b"bearer")
 
 
-def _without(pairs: list[bytes], is_named: Callable[[bytes], bool]) -> list[bytes]:
-    return [pair for pair in pairs if not is_named(pair)]
-
-
 def without_parameter(query: bytes, name: str) -> bytes:
     """A query less every pair of that name; the rest stays byte for byte."""
     wanted = name.encode()
-
-    def is_named(pair: bytes) -> bool:
-        return unquote_to_bytes(pair.partition(b"=")[0].replace(b"+", b" ")) == wanted
-
-    return b"&".join(_without(query.split(b"&"), is_named))
+    return b"&".join(pair for pair in query.split(b"&") if _parameter_name(pair) != wanted)
 
 
 def without_cookie(value: bytes, name: str) -> bytes:
     """A Cookie value less every cookie of that name; the rest stays byte for byte."""
     wanted = name.encode()
-
-    def is_named(pair: bytes) -> bool:
-        return pair.partition(b"=")[0].strip() == wanted
-
-    kept = _without(value.split(b";"), is_named)
-    return b";".join(kept).lstrip() if len(kept) < value.count(b";") + 1 else value
+    pairs = value.split(b";")
+    kept = [pair for pair in pairs if pair.partition(b"=")[0].strip() != wanted]
+    return value if kept == pairs else b";".join(kept).lstrip()
 
 
 def without_token(target: bytes, name: str) -> bytes:

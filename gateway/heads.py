@@ -57,9 +57,8 @@ def framing_of(head: ResponseHead, reply: Reply) -> Framing:
     return Framing.CHUNKED if reply.is_http_11 else Framing.UNTIL_CLOSE
 
 
-def response_head(head: ResponseHead, reply: Reply, *, is_closing: bool) -> tuple[bytes, Framing]:
-    """A response head for the browser, ready to be sent, and how the body has to be framed."""
-    framing = framing_of(head, reply)
+def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_closing: bool) -> bytes:
+    """A response head for the browser, ready to be sent, for a body framed in this way."""
     headers = for_client(head.headers, is_event_stream=is_event_stream(head))
     if first(headers, b"date") is None:
         headers.append((b"Date", formatdate(usegmt=True).encode()))
@@ -72,10 +71,7 @@ def response_head(head: ResponseHead, reply: Reply, *, is_closing: bool) -> tupl
     if head.status == NO_CONTENT:
         headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
     headers += _connection(reply, framing, is_closing=is_closing)
-    return (
-        b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, serialize(headers)),
-        framing,
-    )
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, serialize(headers))
 
 
 def _connection(reply: Reply, framing: Framing, *, is_closing: bool) -> Headers:

@@ -14,7 +14,14 @@ from gateway.config import Timeouts
 from gateway.deadlines import Deadlines
 from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
 from gateway.headers import end_to_end, serialize, trailers
-from gateway.heads import Framing, Reply, informational_head, is_event_stream, response_head
+from gateway.heads import (
+    Framing,
+    Reply,
+    framing_of,
+    informational_head,
+    is_event_stream,
+    response_head,
+)
 from gateway.http1 import Connection
 from gateway.response import CONTINUE, ResponseHead
 
@@ -62,8 +69,8 @@ class Pipe:
 
     def seconds_left(self, bound: float | None) -> float | None:
         """The shorter of a bound and what is left of the whole exchange's."""
-        left = self._deadlines.seconds_left()
-        return left if bound is None else bound if left is None else min(bound, left)
+        bounds = (bound, self._deadlines.seconds_left())
+        return min((each for each in bounds if each is not None), default=None)
 
     def attach(self, connection: Connection, *, is_repeatable: bool) -> asyncio.Future[None]:
         """Take what this connection sends, and expect a response head from now on.
@@ -117,7 +124,7 @@ class Pipe:
             self.refusal = refusal
             self._finish()
 
-    # The service's side: `http1.Receiver`
+    # The service's side: `response.Receiver`
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Pass on a 1xx that the browser can read; 100 only where it was asked for."""
@@ -134,11 +141,13 @@ class Pipe:
             return
         self._exchange.status = head.status
         self._exchange.mark_first_byte()
-        if self.owes_body or (not self._reply.is_http_11 and head.has_body and not head.has_length):
+        self._framing = framing_of(head, self._reply)
+        if self.owes_body or self._framing is Framing.UNTIL_CLOSE:
             self.keep_alive = False
-        data, self._framing = response_head(head, self._reply, is_closing=not self.keep_alive)
         self._deadlines.await_body(is_event_stream=is_event_stream(head))
-        self._browser.send(data)
+        self._browser.send(
+            response_head(head, self._framing, self._reply, is_closing=not self.keep_alive)
+        )
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""

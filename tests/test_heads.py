@@ -46,7 +46,7 @@ def lines(data: bytes) -> tuple[bytes, Pairs]:
 
 
 def written(received: ResponseHead, to: Reply, *, is_closing: bool = False) -> Pairs:
-    return lines(response_head(received, to, is_closing=is_closing)[0])[1]
+    return lines(response_head(received, framing_of(received, to), to, is_closing=is_closing))[1]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_body_is_framed_as_the_browser_can_read_it(
 
 
 def test_the_services_status_and_reason_stand_in_the_first_line() -> None:
-    data, _ = response_head(head(status=299), reply(), is_closing=False)
+    data = response_head(head(status=299), Framing.CHUNKED, reply(), is_closing=False)
     assert lines(data)[0] == b"HTTP/1.1 299 Fine"
 
 
