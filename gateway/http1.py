@@ -55,11 +55,12 @@ class Connection(asyncio.Protocol):
         """Say that the request body was sent whole."""
         self._is_request_sent = True
 
-    async def writable(self) -> None:
-        """Wait until the service takes bytes again, or is gone."""
+    def writable(self) -> asyncio.Future[None] | None:
+        """What is done when the service takes bytes again, or is gone; None where it does now."""
         if self._is_write_paused and self.is_open:
             self._writable = asyncio.get_running_loop().create_future()
-            await self._writable
+            return self._writable
+        return None
 
     def pause_reading(self) -> None:
         """Stop reading from the service: its own writes will stall in turn."""
@@ -87,7 +88,7 @@ class Connection(asyncio.Protocol):
     def rest(self) -> None:
         """Between two exchanges: whatever comes now is nobody's, and ends the connection."""
         self._receiver = None
-        self._response = None
+        self._forget_response()
         self.resume_reading()
 
     @property
@@ -106,6 +107,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: the service sees it, even when the stream is idle."""
         self._receiver = None
+        self._forget_response()
         if self.is_open:
             self._transport.abort()
 
@@ -169,6 +171,11 @@ class Connection(asyncio.Protocol):
     def _is_live(self) -> bool:
         """Whether the transport may still be used: uvloop's raises once it is closing."""
         return self.is_open and not self._transport.is_closing()
+
+    def _forget_response(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
 
     def _fail(self, why: str) -> None:
         receiver, self._receiver = self._receiver, None

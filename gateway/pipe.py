@@ -10,6 +10,7 @@ from http.client import responses
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
+from gateway.chunked import payload_of
 from gateway.config import Timeouts
 from gateway.deadlines import Deadlines
 from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
@@ -148,6 +149,15 @@ class Pipe:
         self._browser.send(
             response_head(head, self._framing, self._reply, is_closing=not self.keep_alive)
         )
+
+    def chunks(self, data: bytes, payload: int) -> None:
+        """Send whole chunks on, at once: as they stand, where the browser knows chunks."""
+        if self._framing is not Framing.CHUNKED:
+            self.body(payload_of(data))
+        elif self._state is _State.RELAYING:
+            self._deadlines.touch()
+            self._exchange.bytes_out += payload
+            self._browser.send(data)
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""

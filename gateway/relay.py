@@ -66,7 +66,8 @@ class Relay:
                     pipe.refuse(over(limit))
                     return
                 connection.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
-                await connection.writable()
+                if (writable := connection.writable()) is not None:
+                    await writable
         except ConnectionError:
             return  # the browser left: the handler is being cancelled for it
         except Exception:  # noqa: BLE001 - nobody awaits this task: here its fault is told

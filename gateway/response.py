@@ -1,10 +1,11 @@
-"""One response of a service, as llhttp reads it (RFC 9112): strict, with no leniency on."""
+"""One response of a service, strictly read (RFC 9112)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import httptools
 
+from gateway.chunked import whole_chunks
 from gateway.errors import Failure
 from gateway.headers import first, values
 
@@ -15,6 +16,7 @@ NO_BODY_STATUSES = (204, 304)
 CONTINUE = 100
 SWITCHING_PROTOCOLS = 101
 FIRST_FINAL_STATUS = 200
+UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,12 @@ class Receiver(Protocol):
     def head(self, head: ResponseHead) -> None:
         """The final response head, before any byte of its body."""
 
+    def chunks(self, data: bytes, payload: int) -> None:
+        """Bytes of the body as the service framed them: plain chunks, and each of them whole.
+
+        They hold `payload` bytes.
+        """
+
     def body(self, data: bytes) -> None:
         """Bytes of the body, without the service's own framing."""
 
@@ -48,7 +56,12 @@ class Receiver(Protocol):
 
 
 class Response:
-    """One response as llhttp reads it: strict, no leniency is on. `on_*` are its callbacks."""
+    """One response, strictly read. `on_*` are llhttp's callbacks: no leniency of it is on.
+
+    llhttp reads the head and whatever is not plain about a body: chunks that came in part, or with
+    extensions, and trailers. Plain chunks, and bodies that a length or the connection's end
+    delimits, go on without it.
+    """
 
     def __init__(self, receiver: Receiver, *, is_head: bool) -> None:
         self.is_complete = False
@@ -63,28 +76,98 @@ class Response:
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._framing_size = 0
-        self._parser = httptools.HttpResponseParser(self)
+        self._is_chunked = False
+        self._is_in_chunk = False
+        self._owed = UNKNOWN  # to llhttp: what the chunk lacks that it is in the middle of
+        self._left = UNKNOWN  # of a body that has a length
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
+        """Read what came. Raises `httptools.HttpParserError` where it is malformed."""
+        if self._is_in_head:
+            self._parse(data)
+            self._owed = self._after(data)
+        elif self._is_chunked:
+            self._feed_chunked(data)
+        elif self._left == UNKNOWN:
+            self._receiver.body(data)
+        else:
+            self._feed_sized(data)
+
+    def finish(self) -> None:
+        """Say that this was all of it."""
+        self.is_complete = True
+        self._receiver.complete(self._headers)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this object in turn."""
+        self._parser = None
+
+    def _feed_chunked(self, data: bytes) -> None:
+        start = 0
+        if self._owed:
+            start = self._pay(data)
+            if self._owed:
+                return
+        end, payload, length = whole_chunks(data, start)
+        if end == len(data) and start == 0:
+            self._receiver.chunks(data, payload)
+            return
+        if end > start:
+            self._receiver.chunks(data[start:end], payload)
+        if end < len(data):
+            rest = data[end:]
+            self._parse(rest)
+            self._owed = length - len(rest) if length else self._after(rest)
+
+    def _pay(self, data: bytes) -> int:
+        """Give llhttp what it still needs of the chunk that it is in; how much of `data` it was."""
+        if self._owed == UNKNOWN:
+            self._parse(data)
+            self._owed = self._after(data)
+            return len(data)
+        part = data[: self._owed]
+        self._parse(part)
+        self._owed -= len(part)
+        return len(part)
+
+    def _after(self, data: bytes) -> int:
+        """Nothing is owed where llhttp has just read the end of a chunk, or of the head.
+
+        More than that would be the beginning of a size line, which cannot end like one.
+        """
+        return 0 if not self._is_in_chunk and data.endswith(b"\r\n") else UNKNOWN
+
+    def _feed_sized(self, data: bytes) -> None:
+        left = self._left
+        if len(data) < left:
+            self._left = left - len(data)
+            self._receiver.body(data)
+        else:
+            self.has_excess = len(data) > left
+            self._receiver.body(data[:left])
+            self.finish()
+
+    def _parse(self, data: bytes) -> None:
         self._framing_size += len(data)
         self._parser.feed_data(data)
         if self._framing_size > MAX_FRAMING and not self.is_complete:
             self._refuse(f"it sent over {MAX_FRAMING} bytes of framing without a byte of body")
 
-    def finish(self) -> None:
-        self.is_complete = True
-        self._receiver.complete(self._headers)
-
     def on_message_begin(self) -> None:
+        """Called by llhttp, also for what follows the response."""
         if self.is_complete:
             self.has_excess = True
         self._headers = []
         self._reason = b""
 
     def on_status(self, reason: bytes) -> None:
+        """Called by llhttp for each part of the reason phrase."""
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by llhttp for each header line, and each trailer."""
         # llhttp reads values without the spaces after them, but gives them with. Tabs it takes
         # for part of the value: so must we, or our reading of the framing would not be its own.
         value = value.rstrip(b" ")
@@ -95,6 +178,7 @@ class Response:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """Called by llhttp at the end of a head, also of a 1xx one."""
         if self.is_complete or self.refusal:
             return
         if self._parser.get_http_version() not in {"1.0", "1.1"}:
@@ -116,25 +200,42 @@ class Response:
         if codings and [coding.lower() for coding in codings] != [b"chunked"]:
             self._refuse("it used a transfer coding other than chunked, which nobody asked for")
             return
-        self._start(status, headers, is_chunked=bool(codings))
+        self._is_chunked = bool(codings)
+        self._start(status, headers)
 
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]], *, is_chunked: bool) -> None:
+    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         has_body = not self._is_head and status not in NO_BODY_STATUSES
-        has_length = first(headers, b"content-length") is not None
-        self.ends_with_connection = has_body and not has_length and not is_chunked
+        length = first(headers, b"content-length")
+        if length is not None and not self._is_chunked:
+            self._left = int(length)
+        self.ends_with_connection = has_body and length is None and not self._is_chunked
         self.keeps_alive = not self.ends_with_connection and self._parser.should_keep_alive()
-        self._receiver.head(ResponseHead(status, self._reason, headers, has_body, has_length))
+        self._receiver.head(
+            ResponseHead(status, self._reason, headers, has_body, length is not None)
+        )
         if not has_body:
             self.finish()
 
+    def on_chunk_header(self) -> None:
+        """Called by llhttp after the size line of a chunk."""
+        self._is_in_chunk = True
+
+    def on_chunk_complete(self) -> None:
+        """Called by llhttp after the CRLF of a chunk."""
+        self._is_in_chunk = False
+
     def on_body(self, data: bytes) -> None:
+        """Called by llhttp for each part of the body."""
         if self.is_complete:
             self.has_excess = True
         elif not self.refusal:
             self._framing_size = 0
+            if self._left != UNKNOWN:
+                self._left -= len(data)
             self._receiver.body(data)
 
     def on_message_complete(self) -> None:
+        """Called by llhttp at the end of each response, also of a 1xx one."""
         if not self._is_in_head and not self.is_complete and not self.refusal:
             self.finish()
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.chunked import payload_of
 from gateway.errors import UPSTREAM_BAD_RESPONSE, Failure
 from gateway.http1 import Connection
 from gateway.response import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, ResponseHead
@@ -38,6 +39,11 @@ class Recorder:
         if self.events[-1][0] == "body":
             data = bytes(self.events.pop()[1]) + data  # type: ignore[call-overload] # it is bytes
         self.events.append(("body", data))
+
+    def chunks(self, data: bytes, payload: int) -> None:
+        content = payload_of(data)
+        assert len(content) == payload
+        self.body(content)
 
     def complete(self, trailers: Pairs) -> None:
         self.events.append(("complete", trailers))
@@ -454,21 +460,27 @@ def test_a_body_of_any_size_passes_the_bound_of_its_framing() -> None:
 # A service that takes nothing
 
 
+async def until_writable(connection: Connection) -> None:
+    writable = connection.writable()
+    if writable is not None:
+        await writable
+
+
 async def test_a_writer_waits_while_the_service_takes_nothing() -> None:
     talking = talk()
     talking.connection.pause_writing()
-    waiting = asyncio.create_task(talking.connection.writable())
+    waiting = asyncio.create_task(until_writable(talking.connection))
     await asyncio.sleep(0)
     assert not waiting.done()
     talking.connection.resume_writing()
     await waiting
-    await talking.connection.writable()
+    await until_writable(talking.connection)
 
 
 async def test_a_writer_does_not_wait_for_a_service_that_is_gone() -> None:
     talking = talk()
     talking.connection.pause_writing()
-    waiting = asyncio.create_task(talking.connection.writable())
+    waiting = asyncio.create_task(until_writable(talking.connection))
     await asyncio.sleep(0)
     talking.lose(saw_eof=False)
     await waiting
@@ -477,13 +489,13 @@ async def test_a_writer_does_not_wait_for_a_service_that_is_gone() -> None:
 async def test_a_writer_that_was_cancelled_is_not_woken() -> None:
     talking = talk()
     talking.connection.pause_writing()
-    waiting = asyncio.create_task(talking.connection.writable())
+    waiting = asyncio.create_task(until_writable(talking.connection))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     talking.connection.resume_writing()
-    await talking.connection.writable()
+    await until_writable(talking.connection)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ ORDER = [
     "hangup",
     "accept",
     "incoming",
+    "chunked",
     "response",
     "http1",  # what upstream and pipe speak with
     "heads",

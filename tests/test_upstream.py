@@ -35,6 +35,9 @@ class Finished:
     def head(self, head: ResponseHead) -> None:
         assert head.status == 200
 
+    def chunks(self, data: bytes, payload: int) -> None:
+        raise AssertionError(data, payload)
+
     def body(self, data: bytes) -> None:
         raise AssertionError(data)
 
