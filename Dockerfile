@@ -9,7 +9,11 @@ WORKDIR /src
 COPY requirements.lock requirements-build.lock ./
 RUN pip install --require-hashes -r requirements-build.lock \
     && pip --python /opt/venv/bin/python install --no-compile --require-hashes -r requirements.lock
-COPY pyproject.toml README.md LICENSE routes.yaml ./
+# What the data plane is compiled with stays behind in this stage.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+COPY pyproject.toml setup.py README.md LICENSE routes.yaml ./
 COPY gateway gateway
 # Byte code is made here, as the root file system is read-only where it runs. It is never checked
 # against its source, which cannot change there either.

@@ -41,6 +41,9 @@ class Flow(Protocol):
     def resume(self) -> None:
         """It has drained."""
 
+    def gone(self) -> None:
+        """The browser left. Its transport takes nothing any more."""
+
     def malformed(self) -> None:
         """What the browser sent after its request head is not HTTP/1.1."""
 
@@ -108,6 +111,8 @@ class BrowserConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
+        if self.flow is not None:
+            self.flow.gone()
         self._forget_unread()
         self._forget_hangup()
         super().connection_lost(exc)

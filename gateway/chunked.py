@@ -1,11 +1,16 @@
 """Chunks that may go on as they stand (RFC 9112 7.1): no copy is made of what needs no change."""
 
-_CR, _LF = 13, 10
-_ZERO, _NINE = 48, 57
-_UPPER_A, _UPPER_F = 65, 70
-_LOWER_A, _LOWER_F = 97, 102
-_TEN = 10
-MAX_SIZE_DIGITS = 8  # a chunk of up to 4 GiB; leading zeros count
+from typing import Final
+
+_CR: Final = 13
+_LF: Final = 10
+_ZERO: Final = 48
+_NINE: Final = 57
+_UPPER_A: Final = 65
+_UPPER_F: Final = 70
+_LOWER_A: Final = 97
+_LOWER_F: Final = 102
+MAX_SIZE_DIGITS: Final = 8  # a chunk of up to 4 GiB; leading zeros count
 
 
 def whole_chunks(data: bytes, start: int) -> tuple[int, int, int]:
@@ -24,9 +29,9 @@ def whole_chunks(data: bytes, start: int) -> tuple[int, int, int]:
             if _ZERO <= digit <= _NINE:
                 size = size * 16 + digit - _ZERO
             elif _LOWER_A <= digit <= _LOWER_F:
-                size = size * 16 + digit - _LOWER_A + _TEN
+                size = size * 16 + digit - _LOWER_A + 10
             elif _UPPER_A <= digit <= _UPPER_F:
-                size = size * 16 + digit - _UPPER_A + _TEN
+                size = size * 16 + digit - _UPPER_A + 10
             else:
                 break
             at += 1

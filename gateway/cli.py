@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import uvloop
 
+from gateway import chunked
 from gateway.account import configure_logging
 from gateway.app import Gateway, Settings, StartupError
 from gateway.config import Config, Route
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gateway", description="An API gateway and reverse proxy made for streaming upstreams."
     )
-    parser.add_argument("--version", action="version", version=f"gateway {version('gateway')}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     serve = _command(commands, "serve", _serve, "run the gateway")
@@ -179,6 +180,11 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(commands, "demo", _demo, "run gateway, sample backend and a page to watch")
     show.add_argument("--port", type=_port, default=8080, help="port of the page")
     return parser
+
+
+def _version() -> str:
+    form = "pure Python" if chunked.__file__.endswith(".py") else "compiled"
+    return f"gateway {version('gateway')} (data plane: {form})"
 
 
 def _command(

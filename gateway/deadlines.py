@@ -54,8 +54,9 @@ class Deadlines:
         return max(0.0, self._started + self._total_bound - self._loop.time())
 
     def touch(self) -> None:
-        """A byte moved: the wait for the next begins anew."""
-        self._moved = self._loop.time()
+        """A byte moved: the wait for the next begins anew, where there is a bound for it."""
+        if self._silence_bound is not None:
+            self._moved = self._loop.time()
 
     def await_head(self) -> None:
         """From now on a response head is expected."""

@@ -5,8 +5,8 @@ transport in the same call, without a task being woken. The handler waits for on
 """
 
 import asyncio
-from enum import Enum
 from http.client import responses
+from typing import Final
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
@@ -26,11 +26,10 @@ from gateway.heads import (
 from gateway.http1 import Connection
 from gateway.response import CONTINUE, ResponseHead
 
-
-class _State(Enum):
-    RELAYING = "relaying"  # until the service ends the body, or the gateway does
-    FLUSHING = "flushing"  # until the browser has taken what is left
-    ENDED = "ended"
+# The states of a pipe. Plain numbers, because each chunk asks for them.
+_RELAYING: Final = 0  # until the service ends the body, or the gateway does
+_FLUSHING: Final = 1  # until the browser has taken what is left
+_ENDED: Final = 2
 
 
 class Pipe:
@@ -48,15 +47,18 @@ class Pipe:
         self.was_stale = False
         self.keep_alive = reply.keep_alive
         self.owes_body = False  # the browser: part of its request is still to come
+        self.bytes_out = 0
         self._browser = browser
         self._exchange = exchange
         self._reply = reply
         self._framing: Framing | None = None
+        self._is_chunked = False
+        self._transport: asyncio.Transport | None = None
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
         self._is_client_awaited = False
-        self._state = _State.RELAYING
+        self._state = _RELAYING
         self._is_cut = False
         self._deadlines = Deadlines(self, timeouts)
         browser.flow = self
@@ -83,7 +85,7 @@ class Pipe:
         self._is_repeatable = is_repeatable
         self.was_stale = False
         self._ended = asyncio.get_running_loop().create_future()
-        if self._state is _State.ENDED:
+        if self._state == _ENDED:
             self._ended.set_result(None)
         else:
             self._deadlines.await_head()
@@ -96,13 +98,14 @@ class Pipe:
 
     def close(self) -> None:
         """Stop all timers and let go of the browser, however it ended."""
-        self._state = _State.ENDED
+        self._state = _ENDED
         self._deadlines.cancel()
         self._browser.flow = None
+        self._exchange.bytes_out = self.bytes_out
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
         """End it before its time: as a refusal where that is still possible, else as a cut."""
-        if self._state is _State.ENDED:
+        if self._state == _ENDED:
             return
         self._exchange.end(reason, why)
         if not self.has_started:
@@ -111,7 +114,7 @@ class Pipe:
             return
         self.keep_alive = False
         self._is_cut = True
-        if self._state is _State.FLUSHING or self._browser.writing_paused:
+        if self._state == _FLUSHING or self._browser.writing_paused:
             self._browser.reset()  # what it has not taken by now, it is not waited for
             self._finish()
         else:
@@ -121,7 +124,7 @@ class Pipe:
         """End it with an answer of the gateway's own, or as a cut where it is too late."""
         if self.has_started:
             self.end(EndReason.REFUSED, why=str(refusal))
-        elif self._state is _State.RELAYING:
+        elif self._state == _RELAYING:
             self.refusal = refusal
             self._finish()
 
@@ -129,7 +132,7 @@ class Pipe:
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Pass on a 1xx that the browser can read; 100 only where it was asked for."""
-        if self._state is not _State.RELAYING or not self._reply.is_http_11:
+        if self._state != _RELAYING or not self._reply.is_http_11:
             return
         if status == CONTINUE and not self._reply.expects_continue:
             return
@@ -138,49 +141,54 @@ class Pipe:
 
     def head(self, head: ResponseHead) -> None:
         """Send the response head on."""
-        if self._state is not _State.RELAYING:
+        if self._state != _RELAYING:
             return
         self._exchange.status = head.status
         self._exchange.mark_first_byte()
         self._framing = framing_of(head, self._reply)
+        self._is_chunked = self._framing is Framing.CHUNKED
         if self.owes_body or self._framing is Framing.UNTIL_CLOSE:
             self.keep_alive = False
         self._deadlines.await_body(is_event_stream=is_event_stream(head))
         self._browser.send(
             response_head(head, self._framing, self._reply, is_closing=not self.keep_alive)
         )
+        self._transport = self._browser.transport
 
     def chunks(self, data: bytes, payload: int) -> None:
         """Send whole chunks on, at once: as they stand, where the browser knows chunks."""
-        if self._framing is not Framing.CHUNKED:
+        if not self._is_chunked:
             self.body(payload_of(data))
-        elif self._state is _State.RELAYING:
+        elif self._state == _RELAYING and self._transport is not None:
             self._deadlines.touch()
-            self._exchange.bytes_out += payload
-            self._browser.send(data)
+            self.bytes_out += payload
+            self._transport.write(data)
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""
-        if self._state is not _State.RELAYING:
+        if self._state != _RELAYING or self._transport is None:
             return
         self._deadlines.touch()
-        self._exchange.bytes_out += len(data)
-        if self._framing is Framing.CHUNKED:
-            self._browser.send(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            self._browser.send(data)
+        self.bytes_out += len(data)
+        if not self._is_chunked:
+            self._transport.write(data)
+            return
+        # Three writes, so that no byte of it is copied: the transport sends them as one.
+        self._transport.write(b"%x\r\n" % len(data))
+        self._transport.write(data)
+        self._transport.write(b"\r\n")
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
         """End the body as the service did, and be done when the browser has it all."""
-        if self._state is not _State.RELAYING:
+        if self._state != _RELAYING:
             return
-        if self._framing is Framing.CHUNKED:
+        if self._is_chunked:
             self._browser.send(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
         self._flush()
 
     def broken(self, failure: Failure, why: str) -> None:
         """The service is gone, or talks nonsense."""
-        if self._state is not _State.RELAYING:
+        if self._state != _RELAYING:
             return
         connection = self._connection
         if self._is_repeatable and connection is not None and not connection.got_bytes:
@@ -193,17 +201,21 @@ class Pipe:
 
     def pause(self) -> None:
         """The browser takes no more for now: neither do we."""
-        if self._connection is not None and self._state is _State.RELAYING:
+        if self._connection is not None and self._state == _RELAYING:
             self._connection.pause_reading()
         self._deadlines.await_browser()
 
     def resume(self) -> None:
         """The browser takes bytes again."""
         self._deadlines.browser_took()
-        if self._state is _State.FLUSHING:
+        if self._state == _FLUSHING:
             self._finish()
         elif self._connection is not None:
             self._connection.resume_reading()
+
+    def gone(self) -> None:
+        """It left: nothing more is written. The handler is being cancelled for it."""
+        self._state = _ENDED
 
     def malformed(self) -> None:
         """What followed the request head makes no sense: neither will what follows that."""
@@ -244,7 +256,7 @@ class Pipe:
 
     def _flush(self) -> None:
         """Finish when the last byte has left."""
-        self._state = _State.FLUSHING
+        self._state = _FLUSHING
         self._deadlines.forget_service()
         if self._browser.flush():
             self._finish()
@@ -252,7 +264,7 @@ class Pipe:
             self._deadlines.await_browser()
 
     def _finish(self) -> None:
-        self._state = _State.ENDED
+        self._state = _ENDED
         self._deadlines.cancel()
         if self.refusal is None:
             self._exchange.end(EndReason.COMPLETE)

@@ -1,7 +1,7 @@
 """One response of a service, strictly read (RFC 9112)."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import httptools
 
@@ -9,14 +9,14 @@ from gateway.chunked import whole_chunks
 from gateway.errors import Failure
 from gateway.headers import first, values
 
-MAX_HEAD = 64 * 1024
-MAX_HEADERS = 256
-MAX_FRAMING = 64 * 1024  # between two bytes of a body: chunk extensions, trailers
+MAX_HEAD: Final = 64 * 1024
+MAX_HEADERS: Final = 256
+MAX_FRAMING: Final = 64 * 1024  # between two bytes of a body: chunk extensions, trailers
 NO_BODY_STATUSES = (204, 304)
-CONTINUE = 100
-SWITCHING_PROTOCOLS = 101
-FIRST_FINAL_STATUS = 200
-UNKNOWN = -1
+CONTINUE: Final = 100
+SWITCHING_PROTOCOLS: Final = 101
+FIRST_FINAL_STATUS: Final = 200
+UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,9 @@ class Flow:
     def resume(self) -> None:
         self.told.append("resume")
 
+    def gone(self) -> None:
+        self.told.append("gone")
+
     def malformed(self) -> None:
         self.told.append("malformed")
 
@@ -142,7 +145,7 @@ async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -
 
     async with serving(serve) as port:
         assert b" 200 " in await said_to(port, b"GET / HTTP/1.0\r\n\r\n")
-    assert flow.told == ["pause", "resume"]
+    assert flow.told == ["pause", "resume", "gone"]
 
 
 async def test_a_connection_that_is_gone_has_no_address() -> None:

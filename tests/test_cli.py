@@ -1,5 +1,6 @@
 """The commands do what they say, and a fault is one line on stderr, never a traceback."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -87,8 +88,10 @@ def test_the_help_names_every_command(run: Run) -> None:
     assert all(command in out for command in COMMANDS)
 
 
-def test_the_version_is_the_packages(run: Run) -> None:
-    assert run("--version") == (0, f"gateway {version('gateway')}\n", "")
+def test_the_version_is_the_packages_and_tells_what_form_runs(run: Run) -> None:
+    form = {"pure": "pure Python", "compiled": "compiled"}[os.environ.get("FORM", "pure")]
+    expected = f"gateway {version('gateway')} (data plane: {form})\n"
+    assert run("--version") == (0, expected, "")
 
 
 def test_every_option_of_serve_tells_its_variable_and_default(run: Run) -> None:

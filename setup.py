@@ -1,0 +1,36 @@
+"""Compiles the data plane with mypyc; the rest of the build is in pyproject.toml.
+
+The compiled modules are the same files that run as they are where nothing was compiled: in an
+editable install, without a C compiler, or on request (GATEWAY_BUILD=pure).
+"""
+
+import os
+import sys
+
+from mypyc.build import mypycify
+from setuptools import Extension, setup
+
+# The build needs no dependency of the package: what comes from one is taken as it comes. It is
+# the type check of the whole that knows them.
+OPTIONS = ["--config-file=", "--no-site-packages", "--ignore-missing-imports"]
+DATA_PLANE = [
+    "gateway/chunked.py",
+    "gateway/response.py",
+    "gateway/http1.py",
+    "gateway/deadlines.py",
+    "gateway/pipe.py",
+]
+
+
+def extensions() -> list[Extension]:
+    """What to compile: all of it for a wheel. A failure to do so is reported, and no more."""
+    is_asked_for = not {"bdist_wheel", "build_ext"}.isdisjoint(sys.argv)
+    if not is_asked_for or os.environ.get("GATEWAY_BUILD") == "pure":
+        return []
+    compiled: list[Extension] = mypycify([*OPTIONS, *DATA_PLANE], group_name="gateway")
+    for extension in compiled:
+        extension.optional = True
+    return compiled
+
+
+setup(ext_modules=extensions())
