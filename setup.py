@@ -14,6 +14,14 @@ from setuptools import Extension, setup
 # the type check of the whole that knows them.
 OPTIONS = ["--config-file=", "--no-site-packages", "--ignore-missing-imports"]
 DATA_PLANE = [
+    "gateway/client.py",
+    "gateway/config.py",
+    "gateway/credentials.py",
+    "gateway/headers.py",
+    "gateway/heads.py",
+    "gateway/incoming.py",
+    "gateway/matching.py",
+    "gateway/streams.py",
     "gateway/chunked.py",
     "gateway/response.py",
     "gateway/http1.py",

@@ -1,10 +1,12 @@
 """The bounds in time of one exchange: all of it, the service's silence, the browser's."""
 
 import asyncio
-from typing import Protocol
+from math import inf
+from typing import Final, Protocol
 
 from gateway.config import Timeouts
 
+NEVER: Final = inf
 CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
 
 
@@ -29,9 +31,10 @@ class Bounded(Protocol):
 
 
 class Deadlines:
-    """Three timers at most, and none that is set anew for each byte.
+    """One timer for all bounds, set anew only where a bound comes to end before it.
 
-    A timer for silence that fires looks when the last byte moved, and waits for the rest.
+    When it fires it looks which bound ran out, if any, and waits for the next to do so. A byte that
+    moves is written down, and no more.
     """
 
     def __init__(self, bounded: Bounded, timeouts: Timeouts) -> None:
@@ -39,19 +42,21 @@ class Deadlines:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._started = self._moved = self._loop.time()
+        self._total_due = NEVER
+        self._is_total_watched = True
         self._silence_bound: float | None = None
-        self._total_bound: float | None = None
-        self._silence: asyncio.Handle | None = None
-        self._total: asyncio.Handle | None = None
-        self._browser: asyncio.Handle | None = None
+        self._is_browser_awaited = False
+        self._browser_due = NEVER
         self._unsent = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_due = NEVER
         self._bound_total(timeouts.total)
 
     def seconds_left(self) -> float | None:
         """What is left of the whole exchange's time; None without a bound."""
-        if self._total_bound is None:
+        if self._total_due == NEVER:
             return None
-        return max(0.0, self._started + self._total_bound - self._loop.time())
+        return max(0.0, self._total_due - self._loop.time())
 
     def touch(self) -> None:
         """A byte moved: the wait for the next begins anew, where there is a bound for it."""
@@ -71,54 +76,75 @@ class Deadlines:
 
     def await_browser(self) -> None:
         """Bytes wait for the browser; the service is not asked for more meanwhile."""
-        self._cancel(self._silence, self._browser)
-        self._browser = None
+        self._is_browser_awaited = True
+        self._browser_due = NEVER
         if self._timeouts.send is not None:
             # After this callback: the bytes still to be written now do not count as taken.
-            self._browser = self._loop.call_soon(self._watch_browser)
+            self._loop.call_soon(self._watch_browser)
 
     def browser_took(self) -> None:
         """The browser took what waited: it is the service's turn again."""
-        self._cancel(self._browser)
-        self._browser = None
+        self._is_browser_awaited = False
+        self._browser_due = NEVER
         self._bound_silence(self._silence_bound)
 
     def forget_service(self) -> None:
         """The service has said all it had to say."""
         self._silence_bound = None
-        self._cancel(self._silence)
 
     def cancel(self) -> None:
-        """Stop every timer."""
-        self._cancel(self._silence, self._total, self._browser)
+        """Bound nothing any more."""
+        self._is_total_watched = self._is_browser_awaited = False
+        self._browser_due = NEVER
+        self._silence_bound = None
+        self._set_alarm(NEVER)
 
     def _bound_total(self, bound: float | None) -> None:
-        self._cancel(self._total)
-        self._total_bound = bound
-        if bound is not None:
-            self._total = self._loop.call_at(self._started + bound, self._bounded.out_of_time)
+        self._total_due = NEVER if bound is None else self._started + bound
+        self._arm()
 
     def _bound_silence(self, bound: float | None) -> None:
-        self._cancel(self._silence)
         self._silence_bound = bound
         self.touch()
-        if bound is not None:
-            self._silence = self._loop.call_later(bound, self._watch_silence)
-
-    def _watch_silence(self) -> None:
-        bound = self._timeouts.send if self._bounded.awaits_client else self._silence_bound
-        if bound is None:
-            self._silence = self._loop.call_later(CLIENT_CHECK, self._watch_silence)
-            return
-        due = self._moved + bound
-        if self._loop.time() < due:
-            self._silence = self._loop.call_at(due, self._watch_silence)
-        else:
-            self._bounded.fell_silent()
+        self._arm()
 
     def _watch_browser(self) -> None:
-        self._unsent = self._bounded.unsent()
-        self._browser = self._loop.call_later(self._timeouts.send or 0.0, self._check_browser)
+        """Look what the browser has yet to take, and look again after its time."""
+        if self._is_browser_awaited and self._timeouts.send is not None:
+            self._unsent = self._bounded.unsent()
+            self._browser_due = self._loop.time() + self._timeouts.send
+            self._arm()
+
+    def _due(self) -> float:
+        """When the first of the bounds runs out."""
+        due = min(self._browser_due, self._total_due if self._is_total_watched else NEVER)
+        if self._silence_bound is None or self._is_browser_awaited:
+            return due
+        return min(due, self._moved + self._silence_bound)
+
+    def _arm(self) -> None:
+        due = self._due()
+        if due < self._alarm_due or due == NEVER:
+            self._set_alarm(due)
+
+    def _set_alarm(self, due: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_due = due
+        self._alarm = None if due == NEVER else self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_due = None, NEVER
+        now = self._loop.time()
+        if self._is_total_watched and self._total_due <= now:
+            self._is_total_watched = False
+            self._bounded.out_of_time()
+        elif self._browser_due <= now:
+            self._check_browser()
+        elif self._silence_bound is not None and not self._is_browser_awaited:
+            self._check_silence(now)
+        else:
+            self._arm()
 
     def _check_browser(self) -> None:
         if self._bounded.unsent() < self._unsent:
@@ -126,7 +152,11 @@ class Deadlines:
         else:
             self._bounded.took_nothing()
 
-    def _cancel(self, *handles: asyncio.Handle | None) -> None:
-        for handle in handles:
-            if handle is not None:
-                handle.cancel()
+    def _check_silence(self, now: float) -> None:
+        """Whose turn it is may have changed since the alarm was set: with it the bound does."""
+        bound = self._timeouts.send if self._bounded.awaits_client else self._silence_bound
+        due = now + CLIENT_CHECK if bound is None else self._moved + bound
+        if due <= now:
+            self._bounded.fell_silent()
+        else:
+            self._set_alarm(min(due, self._total_due) if self._is_total_watched else due)

@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._saw_eof = False
         self._writable: asyncio.Future[None] | None = None
         self._is_write_paused = False
+        self._kernel: select.poll | None = None
 
     # What the gateway does
 
@@ -100,9 +101,10 @@ class Connection(asyncio.Protocol):
         """
         if not self._is_live or not self._is_clean or self._saw_eof:
             return False
-        kernel = select.poll()
-        kernel.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not kernel.poll(0)
+        if self._kernel is None:
+            self._kernel = select.poll()
+            self._kernel.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._kernel.poll(0)
 
     def abort(self) -> None:
         """Close at once: the service sees it, even when the stream is idle."""

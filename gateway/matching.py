@@ -19,7 +19,7 @@ _STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
 # A step is a segment that is not empty, or the nothing after a trailing slash.
 _STEP = re.compile(r"[^/]+|(?<=/)\Z")
 # Surrogates are fine only where they stand for a received byte (PEP 383).
-_FORBIDDEN = re.compile("[\x00-\x20\x7f#\ud800-\udc7f\udd00-\udfff]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f#\ud800-\udc7f\udd00-\udfff]")
 # Decoded %2F and backslashes are separators to some services, and a Java one drops `;` and after.
 _DOT_SEGMENT = re.compile(rb"(?:\A|[/\\])\.\.?(?=[;/\\]|\Z)")
 

@@ -53,7 +53,8 @@ class Pipe:
         self._reply = reply
         self._framing: Framing | None = None
         self._is_chunked = False
-        self._transport: asyncio.Transport | None = None
+        self._held: list[bytes] = []  # the head, and what came with it
+        self._transport: asyncio.Transport | None = None  # from when nothing is held
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
@@ -112,6 +113,7 @@ class Pipe:
             self.refusal = Refusal(failure, reason=why)
             self._finish()
             return
+        self._release()
         self.keep_alive = False
         self._is_cut = True
         if self._state == _FLUSHING or self._browser.writing_paused:
@@ -150,9 +152,13 @@ class Pipe:
         if self.owes_body or self._framing is Framing.UNTIL_CLOSE:
             self.keep_alive = False
         self._deadlines.await_body(is_event_stream=is_event_stream(head))
-        self._browser.send(
+        self._held = [
             response_head(head, self._framing, self._reply, is_closing=not self.keep_alive)
-        )
+        ]
+
+    def head_read(self) -> None:
+        """Send the head, and what came with it, in one piece."""
+        self._release()
         self._transport = self._browser.transport
 
     def chunks(self, data: bytes, payload: int) -> None:
@@ -166,24 +172,24 @@ class Pipe:
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""
-        if self._state != _RELAYING or self._transport is None:
+        if self._state != _RELAYING:
             return
         self._deadlines.touch()
         self.bytes_out += len(data)
-        if not self._is_chunked:
-            self._transport.write(data)
-            return
-        # Three writes, so that no byte of it is copied: the transport sends them as one.
-        self._transport.write(b"%x\r\n" % len(data))
-        self._transport.write(data)
-        self._transport.write(b"\r\n")
+        # As parts, so that no byte of it is copied: the transport sends them as one.
+        parts = [b"%x\r\n" % len(data), data, b"\r\n"] if self._is_chunked else [data]
+        if self._transport is None:
+            self._held += parts
+        else:
+            self._transport.writelines(parts)
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
         """End the body as the service did, and be done when the browser has it all."""
         if self._state != _RELAYING:
             return
         if self._is_chunked:
-            self._browser.send(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
+            self._held.append(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
+        self._release()
         self._flush()
 
     def broken(self, failure: Failure, why: str) -> None:
@@ -253,6 +259,12 @@ class Pipe:
         self._finish()
 
     # Inside
+
+    def _release(self) -> None:
+        """Send what is held."""
+        if self._held:
+            self._browser.send(b"".join(self._held))
+            self._held = []
 
     def _flush(self) -> None:
         """Finish when the last byte has left."""

@@ -39,6 +39,9 @@ class Receiver(Protocol):
     def head(self, head: ResponseHead) -> None:
         """The final response head, before any byte of its body."""
 
+    def head_read(self) -> None:
+        """All that came together with the head was handed over."""
+
     def chunks(self, data: bytes, payload: int) -> None:
         """Bytes of the body as the service framed them: plain chunks, and each of them whole.
 
@@ -87,6 +90,8 @@ class Response:
         if self._is_in_head:
             self._parse(data)
             self._owed = self._after(data)
+            if not self._is_in_head:
+                self._receiver.head_read()
         elif self._is_chunked:
             self._feed_chunked(data)
         elif self._left == UNKNOWN:
@@ -195,11 +200,11 @@ class Response:
             else:
                 self._receiver.informational(status, headers)
             return
-        self._is_in_head = False
         codings = values(headers, b"transfer-encoding")
         if codings and [coding.lower() for coding in codings] != [b"chunked"]:
             self._refuse("it used a transfer coding other than chunked, which nobody asked for")
             return
+        self._is_in_head = False
         self._is_chunked = bool(codings)
         self._start(status, headers)
 

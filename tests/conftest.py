@@ -1,8 +1,10 @@
 """Settings and fixtures that hold for every test."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+import uvloop
 from hypothesis import settings
 
 from tests.wire.routes import listener, port_of
@@ -11,6 +13,11 @@ from tests.wire.upstream import Upstream
 # A busy machine makes an example slow without making it wrong.
 settings.register_profile("gateway", deadline=None)
 settings.load_profile("gateway")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every loop that the gateway is run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

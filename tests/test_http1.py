@@ -35,6 +35,9 @@ class Recorder:
     def head(self, head: ResponseHead) -> None:
         self.events.append(("head", head))
 
+    def head_read(self) -> None:
+        assert "head" in self.names
+
     def body(self, data: bytes) -> None:
         if self.events[-1][0] == "body":
             data = bytes(self.events.pop()[1]) + data  # type: ignore[call-overload] # it is bytes

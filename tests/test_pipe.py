@@ -114,6 +114,7 @@ async def test_what_comes_after_the_end_goes_nowhere(open_stage: Open) -> None:
     pipe.end(EndReason.TOTAL_TIMEOUT)
     pipe.informational(103, [])
     pipe.head(LENGTH)
+    pipe.head_read()
     pipe.body(b"late")
     pipe.complete([])
     pipe.broken(UPSTREAM_BAD_RESPONSE, "late")
@@ -143,6 +144,7 @@ async def test_an_answer_of_our_own_replaces_a_response_that_did_not_begin(
 async def test_a_refusal_that_comes_too_late_is_a_cut(open_stage: Open) -> None:
     stage, client = await open_stage()
     stage.pipe.head(STREAM)
+    stage.pipe.head_read()
     stage.pipe.body(b"data: 1\n\n")
     stage.pipe.refuse(Refusal(BODY_TOO_LARGE))
     response = await response_of(client)
@@ -171,6 +173,7 @@ async def test_an_unused_connection_that_was_closed_is_stale_and_no_end(open_sta
     stage.ended = stage.pipe.attach(Connection(), is_repeatable=False)
     assert not stage.pipe.was_stale
     stage.pipe.head(LENGTH)
+    stage.pipe.head_read()
     stage.pipe.body(b"done")
     stage.pipe.complete([])
     assert (await response_of(client)).body == b"done"
@@ -192,6 +195,7 @@ async def test_a_body_that_makes_no_sense_is_a_400_and_the_last_of_its_connectio
 async def test_nonsense_behind_a_response_under_way_is_a_cut(open_stage: Open) -> None:
     stage, client = await open_stage()
     stage.pipe.head(STREAM)
+    stage.pipe.head_read()
     stage.pipe.body(b"data: 1\n\n")
     stage.pipe.malformed()
     response = await response_of(client)
@@ -210,6 +214,7 @@ async def test_an_answer_before_the_whole_request_is_the_last_of_its_connection(
     stage, client = await open_stage()
     stage.pipe.owes_body = owes_body
     stage.pipe.head(LENGTH)
+    stage.pipe.head_read()
     stage.pipe.body(b"done")
     stage.pipe.complete([])
     response = await response_of(client)
@@ -230,6 +235,7 @@ async def test_an_interim_response_goes_on_less_its_hop_by_hop_headers(
     stage, client = await open_stage()
     stage.pipe.informational(status, [(b"Link", b"</a>"), (b"Connection", b"close")])
     stage.pipe.head(LENGTH)
+    stage.pipe.head_read()
     stage.pipe.body(b"done")
     stage.pipe.complete([])
     [interim] = (await response_of(client)).interim
@@ -252,6 +258,7 @@ async def test_an_interim_response_goes_only_to_who_can_read_it(
     stage, client = await open_stage(version=version, expects_continue=expects_continue)
     stage.pipe.informational(status, [])
     stage.pipe.head(LENGTH)
+    stage.pipe.head_read()
     stage.pipe.body(b"done")
     stage.pipe.complete([])
     assert bool((await response_of(client)).interim) is passes
@@ -264,6 +271,7 @@ async def stalled(open_stage: Open, timeouts: Timeouts = UNBOUNDED) -> tuple[Sta
     """A browser that reads nothing, with more for it than every buffer holds."""
     stage, client = await open_stage(timeouts, receive_buffer=4096)
     stage.pipe.head(STREAM)
+    stage.pipe.head_read()
     stage.pipe.body(b"a" * (16 << 20))
     return stage, client
 
@@ -284,6 +292,7 @@ async def test_the_last_few_bytes_are_waited_for_too(open_stage: Open) -> None:
     transport = stage.pipe._browser.transport
     assert transport is not None
     stage.pipe.head(STREAM)
+    stage.pipe.head_read()
     sent = 0
     while transport.get_write_buffer_size() == 0:
         stage.pipe.body(b"a" * 4096)
@@ -359,6 +368,7 @@ async def test_a_body_that_pauses_after_the_head_is_the_services_silence(open_st
     stage, client = await open_stage(Timeouts(None, idle=0.05))
     stage.pipe.await_client(is_awaited=True)
     stage.pipe.head(LENGTH)
+    stage.pipe.head_read()
     stage.pipe.body(b"do")
     assert (await response_of(client)).ending is not Ending.CLEAN
     assert await over(stage) is EndReason.UPSTREAM_TIMEOUT

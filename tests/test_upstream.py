@@ -1,6 +1,7 @@
 """Connections to services are opened within bounds, kept for a while, and never leaked."""
 
 import asyncio
+import os
 import select
 import socket
 import ssl
@@ -34,6 +35,9 @@ class Finished:
 
     def head(self, head: ResponseHead) -> None:
         assert head.status == 200
+
+    def head_read(self) -> None:
+        pass
 
     def chunks(self, data: bytes, payload: int) -> None:
         raise AssertionError(data, payload)
@@ -147,8 +151,13 @@ async def test_an_idle_connection_is_not_handed_out_after_a_last_word_still_unhe
     older, newer = await used(pool), await used(pool)
     pool.release(older)
     pool.release(newer)
-    theirs = service.writers[1]
-    theirs.write_eof() if last_word == "close" else theirs.write(ANSWER)
+    descriptor = service.writers[1].get_extra_info("socket").fileno()
+    theirs = socket.socket(fileno=os.dup(descriptor))  # the event loop's own would wait a turn
+    if last_word == "close":
+        theirs.shutdown(socket.SHUT_WR)
+    else:
+        theirs.send(ANSWER)
+    theirs.close()
     ours = newer._transport.get_extra_info("socket")
     select.select([ours.fileno()], [], [], PATIENCE)  # the event loop gets no turn meanwhile
     assert pool.take_idle() is older
