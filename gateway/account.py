@@ -1,20 +1,13 @@
 """One record for each exchange, and its one ending: a log line that never holds a token."""
 
-import contextlib
+import os
 import re
-import secrets
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
 
-import structlog
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
-
-LogFormat = Literal["json", "console"]
+from gateway.logs import log
 
 # W3C Trace Context 3.2: version, trace-id, parent-id and flags. No id is all zeros, no version is
 # ff, and nothing follows in version 00.
@@ -40,70 +33,11 @@ class EndReason(StrEnum):
     ERROR = "error"
 
 
-def configure_logging(log_format: LogFormat, level: str) -> None:
-    """Send structured lines to stdout; `level` is a name of the standard library's logging."""
-    # Local variables stay out of tracebacks: a token could be among them.
-    processors: list[structlog.typing.Processor] = (
-        [
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            ),
-            structlog.processors.JSONRenderer(),
-        ]
-        if log_format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *processors,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(_Sink()),  # type: ignore[arg-type]
-        cache_logger_on_first_use=True,
-    )
-
-
-class _Sink:
-    """Standard output, unbuffered. A line that cannot be written fails nothing but itself.
-
-    The first one that is lost is told on stderr.
-    """
-
-    def __init__(self) -> None:
-        self._file = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-        self._has_failed = False
-
-    def write(self, line: str) -> None:
-        try:
-            self._write_whole(line.encode())
-        except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                with contextlib.suppress(OSError):
-                    sys.stderr.write(f"gateway: cannot write the log: {error}\n")
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def _write_whole(self, data: bytes) -> None:
-        while data:
-            written = self._file.write(data)
-            if written is None:
-                raise BlockingIOError("standard output takes no more for now")
-            data = data[written:]
-
-
 def request_id(received: bytes | None) -> str:
     """The caller's X-Request-Id where it is fit for a log, else a new one."""
     if received is not None and _REQUEST_ID.fullmatch(received):
         return received.decode()
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
@@ -114,8 +48,9 @@ def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
     found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
     if found:
         return received[0], found[1].decode()
-    trace_id = secrets.token_hex(16)
-    return f"00-{trace_id}-{secrets.token_hex(8)}-00".encode(), trace_id
+    ids = os.urandom(24).hex()
+    trace_id = ids[:32]
+    return f"00-{trace_id}-{ids[32:]}-00".encode(), trace_id
 
 
 @dataclass(slots=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.accept import Server
-from gateway.account import EndReason, log
+from gateway.account import EndReason
 from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
 from gateway.handler import Handler
+from gateway.logs import log
 from gateway.streams import Streams
 from gateway.upstream import Upstreams
 

@@ -4,8 +4,10 @@ Bearer tokens are RFC 6750, JSON Web Tokens RFC 7519; RFC 8725 says what attacke
 """
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import jwt
@@ -21,6 +23,7 @@ from gateway.errors import (
     Refusal,
 )
 
+MAX_REMEMBERED = 4096
 _DATES = ("exp", "nbf", "iat")
 _LAST_DATE = 253_402_300_799  # the end of the year 9999: past it are milliseconds and nonsense
 _SCOPE_CLAIMS = ("scope", "scopes", "scp")
@@ -55,8 +58,31 @@ class Identity:
     headers: tuple[tuple[bytes, bytes], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token says whose signature and claims were found sound, and when it holds.
+
+    Dates are as PyJWT compares them: whole seconds since the epoch, before any leeway.
+    """
+
+    identity: Identity
+    expires: int
+    begins: int
+
+    @classmethod
+    def of(cls, identity: Identity, claims: Mapping[str, Any]) -> "_Verified":
+        begins = (int(claims[name]) for name in ("nbf", "iat") if name in claims)
+        return cls(identity, int(claims["exp"]), max(begins, default=0))
+
+    def holds(self, now: float, leeway: float) -> bool:
+        return self.expires > now - leeway and self.begins <= now + leeway
+
+
 class Authenticator:
     """Verifies tokens as `auth` says, with the keys prepared once.
+
+    A token that was verified is remembered by its digest, up to `MAX_REMEMBERED` of them: used
+    again, only its dates are looked at. Nothing is remembered of one that was refused.
 
     Raises ValueError, fit for an operator, when a key does not serve a configured algorithm.
     Without any key there is nothing that it would let in.
@@ -66,6 +92,7 @@ class Authenticator:
         self._auth = auth
         self._keys = _prepared_keys(auth)
         self._jwt = _StrictJWT({"require": ["exp"], "verify_aud": bool(auth.audience)})
+        self._remembered: dict[bytes, _Verified] = {}
         self._headers = [(claim, name.encode("ascii")) for claim, name in auth.forward_claims]
 
     def authenticate(
@@ -79,7 +106,16 @@ class Authenticator:
         Raises Refusal: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED.
         """
         token, source = find_token(self._auth, authorization, query, cookies)
+        key = source.encode() + sha256(token).digest()
+        known = self._remembered.get(key)
+        if known is not None and known.holds(time.time(), self._auth.leeway):
+            return known.identity
         claims = self._verify(token)
+        identity = self._identity(claims, source)
+        self._remember(key, _Verified.of(identity, claims))
+        return identity
+
+    def _identity(self, claims: Mapping[str, Any], source: TokenSource) -> Identity:
         return Identity(
             subject=_subject(claims),
             scopes=frozenset(_scopes(claims)),
@@ -91,6 +127,12 @@ class Authenticator:
                 if claims.get(claim) is not None
             ),
         )
+
+    def _remember(self, key: bytes, verified: _Verified) -> None:
+        self._remembered.pop(key, None)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]  # the one verified longest ago
+        self._remembered[key] = verified
 
     def _verify(self, token: bytes) -> dict[str, Any]:
         try:

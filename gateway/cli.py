@@ -13,11 +13,11 @@ import jwt
 import uvloop
 
 from gateway import chunked
-from gateway.account import configure_logging
 from gateway.app import Gateway, Settings, StartupError
 from gateway.config import Config, Route
 from gateway.demo import demo
 from gateway.loader import ConfigError, load
+from gateway.logs import configure_logging
 from gateway.sample.backend import serve as serve_sample
 from gateway.units import duration
 

@@ -29,6 +29,8 @@ class Client:
 
 
 def _is_within(address: str, networks: Networks) -> bool:
+    if not networks:
+        return False
     try:
         parsed = ip_address(address)
     except ValueError:

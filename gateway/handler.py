@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.accept import BrowserConnection, Relayed
-from gateway.account import EndReason, log
+from gateway.account import EndReason
 from gateway.answer import answer
 from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
@@ -19,24 +19,25 @@ from gateway.errors import INTERNAL_ERROR, Refusal
 from gateway.headers import Edits, for_upstream
 from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
+from gateway.logs import log
 from gateway.matching import Match, Table, target_path
 from gateway.origin import require_same_origin
 from gateway.pipe import Pipe
 from gateway.relay import Relay
 from gateway.streams import Streams
-from gateway.upstream import Upstreams
+from gateway.upstream import Pool, Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
 
 
 @dataclass(frozen=True, slots=True)
-class _RouteEdits:
+class _Prepared:
+    """What of a route is worked out once."""
+
+    host: tuple[bytes, bytes]
     request: Edits
     response: Edits
-
-    @classmethod
-    def of(cls, route: Route) -> "_RouteEdits":
-        return cls(Edits.of(route.request_headers), Edits.of(route.response_headers))
+    pool: Pool
 
 
 class Handler:
@@ -47,16 +48,23 @@ class Handler:
     ) -> None:
         self._auth = config.auth
         self._table = Table(config.routes)
-        self._edits = {id(route): _RouteEdits.of(route) for route in config.routes}
+        self._prepared = {
+            id(route): _Prepared(
+                host=(b"Host", route.upstream.authority.encode()),
+                request=Edits.of(route.request_headers),
+                response=Edits.of(route.response_headers),
+                pool=upstreams.pool(route.upstream),
+            )
+            for route in config.routes
+        }
         self._authenticator = Authenticator(config.auth)
         self._credentials = Credentials.of(config.auth)
         self._streams = streams
-        self._upstreams = upstreams
         self._health = health
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take a request from aiohttp and give back the response, on the wire or not."""
-        incoming = Incoming.accept(request, self._auth.trusted_proxies)
+        incoming = Incoming(request, self._auth.trusted_proxies)
         if incoming.path in RESERVED_PATHS:
             return self._health(incoming.path)
         exchange = incoming.exchange
@@ -79,12 +87,12 @@ class Handler:
         incoming.exchange.route = match.route.path
         identity = self._authenticate(incoming, match.route)
         incoming.check_body(match.route.max_body)
-        head = self._request_head(incoming, match, identity)
-        pool = self._upstreams.pool(match.route.upstream)
-        pipe = self._pipe(incoming, match.route, identity)
+        prepared = self._prepared[id(match.route)]
+        head = self._request_head(incoming, match, identity, prepared)
+        pipe = self._pipe(incoming, match.route, identity, prepared)
         try:
             self._streams.admit(pipe)
-            await Relay(incoming, match.route, head, pipe, pool).run()
+            await Relay(incoming, match.route, head, pipe, prepared.pool).run()
         finally:
             pipe.close()
             self._streams.release(pipe)
@@ -107,26 +115,30 @@ class Handler:
         require_scopes(identity, route.scopes)
         return identity
 
-    def _request_head(self, incoming: Incoming, match: Match, identity: Identity | None) -> bytes:
+    def _request_head(
+        self, incoming: Incoming, match: Match, identity: Identity | None, prepared: _Prepared
+    ) -> bytes:
         route = match.route
-        target = raw(target_path(route, match, incoming.path) + incoming.query)
+        target = raw(target_path(match) + incoming.query)
         target = self._credentials.strip_target(target)
         host = incoming.client.host if route.preserve_host else b""
         own = self._credentials.strip(
             for_upstream(incoming.headers), is_authenticated=route.auth_required
         )
         headers = [
-            (b"Host", host or route.upstream.authority.encode()),
+            (b"Host", host) if host else prepared.host,
             *own,
             *incoming.client.forwarded,
             (b"X-Request-Id", incoming.exchange.request_id.encode()),
             (b"traceparent", incoming.traceparent),
             *(identity.headers if identity else ()),
         ]
-        headers = self._edits[id(route)].request.apply(headers)
+        headers = prepared.request.apply(headers)
         return request_head(incoming.method, target, [*headers, *incoming.framing])
 
-    def _pipe(self, incoming: Incoming, route: Route, identity: Identity | None) -> Pipe:
+    def _pipe(
+        self, incoming: Incoming, route: Route, identity: Identity | None, prepared: _Prepared
+    ) -> Pipe:
         request = incoming.request
         reply = Reply(
             is_http_11=incoming.is_http_11,
@@ -134,7 +146,7 @@ class Handler:
             expects_continue=incoming.expects_continue,
             had_query_token=identity is not None and identity.source is TokenSource.QUERY,
             request_id=incoming.exchange.request_id,
-            edits=self._edits[id(route)].response,
+            edits=prepared.response,
         )
         browser = request.protocol
         assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other

@@ -30,6 +30,10 @@ HOP_BY_HOP = frozenset(
 # What a client may say of itself is worth nothing unless a trusted proxy says it.
 FORWARDING = frozenset({b"forwarded", b"x-real-ip"})
 FORWARDING_PREFIX = b"x-forwarded-"
+# What the gateway says to a service, whatever the client said.
+SETTLED_HERE = (
+    FORWARDING | HOP_BY_HOP | {b"host", b"content-length", b"x-request-id", b"traceparent"}
+)
 # RFC 9110 6.5.1: fields that a trailer may not carry.
 NOT_IN_TRAILERS = HOP_BY_HOP | {
     b"authorization",
@@ -50,7 +54,22 @@ def values(headers: Headers, name: bytes) -> list[bytes]:
 
 def first(headers: Headers, name: bytes) -> bytes | None:
     """The first value of a header, or None."""
-    return next((value for key, value in headers if key.lower() == name), None)
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
+    """All values of each header, in order, under its name in lower case."""
+    index: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        key = name.lower()
+        if key in index:
+            index[key].append(value)
+        else:
+            index[key] = [value]
+    return index
 
 
 def serialize(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -92,17 +111,22 @@ def connection_options(headers: Headers) -> set[bytes]:
 
     Content-Length is not theirs to name: it frames the message, whoever passes it on.
     """
-    named = {
-        option.strip().lower()
-        for value in values(headers, b"connection")
-        for option in value.split(b",")
-    }
-    return named - {b"content-length"}
+    named: set[bytes] = set()
+    for value in values(headers, b"connection"):
+        named.update([option.strip().lower() for option in value.split(b",")])
+    named.discard(b"content-length")
+    return named
+
+
+def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
+    """The names of what goes no further than this hop."""
+    named = connection_options(headers)
+    return HOP_BY_HOP | named if named else HOP_BY_HOP
 
 
 def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
     """The headers that go past this hop: none that are hop-by-hop, or named by Connection."""
-    stop = HOP_BY_HOP | connection_options(headers)
+    stop = _hop_by_hop(headers)
     return [pair for pair in headers if pair[0].lower() not in stop]
 
 
@@ -132,15 +156,13 @@ class Edits:
         return [*headers, *self.add]
 
 
-def _is_settled_here(name: bytes) -> bool:
-    """Whether the gateway writes this request header itself, whatever the client sent."""
-    key = name.lower().replace(b"_", b"-")
-    return (
-        key in FORWARDING
-        or key in HOP_BY_HOP  # in a spelling that a service behind CGI reads as the real one
-        or key.startswith(FORWARDING_PREFIX)
-        or key in {b"host", b"content-length", b"x-request-id", b"traceparent"}
-    )
+def _is_settled_here(key: bytes) -> bool:
+    """Whether the gateway writes this request header itself, whatever the client sent.
+
+    A service behind CGI reads an underscore as a dash.
+    """
+    key = key.replace(b"_", b"-")
+    return key in SETTLED_HERE or key.startswith(FORWARDING_PREFIX)
 
 
 def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
@@ -148,7 +170,12 @@ def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
 
     An event stream is asked for uncompressed: a compressor holds bytes back.
     """
-    kept = [pair for pair in end_to_end(received) if not _is_settled_here(pair[0])]
+    stop = _hop_by_hop(received)
+    kept = []
+    for pair in received:
+        key = pair[0].lower()
+        if key not in stop and not _is_settled_here(key):
+            kept.append(pair)
     if accepts_event_stream(received):
         kept = [pair for pair in kept if pair[0].lower() != b"accept-encoding"]
         kept.append((b"Accept-Encoding", b"identity"))

@@ -60,9 +60,10 @@ def framing_of(head: ResponseHead, reply: Reply) -> Framing:
 def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_closing: bool) -> bytes:
     """A response head for the browser, ready to be sent, for a body framed in this way."""
     headers = for_client(head.headers, is_event_stream=is_event_stream(head))
-    if first(headers, b"date") is None:
+    names = {name.lower() for name, _ in headers}
+    if b"date" not in names:
         headers.append((b"Date", formatdate(usegmt=True).encode()))
-    if first(headers, b"x-request-id") is None:
+    if b"x-request-id" not in names:
         headers.append((b"X-Request-Id", reply.request_id.encode()))
     if reply.had_query_token:
         headers = [pair for pair in headers if pair[0].lower() != b"referrer-policy"]

@@ -1,63 +1,45 @@
 """A request as it came in: its raw parts, who sent it, and the record that is kept of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from gateway import account
 from gateway.accept import remote_of
-from gateway.account import Exchange
-from gateway.client import Client, Networks, client_of
+from gateway.account import Exchange, request_id, traceparent
+from gateway.client import Networks, client_of
 from gateway.config import MAX_HEADER_SIZE
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
-from gateway.headers import Headers, first, origin_form, values
+from gateway.headers import by_name, origin_form
 
 MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 
 
-@dataclass(frozen=True, slots=True)
 class Incoming:
-    """What came in. `path` and `query` are as received; `query` has its question mark, if any."""
+    """What came in, and its record, which begins now.
 
-    request: web.BaseRequest
-    headers: Headers
-    path: str
-    query: str
-    client: Client
-    exchange: Exchange
-    traceparent: bytes
+    `path` and `query` are as received; `query` has its question mark, if any.
+    """
 
-    @classmethod
-    def accept(cls, request: web.BaseRequest, trusted_proxies: Networks) -> "Incoming":
-        """Take a request from aiohttp, and begin its record."""
+    def __init__(self, request: web.BaseRequest, trusted_proxies: Networks) -> None:
         target, headers = origin_form(request.raw_path, request.raw_headers)
         path, mark, query = target.partition("?")
-        client = client_of(headers, remote_of(request.protocol), trusted_proxies)
-        traceparent, trace_id = account.traceparent(values(headers, b"traceparent"))
-        exchange = Exchange(
-            method=request.method,
+        self.request = request
+        self.headers = headers
+        self.method = request.method
+        self.path = path
+        self.query = mark + query
+        self.is_http_11 = request.version >= HttpVersion11
+        self.has_body = request.body_exists
+        self._index = by_name(headers)
+        self.client = client_of(headers, remote_of(request.protocol), trusted_proxies)
+        self.traceparent, trace_id = traceparent(self.values(b"traceparent"))
+        self.exchange = Exchange(
+            method=self.method,
             path=path,
-            request_id=account.request_id(first(headers, b"x-request-id")),
+            request_id=request_id(self.first(b"x-request-id")),
             trace_id=trace_id,
-            client=client.address,
+            client=self.client.address,
         )
-        return cls(request, headers, path, mark + query, client, exchange, traceparent)
-
-    @property
-    def method(self) -> str:
-        """The method, in the case received."""
-        return self.request.method
-
-    @property
-    def is_http_11(self) -> bool:
-        """Whether the client speaks HTTP/1.1, and so knows chunks and 1xx."""
-        return self.request.version >= HttpVersion11
-
-    @property
-    def has_body(self) -> bool:
-        """Whether a body follows the head."""
-        return self.request.body_exists
 
     @property
     def is_chunked(self) -> bool:
@@ -79,11 +61,12 @@ class Incoming:
 
     def first(self, name: bytes) -> bytes | None:
         """The first value of a header, or None; `name` in lower case."""
-        return first(self.headers, name)
+        values = self._index.get(name)
+        return values[0] if values else None
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of a header; `name` in lower case."""
-        return values(self.headers, name)
+        return self._index.get(name, [])
 
     @property
     def keeps_alive(self) -> bool:

@@ -16,6 +16,8 @@ from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Ref
 _ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel
 _STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 
+# A path of which each segment means what it says.
+_PLAIN = re.compile(r"(?:/[!$&-\-0-;=@-Z_a-z~][!$&-.0-;=@-Z_a-z~]*)*/?")
 # A step is a segment that is not empty, or the nothing after a trailing slash.
 _STEP = re.compile(r"[^/]+|(?<=/)\Z")
 # Surrogates are fine only where they stand for a received byte (PEP 383).
@@ -28,10 +30,15 @@ _Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The route of a request, and its path parameters as received: still percent-encoded."""
+    """The route of a request, whose raw path is `path`."""
 
     route: Route
-    parameters: Mapping[str, str]
+    path: str
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The path parameters as received: still percent-encoded."""
+        return dict(_parameters(self.route, self.path, _spans(self.path)))
 
 
 @dataclass(slots=True)
@@ -69,12 +76,7 @@ class Table:
 
         Raises Refusal: BAD_REQUEST, ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the Allow header.
         """
-        _require_plain(path)
-        spans = _spans(path)
-        steps = [unquote_to_bytes(_as_bytes(path[start:end])) for start, end in spans]
-        _require_no_dot_segments(steps)
-        route = _choose(self._find(steps), method)
-        return Match(route, dict(_parameters(route, path, spans)))
+        return Match(_choose(self._find(_steps(path)), method), path)
 
     def _add(self, route: Route) -> None:
         node = self._root
@@ -101,12 +103,14 @@ class Table:
         raise Refusal(ROUTE_NOT_FOUND)
 
 
-def target_path(route: Route, match: Match, path: str) -> str:
-    """Return the path that the upstream sees for `path`, both as raw text without the query."""
+def target_path(match: Match) -> str:
+    """Return the path that the upstream sees, as raw text without the query."""
+    route = match.route
     base = route.upstream.base_path
     if route.rewrite:
-        return base + "".join(_filled(part, match.parameters) for part in route.rewrite)
-    return base + _stripped(path, route.strip_prefix)
+        parameters = match.parameters
+        return base + "".join(_filled(part, parameters) for part in route.rewrite)
+    return base + _stripped(match.path, route.strip_prefix)
 
 
 def _filled(part: str | Segment, parameters: Mapping[str, str]) -> str:
@@ -120,6 +124,16 @@ def _stripped(path: str, prefix: str) -> str:
         return path
     _, end = _spans(path)[:count][-1]
     return path[end:] or "/"
+
+
+def _steps(path: str) -> list[bytes]:
+    """What to find a route by, from a raw path. Raises Refusal BAD_REQUEST."""
+    if path and _PLAIN.fullmatch(path):
+        return path.encode().split(b"/")[1:]
+    _require_plain(path)
+    steps = [unquote_to_bytes(_as_bytes(path[start:end])) for start, end in _spans(path)]
+    _require_no_dot_segments(steps)
+    return steps
 
 
 def _spans(path: str) -> list[_Span]:

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
-from gateway.account import log
 from gateway.config import Route
 from gateway.errors import INTERNAL_ERROR, Refusal
 from gateway.http1 import Connection
 from gateway.incoming import Incoming, over
+from gateway.logs import log
 from gateway.pipe import Pipe
 from gateway.upstream import Pool
 

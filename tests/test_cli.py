@@ -13,7 +13,7 @@ import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from gateway import account
+from gateway import logs
 from gateway.cli import main
 
 SECRET = "a secret of thirty-two bytes, yes"
@@ -54,7 +54,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     (tmp_path / "routes.yaml").write_text(ROUTES)
     yield
     structlog.reset_defaults()
-    vars(account.log).pop("bind", None)  # the logger that it keeps writes where this test did
+    vars(logs.log).pop("bind", None)  # the logger that it keeps writes where this test did
 
 
 @pytest.fixture

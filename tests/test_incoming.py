@@ -20,7 +20,7 @@ async def received() -> AsyncIterator[Received]:
     taken: list[Incoming] = []
 
     async def take(request: web.BaseRequest) -> web.StreamResponse:
-        taken.append(Incoming.accept(request, []))
+        taken.append(Incoming(request, []))
         return web.Response()
 
     runner = web.ServerRunner(Server(take))

@@ -35,6 +35,7 @@ ORDER = [
     "credentials",
     "auth",
     "origin",
+    "logs",
     "account",
     "answer",
     "streams",

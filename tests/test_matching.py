@@ -267,7 +267,7 @@ def test_a_malformed_path_is_refused_before_a_route_is_looked_for() -> None:
 
 
 def target(wanted: Route, path: str) -> str:
-    return target_path(wanted, Table([wanted]).match("GET", path), path)
+    return target_path(Table([wanted]).match("GET", path))
 
 
 RAW = "//a//%2f%27/%c3%A9/é/+;=@,/"
@@ -385,7 +385,25 @@ def test_any_text_at_all_is_matched_or_refused(routes: list[Route], text: str) -
     if isinstance(result, Match):
         raw = "/" + text
         assert all(value in raw for value in result.parameters.values())
-        assert target_path(result.route, result, raw) == raw
+        assert target_path(result) == raw
+
+
+VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="%/#")
+
+
+@given(st.lists(st.text(VISIBLE, min_size=1), min_size=1))
+@example(["a;b", "c..d", "e\\f"])
+@example(["..;"])
+@example(["a\\.."])
+def test_a_path_means_what_it_means_percent_encoded(pieces: list[str]) -> None:
+    table = Table([route("/" + "/{x}" * len(pieces[:9])), route("/{t:path}")])
+    encoded = ["".join(f"%{ord(each):02x}" for each in piece) for piece in pieces]
+    plain = found(table, "GET", "/" + "/".join(pieces))
+    twin = found(table, "GET", "/" + "/".join(encoded))
+    if isinstance(plain, Match) and isinstance(twin, Match):
+        assert plain.route is twin.route
+    else:
+        assert plain == twin
 
 
 def test_a_path_may_be_as_deep_as_it_is_long() -> None:

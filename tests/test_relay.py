@@ -42,7 +42,7 @@ async def relaying(pool: Pool, *, max_body: int = 100) -> AsyncIterator[RawClien
     route = Route("/", (), place, timeouts=Timeouts(), max_body=max_body)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        incoming = Incoming.accept(request, [])
+        incoming = Incoming(request, [])
         edits = Edits.of(HeaderRules())
         reply = Reply(True, request.keep_alive, incoming.expects_continue, False, "id-1", edits)
         assert isinstance(request.protocol, BrowserConnection)
