@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 # the type check of the whole that knows them.
 OPTIONS = ["--config-file=", "--no-site-packages", "--ignore-missing-imports"]
 DATA_PLANE = [
+    "gateway/account.py",
     "gateway/client.py",
     "gateway/config.py",
     "gateway/credentials.py",

@@ -182,7 +182,8 @@ class BrowserConnection(web.RequestHandler):
 
     def _bound_head(self, size: int) -> None:
         """Refuse a head that grows past the limit, line by line, without ever being whole."""
-        if self._messages or self._waiter is None:
+        is_at_work = self._waiter is None and self._request_count > 0
+        if self._messages or is_at_work:
             self._head_size = 0
             return
         self._head_size += size

@@ -32,9 +32,12 @@ class Faulty(Upstreams):
         self._is_late = is_late
 
     def pool(self, upstream: Place) -> Pool:
-        if not self._is_late:
-            raise RuntimeError("a fault of our own, with eyJsecret in it")
-        return LateFault(upstream, None)
+        return (LateFault if self._is_late else EarlyFault)(upstream, None)
+
+
+class EarlyFault(Pool):
+    def take_idle(self) -> Connection | None:
+        raise RuntimeError("a fault of our own, with eyJsecret in it")
 
 
 class LateFault(Pool):
