@@ -1,5 +1,6 @@
 """One request to a service: repeated only where that is safe, and told apart by who failed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -149,20 +150,32 @@ async def test_a_chunked_body_over_the_limit_is_a_413_and_not_completed(service:
     assert all(request.body == b"" for request in service.requests)
 
 
-class Faulty(int):
-    """A limit with a fault of the gateway's own, that shows when a body byte is held against it."""
+class Faulty(Pool):
+    """A pool whose connections have a fault of the gateway's own, once the head is sent."""
 
-    def __lt__(self, count: int) -> bool:
-        if count:
-            raise RuntimeError(f"a fault of our own, with eyJsecret in it, at {count} bytes")
-        return False
+    async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - as its base
+        connection = await super().connect(timeout)
+        connection._transport = FaultyTransport(connection._transport)
+        return connection
+
+
+class FaultyTransport(asyncio.Transport):
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.abort = transport.abort  # type: ignore[method-assign]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if b"HTTP/1.1" not in bytes(data):
+            raise RuntimeError("a fault of our own, with eyJsecret in it")
+        self._transport.write(data)
 
 
 async def test_a_fault_of_our_own_while_uploading_is_a_500_and_is_logged_whole(
     service: Upstream,
 ) -> None:
     with capture_logs() as lines:
-        async with relaying(Pool(place_of(service), None), max_body=Faulty()) as client:
+        async with relaying(Faulty(place_of(service), None)) as client:
             body = b"2\r\nhi\r\n0\r\n\r\n"
             chunked = "Transfer-Encoding: chunked"
             response = await response_to(client, chunked, method="PUT", body=body)
