@@ -22,6 +22,7 @@ DATA_PLANE = [
     "gateway/heads.py",
     "gateway/incoming.py",
     "gateway/matching.py",
+    "gateway/outlet.py",
     "gateway/streams.py",
     "gateway/chunked.py",
     "gateway/response.py",

@@ -11,7 +11,7 @@ import socket
 import struct
 import termios
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -23,6 +23,7 @@ from gateway.answer import answer
 from gateway.config import MAX_HEADER_SIZE, SEND_TIMEOUT
 from gateway.errors import BAD_REQUEST, HEADERS_TOO_LARGE, INTERNAL_ERROR, Failure, Refusal
 from gateway.hangup import Hangups
+from gateway.outlet import Outlet
 
 # An idle connection, or one that is slow to send a request head, is closed after this long.
 KEEPALIVE_TIMEOUT = 75.0
@@ -51,9 +52,10 @@ class Flow(Protocol):
 class BrowserConnection(web.RequestHandler):
     """A connection from a browser."""
 
-    __slots__ = ("_hangups", "_head_size", "_is_head_too_large", "_unread", "flow")
+    __slots__ = ("_hangups", "_head_size", "_is_head_too_large", "_unread", "flow", "outlet")
 
     flow: Flow | None
+    outlet: Outlet
 
     def bind(self, hangups: Hangups) -> None:
         """Give it what it needs of the server; before it is connected."""
@@ -68,20 +70,11 @@ class BrowserConnection(web.RequestHandler):
     def send(self, data: bytes) -> None:
         """Write, unless the browser is gone."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+            self.outlet.write(data)
 
-    def flush(self) -> bool:
-        """Whether all is written. If not, `resume` is called when it is: a mark of zero does it."""
-        transport = self.transport
-        if transport is None or transport.get_write_buffer_size() == 0:
-            return True
-        transport.set_write_buffer_limits(high=0)
-        return False
-
-    def end_flush(self) -> None:
-        """Go back to the usual marks."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.set_write_buffer_limits()
+    def is_flushed(self) -> bool:
+        """Whether all is written. If not, `resume` is called when it is."""
+        return self.transport is None or self.transport.get_write_buffer_size() == 0
 
     def unsent(self) -> int:
         """Bytes that the browser has not acknowledged, the kernel's among them."""
@@ -109,12 +102,23 @@ class BrowserConnection(web.RequestHandler):
 
     # What the event loop says
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop.
+
+        A write mark of zero: whatever the kernel does not take at once pauses the writing.
+        """
+        writable = cast("asyncio.Transport", transport)
+        writable.set_write_buffer_limits(high=0)
+        self.outlet = Outlet(writable)
+        super().connection_made(transport)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
         if self.flow is not None:
             self.flow.gone()
         self._forget_unread()
         self._forget_hangup()
+        self.outlet.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,6 +142,7 @@ class BrowserConnection(web.RequestHandler):
     def pause_writing(self) -> None:
         """Called by the event loop when the write buffer is over its high-water mark."""
         super().pause_writing()
+        self.outlet.pause()
         if self.flow is not None:
             self.flow.pause()
         else:
@@ -146,6 +151,7 @@ class BrowserConnection(web.RequestHandler):
     def resume_writing(self) -> None:
         """Called by the event loop when the write buffer is under its low-water mark."""
         super().resume_writing()
+        self.outlet.resume()
         self._forget_unread()
         if self.flow is not None:
             self.flow.resume()

@@ -24,7 +24,8 @@ from gateway.heads import (
     response_head,
 )
 from gateway.http1 import Connection
-from gateway.response import CONTINUE, ResponseHead
+from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run time
+from gateway.response import CONTINUE, Receiver, ResponseHead
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.
 _RELAYING: Final = 0  # until the service ends the body, or the gateway does
@@ -32,7 +33,7 @@ _FLUSHING: Final = 1  # until the browser has taken what is left
 _ENDED: Final = 2
 
 
-class Pipe:
+class Pipe(Receiver):
     """One response on its way.
 
     It is the `Receiver` of a service's connection, the `Flow` of a browser's, and what `Deadlines`
@@ -54,7 +55,7 @@ class Pipe:
         self._framing: Framing | None = None
         self._is_chunked = False
         self._held: list[bytes] = []  # the head, and what came with it
-        self._transport: asyncio.Transport | None = None  # from when nothing is held
+        self._outlet: Outlet | None = None  # from when nothing is held
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
@@ -159,16 +160,16 @@ class Pipe:
     def head_read(self) -> None:
         """Send the head, and what came with it, in one piece."""
         self._release()
-        self._transport = self._browser.transport
+        self._outlet = self._browser.outlet
 
     def chunks(self, data: bytes, payload: int) -> None:
         """Send whole chunks on, at once: as they stand, where the browser knows chunks."""
         if not self._is_chunked:
             self.body(payload_of(data))
-        elif self._state == _RELAYING and self._transport is not None:
+        elif self._state == _RELAYING and self._outlet is not None:
             self._deadlines.touch()
             self.bytes_out += payload
-            self._transport.write(data)
+            self._outlet.write(data)
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""
@@ -178,10 +179,10 @@ class Pipe:
         self.bytes_out += len(data)
         # As parts, so that no byte of it is copied: the transport sends them as one.
         parts = [b"%x\r\n" % len(data), data, b"\r\n"] if self._is_chunked else [data]
-        if self._transport is None:
+        if self._outlet is None:
             self._held += parts
         else:
-            self._transport.writelines(parts)
+            self._outlet.writelines(parts)
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
         """End the body as the service did, and be done when the browser has it all."""
@@ -270,7 +271,7 @@ class Pipe:
         """Finish when the last byte has left."""
         self._state = _FLUSHING
         self._deadlines.forget_service()
-        if self._browser.flush():
+        if self._browser.is_flushed():
             self._finish()
         else:
             self._deadlines.await_browser()
@@ -280,7 +281,6 @@ class Pipe:
         self._deadlines.cancel()
         if self.refusal is None:
             self._exchange.end(EndReason.COMPLETE)
-        self._browser.end_flush()
         if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
             self._browser.reset()  # an orderly close would say that the body is whole
         elif self._is_cut:

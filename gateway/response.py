@@ -1,9 +1,10 @@
 """One response of a service, strictly read (RFC 9112)."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import httptools
+from mypy_extensions import mypyc_attr
 
 from gateway.chunked import whole_chunks
 from gateway.errors import Failure
@@ -30,8 +31,12 @@ class ResponseHead:
     has_length: bool
 
 
-class Receiver(Protocol):
-    """What takes a response as it comes. Exactly one of `complete` and `broken` is called last."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Receiver:
+    """What takes a response as it comes. Exactly one of `complete` and `broken` is called last.
+
+    A class, because each chunk goes through it: compiled code calls it without a look-up.
+    """
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """A 1xx response other than 101."""

@@ -325,6 +325,7 @@ async def test_a_connection_that_is_gone_takes_every_call_in_peace() -> None:
         await until(lambda: held.browser.transport is None)
         held.browser.send(b"x")
         held.browser.reset()
-        held.browser.end_flush()
-        assert held.browser.flush()
+        held.browser.outlet.write(b"x")
+        held.browser.outlet.writelines([b"x", b"y"])
+        assert held.browser.is_flushed()
         assert held.browser.unsent() == 0

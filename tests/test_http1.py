@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.chunked import payload_of
 from gateway.errors import UPSTREAM_BAD_RESPONSE, Failure
 from gateway.http1 import Connection
-from gateway.response import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, ResponseHead
+from gateway.response import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, Receiver, ResponseHead
 
 Pairs = list[tuple[bytes, bytes]]
 PATIENCE = 10.0
@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 EMPTY = OK + b"Content-Length: 0\r\n\r\n"
 
 
-class Recorder:
+class Recorder(Receiver):
     """A receiver that writes down what it is told; bytes of a body in a row are one event."""
 
     def __init__(self) -> None:

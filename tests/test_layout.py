@@ -38,6 +38,7 @@ ORDER = [
     "logs",
     "account",
     "answer",
+    "outlet",
     "streams",
     "hangup",
     "accept",

@@ -16,7 +16,7 @@ from gateway import upstream as module
 from gateway.config import Upstream
 from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
 from gateway.http1 import Connection
-from gateway.response import ResponseHead
+from gateway.response import Receiver, ResponseHead
 from gateway.upstream import MAX_IDLE, Pool, Upstreams
 from tests.wire import certificates
 
@@ -24,7 +24,7 @@ PATIENCE = 10.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-class Finished:
+class Finished(Receiver):
     """A receiver that waits for the end of a response."""
 
     def __init__(self) -> None:

@@ -1,0 +1,130 @@
+"""What is written arrives whole and in order, however much of it the kernel takes at once."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+
+from gateway.outlet import Outlet
+
+PATIENCE = 10.0
+LARGE = b"0123456789abcdef" * (1 << 18)  # 4 MiB: more than any socket's buffers hold
+SMALL_BUFFER = 4096
+
+
+class Owner(asyncio.Protocol):
+    """Tells the outlet what its transport says, as a browser's connection does."""
+
+    outlet: Outlet
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        writable = cast("asyncio.Transport", transport)
+        writable.set_write_buffer_limits(high=0)
+        self.outlet = Outlet(writable)
+
+    def pause_writing(self) -> None:
+        self.told.append("pause")
+        self.outlet.pause()
+
+    def resume_writing(self) -> None:
+        self.told.append("resume")
+        self.outlet.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as its base has it
+        self.outlet.close()
+        self.lost.set()
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Owner, asyncio.Transport, socket.socket]]:
+    """An outlet, its transport, and the socket at the other end, whose buffer is small."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as listening, socket.socket() as theirs:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        theirs.setblocking(False)
+        await loop.sock_connect(theirs, listening.getsockname())
+        ours, _ = listening.accept()
+        transport, owner = await loop.connect_accepted_socket(Owner, ours)
+        yield owner, transport, theirs
+        transport.abort()
+        async with asyncio.timeout(PATIENCE):
+            await owner.lost.wait()
+
+
+async def read(theirs: socket.socket, size: int) -> bytes:
+    loop, received = asyncio.get_running_loop(), bytearray()
+    async with asyncio.timeout(PATIENCE):
+        while len(received) < size:
+            received += await loop.sock_recv(theirs, 1 << 20)
+    return bytes(received)
+
+
+def write(outlet: Outlet, data: bytes) -> None:
+    outlet.write(data)
+
+
+def write_parts(outlet: Outlet, data: bytes) -> None:
+    outlet.writelines([data[:3], data[3:-3], data[-3:]])
+
+
+@pytest.mark.parametrize("send", [write, write_parts])
+async def test_a_little_is_with_the_kernel_when_the_call_returns(
+    send: Callable[[Outlet, bytes], None],
+) -> None:
+    async with connected() as (owner, transport, theirs):
+        send(owner.outlet, b"a little")
+        assert theirs.recv(100) == b"a little"  # the event loop had no turn
+        assert transport.get_write_buffer_size() == 0
+        assert owner.told == []
+
+
+@pytest.mark.parametrize("send", [write, write_parts])
+async def test_what_the_kernel_does_not_take_queues_and_what_follows_stays_behind_it(
+    send: Callable[[Outlet, bytes], None],
+) -> None:
+    async with connected() as (owner, transport, theirs):
+        send(owner.outlet, LARGE)
+        assert owner.told == ["pause"]
+        left = transport.get_write_buffer_size()
+        assert 0 < left < len(LARGE)  # part of it went at once
+        send(owner.outlet, b"what follows")
+        assert await read(theirs, len(LARGE) + 12) == LARGE + b"what follows"
+        assert owner.told == ["pause", "resume"]
+        send(owner.outlet, b"and once more at once")
+        assert theirs.recv(100) == b"and once more at once"
+
+
+async def test_every_boundary_between_parts_may_be_where_the_kernel_stops() -> None:
+    async with connected() as (owner, _, theirs):
+        parts = [LARGE[at : at + 65536] for at in range(0, len(LARGE), 65536)]
+        owner.outlet.writelines(parts)
+        assert owner.told == ["pause"]
+        assert await read(theirs, len(LARGE)) == LARGE
+
+
+@pytest.mark.parametrize("send", [write, write_parts])
+async def test_a_peer_that_is_gone_is_for_the_transport_to_find(
+    send: Callable[[Outlet, bytes], None],
+) -> None:
+    async with connected() as (owner, _, theirs):
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        theirs.close()  # with a reset
+        send(owner.outlet, b"nobody reads this")
+        async with asyncio.timeout(PATIENCE):
+            await owner.lost.wait()
+
+
+async def test_a_closed_outlet_leaves_the_descriptor_to_its_transport() -> None:
+    async with connected() as (owner, transport, _):
+        descriptor = transport.get_extra_info("socket").fileno()
+        owner.outlet.close()
+        assert socket.socket(fileno=descriptor).detach() == descriptor  # it is still open
