@@ -10,7 +10,6 @@ from typing import Final
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
-from gateway.chunked import payload_of
 from gateway.config import Timeouts
 from gateway.deadlines import Deadlines
 from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
@@ -162,13 +161,19 @@ class Pipe(Receiver):
         self._release()
         self._outlet = self._browser.outlet
 
+    def takes_chunks(self) -> bool:
+        """Whether chunks may go on as they stand: where the browser knows them."""
+        return self._is_chunked
+
     def chunks(self, data: bytes, payload: int) -> None:
-        """Send whole chunks on, at once: as they stand, where the browser knows chunks."""
-        if not self._is_chunked:
-            self.body(payload_of(data))
-        elif self._state == _RELAYING and self._outlet is not None:
-            self._deadlines.touch()
-            self.bytes_out += payload
+        """Send chunks on as they stand, at once."""
+        if self._state != _RELAYING:
+            return
+        self._deadlines.touch()
+        self.bytes_out += payload
+        if self._outlet is None:
+            self._held.append(data)
+        else:
             self._outlet.write(data)
 
     def body(self, data: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import httptools
 from mypy_extensions import mypyc_attr
 
-from gateway.chunked import whole_chunks
+from gateway.chunked import MORE, OTHER, plain_chunks
 from gateway.errors import Failure
 from gateway.headers import first, values
 
@@ -44,13 +44,17 @@ class Receiver:
     def head(self, head: ResponseHead) -> None:
         """The final response head, before any byte of its body."""
 
+    def takes_chunks(self) -> bool:
+        """Whether a chunked body may come as `chunks`; asked once, after the head."""
+        raise NotImplementedError
+
     def head_read(self) -> None:
         """All that came together with the head was handed over."""
 
     def chunks(self, data: bytes, payload: int) -> None:
-        """Bytes of the body as the service framed them: plain chunks, and each of them whole.
+        """Bytes of the body as the service framed them, in plain chunks; `payload` are its own.
 
-        They hold `payload` bytes.
+        A chunk may come in parts: all of them come here.
         """
 
     def body(self, data: bytes) -> None:
@@ -66,9 +70,9 @@ class Receiver:
 class Response:
     """One response, strictly read. `on_*` are llhttp's callbacks: no leniency of it is on.
 
-    llhttp reads the head and whatever is not plain about a body: chunks that came in part, or with
-    extensions, and trailers. Plain chunks, and bodies that a length or the connection's end
-    delimits, go on without it.
+    llhttp reads the head and whatever is not plain about a body: chunks with extensions, the last
+    chunk, trailers. Plain chunks, and bodies that a length or the connection's end delimits, go on
+    without it.
     """
 
     def __init__(self, receiver: Receiver, *, is_head: bool) -> None:
@@ -80,29 +84,33 @@ class Response:
         self._receiver = receiver
         self._is_head = is_head
         self._is_in_head = True
+        self._tail = b""  # of the head so far: an empty line may come in parts
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._framing_size = 0
         self._is_chunked = False
+        self._takes_chunks = False
+        self._is_parsed = False  # the body: it is llhttp's turn
         self._is_in_chunk = False
-        self._owed = UNKNOWN  # to llhttp: what the chunk lacks that it is in the middle of
+        self._owed = 0  # of the plain chunk that came in part
+        self._stub = b""  # the beginning of a size line
         self._left = UNKNOWN  # of a body that has a length
         self._parser: Any = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Read what came. Raises `httptools.HttpParserError` where it is malformed."""
+        if not self._is_in_head:
+            self._feed_body(data)
+            return
+        end = self._feed_head(data)
         if self._is_in_head:
-            self._parse(data)
-            self._owed = self._after(data)
-            if not self._is_in_head:
-                self._receiver.head_read()
-        elif self._is_chunked:
-            self._feed_chunked(data)
-        elif self._left == UNKNOWN:
-            self._receiver.body(data)
-        else:
-            self._feed_sized(data)
+            return
+        if self.is_complete:
+            self.has_excess = self.has_excess or end < len(data)
+        elif end < len(data):
+            self._feed_body(data[end:])
+        self._receiver.head_read()
 
     def finish(self) -> None:
         """Say that this was all of it."""
@@ -114,40 +122,61 @@ class Response:
         """Let go of the parser, which holds this object in turn."""
         self._parser = None
 
-    def _feed_chunked(self, data: bytes) -> None:
+    def _feed_head(self, data: bytes) -> int:
+        """Give llhttp the head and no byte more, so that the body can go without it; its end."""
         start = 0
-        if self._owed:
-            start = self._pay(data)
-            if self._owed:
-                return
-        end, payload, length = whole_chunks(data, start)
-        if end == len(data) and start == 0:
+        while self._is_in_head and start < len(data):
+            end = self._after_empty_line(data, start)
+            part = data[start:end]
+            self._tail = (self._tail + part)[-3:]
+            self._parse(part)
+            start = end
+        return start
+
+    def _after_empty_line(self, data: bytes, start: int) -> int:
+        """Where a head may end: after the next empty line, or with the data."""
+        astride = (self._tail + data[start : start + 3]).find(b"\r\n\r\n")
+        if astride >= 0:
+            return start + astride + 4 - len(self._tail)
+        found = data.find(b"\r\n\r\n", start)
+        return found + 4 if found >= 0 else len(data)
+
+    def _feed_body(self, data: bytes) -> None:
+        if self._is_chunked:
+            self._feed_chunked(data)
+        elif self._left == UNKNOWN:
+            self._receiver.body(data)
+        else:
+            self._feed_sized(data)
+
+    def _feed_chunked(self, data: bytes) -> None:
+        if self._is_parsed:
+            self._feed_parsed(data)
+            return
+        if self._stub:
+            data, self._stub = self._stub + data, b""
+        end, payload, self._owed, follows = plain_chunks(data, self._owed)
+        if end == len(data):
             self._receiver.chunks(data, payload)
             return
-        if end > start:
-            self._receiver.chunks(data[start:end], payload)
-        if end < len(data):
-            rest = data[end:]
-            self._parse(rest)
-            self._owed = length - len(rest) if length else self._after(rest)
+        if end:
+            self._receiver.chunks(data[:end], payload)
+        if follows == MORE:
+            self._stub = data[end:]
+        elif follows == OTHER:
+            self._is_parsed = True
+            self._feed_parsed(data[end:])
+        else:
+            self._refuse("a chunk of it is longer than its size says")
 
-    def _pay(self, data: bytes) -> int:
-        """Give llhttp what it still needs of the chunk that it is in; how much of `data` it was."""
-        if self._owed == UNKNOWN:
-            self._parse(data)
-            self._owed = self._after(data)
-            return len(data)
-        part = data[: self._owed]
-        self._parse(part)
-        self._owed -= len(part)
-        return len(part)
+    def _feed_parsed(self, data: bytes) -> None:
+        """Leave it to llhttp, until it has just read the end of a chunk: the next may be plain.
 
-    def _after(self, data: bytes) -> int:
-        """Nothing is owed where llhttp has just read the end of a chunk, or of the head.
-
-        More than that would be the beginning of a size line, which cannot end like one.
+        Not more than the end: the beginning of a size line cannot end like one.
         """
-        return 0 if not self._is_in_chunk and data.endswith(b"\r\n") else UNKNOWN
+        self._parse(data)
+        is_between = not self._is_in_chunk and data.endswith(b"\r\n")
+        self._is_parsed = not (is_between and self._takes_chunks)
 
     def _feed_sized(self, data: bytes) -> None:
         left = self._left
@@ -212,6 +241,8 @@ class Response:
         self._is_in_head = False
         self._is_chunked = bool(codings)
         self._start(status, headers)
+        self._takes_chunks = self._receiver.takes_chunks()
+        self._is_parsed = not self._takes_chunks
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         has_body = not self._is_head and status not in NO_BODY_STATUSES
@@ -240,8 +271,6 @@ class Response:
             self.has_excess = True
         elif not self.refusal:
             self._framing_size = 0
-            if self._left != UNKNOWN:
-                self._left -= len(data)
             self._receiver.body(data)
 
     def on_message_complete(self) -> None:

@@ -39,6 +39,9 @@ class Finished(Receiver):
     def head_read(self) -> None:
         pass
 
+    def takes_chunks(self) -> bool:
+        return True
+
     def chunks(self, data: bytes, payload: int) -> None:
         raise AssertionError(data, payload)
 
