@@ -1,0 +1,1 @@
+"""The gateway beside its peers, on the same work, in one run."""
