@@ -1,6 +1,6 @@
 """One record for each exchange, and its one ending: a log line that never holds a token."""
 
-import os
+import random
 import re
 import time
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def request_id(received: bytes | None) -> str:
     """The caller's X-Request-Id where it is fit for a log, else a new one."""
     if received is not None and _REQUEST_ID.fullmatch(received):
         return received.decode()
-    return os.urandom(16).hex()
+    return random.randbytes(16).hex()  # noqa: S311 - unique, not secret
 
 
 def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
@@ -48,7 +48,7 @@ def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
     found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
     if found:
         return received[0], found[1].decode()
-    ids = os.urandom(24).hex()
+    ids = random.randbytes(24).hex()  # noqa: S311 - unique, not secret
     trace_id = ids[:32]
     return f"00-{trace_id}-{ids[32:]}-00".encode(), trace_id
 
@@ -88,27 +88,33 @@ class Exchange:
 
     def report(self) -> None:
         """Write the log line of an exchange that ended."""
+        log.info("request", **self.fields())
+
+    def fields(self) -> dict[str, object]:
+        """What the log line says: it is written at the end, which is now."""
         now = time.monotonic()
         first = self.first_byte_at
-        optional = {"code": self.code, "error": self.error}
-        log.info(
-            "request",
-            request_id=self.request_id,
-            trace_id=self.trace_id,
-            route=self.route,
-            method=self.method,
-            path=self.path,
-            status=self.status,
-            subject=self.subject,
-            client=self.client,
-            upstream=self.upstream,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            first_byte_ms=None if first is None else _milliseconds(first - self.started),
-            duration_ms=_milliseconds(now - self.started),
-            end_reason=(self.end_reason or EndReason.ERROR).value,
-            **{name: value for name, value in optional.items() if value},
-        )
+        fields: dict[str, object] = {
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
+            "route": self.route,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "subject": self.subject,
+            "client": self.client,
+            "upstream": self.upstream,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "first_byte_ms": None if first is None else _milliseconds(first - self.started),
+            "duration_ms": _milliseconds(now - self.started),
+            "end_reason": (self.end_reason or EndReason.ERROR).value,
+        }
+        if self.code:
+            fields["code"] = self.code
+        if self.error:
+            fields["error"] = self.error
+        return fields
 
 
 def _milliseconds(seconds: float) -> float:

@@ -9,7 +9,7 @@ from gateway.headers import Headers, first, values
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Client:
     """Who sent a request, and over what, as far as this hop can know.
 

@@ -82,6 +82,21 @@ class Handler:
             exchange.report()
 
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
+        relay = self._prepare(incoming)
+        incoming.forget_headers()
+        pipe = relay.pipe
+        try:
+            self._streams.admit(pipe)
+            await relay.run()
+        finally:
+            pipe.close()
+            self._streams.release(pipe)
+        if pipe.refusal is not None:
+            raise pipe.refusal
+        return Relayed(keep_alive=pipe.keep_alive)
+
+    def _prepare(self, incoming: Incoming) -> Relay:
+        """Match and authenticate; what is known only here is not kept while a stream goes on."""
         incoming.check_head()
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
@@ -90,15 +105,7 @@ class Handler:
         prepared = self._prepared[id(match.route)]
         head = self._request_head(incoming, match, identity, prepared)
         pipe = self._pipe(incoming, match.route, identity, prepared)
-        try:
-            self._streams.admit(pipe)
-            await Relay(incoming, match.route, head, pipe, prepared.pool).run()
-        finally:
-            pipe.close()
-            self._streams.release(pipe)
-        if pipe.refusal is not None:
-            raise pipe.refusal
-        return Relayed(keep_alive=pipe.keep_alive)
+        return Relay(incoming, match.route, head, pipe, prepared.pool)
 
     def _authenticate(self, incoming: Incoming, route: Route) -> Identity | None:
         """Who is asking; None on a route that does not ask."""

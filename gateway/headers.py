@@ -27,6 +27,8 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+# The usual values of Connection, which name no header beyond these.
+_NAMES_NO_OTHER = frozenset({b"keep-alive", b"close"})
 # What a client may say of itself is worth nothing unless a trusted proxy says it.
 FORWARDING = frozenset({b"forwarded", b"x-real-ip"})
 FORWARDING_PREFIX = b"x-forwarded-"
@@ -49,13 +51,15 @@ NOT_IN_TRAILERS = HOP_BY_HOP | {
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
     """All values of a header, in order; `name` in lower case."""
-    return [value for key, value in headers if key.lower() == name]
+    size = len(name)  # compared first, as it tells most names apart
+    return [value for key, value in headers if len(key) == size and key.lower() == name]
 
 
 def first(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of a header, or None."""
+    """The first value of a header, or None; `name` in lower case."""
+    size = len(name)
     for key, value in headers:
-        if key.lower() == name:
+        if len(key) == size and key.lower() == name:
             return value
     return None
 
@@ -74,7 +78,10 @@ def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
 
 def serialize(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Header lines as they stand on the wire, each with its CRLF."""
-    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    parts: list[bytes] = []
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    return b"".join(parts)
 
 
 def origin_form(target: str, headers: Headers) -> tuple[str, Headers]:
@@ -120,8 +127,10 @@ def connection_options(headers: Headers) -> set[bytes]:
 
 def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
     """The names of what goes no further than this hop."""
-    named = connection_options(headers)
-    return HOP_BY_HOP | named if named else HOP_BY_HOP
+    named = values(headers, b"connection")
+    if all(value.lower() in _NAMES_NO_OTHER for value in named):
+        return HOP_BY_HOP
+    return HOP_BY_HOP | connection_options(headers)
 
 
 def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -31,7 +31,7 @@ class Framing(Enum):
     UNTIL_CLOSE = "until close"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """How a request wants to be answered: what its sender can take, and the route's own rules."""
 

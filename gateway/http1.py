@@ -26,7 +26,7 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         self._transport: asyncio.Transport
         self._receiver: Receiver | None = None
-        self._response: Response | None = None
+        self._response = Response()
         self._is_request_sent = False
         self._is_clean = True
         self._saw_eof = False
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         `is_head` is whether the method is HEAD; without `has_body` the request ends here.
         """
         self._receiver = receiver
-        self._response = Response(receiver, is_head=is_head)
+        self._response.begin(receiver, is_head=is_head)
         self.got_bytes = False
         self._is_request_sent = not has_body
         self._transport.write(head)
@@ -81,7 +81,6 @@ class Connection(asyncio.Protocol):
             self.is_open
             and self._is_clean
             and self._is_request_sent
-            and response is not None
             and response.is_complete
             and response.keeps_alive
         )
@@ -89,7 +88,7 @@ class Connection(asyncio.Protocol):
     def rest(self) -> None:
         """Between two exchanges: whatever comes now is nobody's, and ends the connection."""
         self._receiver = None
-        self._forget_response()
+        self._response.rest()
         self.resume_reading()
 
     @property
@@ -109,7 +108,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: the service sees it, even when the stream is idle."""
         self._receiver = None
-        self._forget_response()
+        self._response.close()
         if self.is_open:
             self._transport.abort()
 
@@ -124,7 +123,7 @@ class Connection(asyncio.Protocol):
         """Called by the event loop."""
         self.got_bytes = True
         response = self._response
-        if response is None or response.is_complete:
+        if response.is_complete:
             self._is_clean = False
             self._transport.abort()
             return
@@ -152,7 +151,7 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         self.resume_writing()
         response = self._response
-        if response is not None and not response.is_complete:
+        if not response.is_complete:
             if self._saw_eof and response.ends_with_connection:
                 response.finish()
             else:
@@ -173,11 +172,6 @@ class Connection(asyncio.Protocol):
     def _is_live(self) -> bool:
         """Whether the transport may still be used: uvloop's raises once it is closing."""
         return self.is_open and not self._transport.is_closing()
-
-    def _forget_response(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
 
     def _fail(self, why: str) -> None:
         receiver, self._receiver = self._receiver, None

@@ -9,7 +9,7 @@ from gateway.account import Exchange, request_id, traceparent
 from gateway.client import Networks, client_of
 from gateway.config import MAX_HEADER_SIZE
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
-from gateway.headers import by_name, origin_form
+from gateway.headers import Headers, by_name, origin_form
 
 MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 
@@ -24,13 +24,16 @@ class Incoming:
         target, headers = origin_form(request.raw_path, request.raw_headers)
         path, mark, query = target.partition("?")
         self.request = request
-        self.headers = headers
+        self.headers: Headers = headers
         self.method = request.method
         self.path = path
         self.query = mark + query
         self.is_http_11 = request.version >= HttpVersion11
         self.has_body = request.body_exists
         self._index = by_name(headers)
+        # Whether the body's length is not known beforehand.
+        self.is_chunked = self.has_body and self.first(b"content-length") is None
+        self.keeps_alive = self._keeps_alive()
         self.client = client_of(headers, remote_of(request.protocol), trusted_proxies)
         self.traceparent, trace_id = traceparent(self.values(b"traceparent"))
         self.exchange = Exchange(
@@ -40,11 +43,6 @@ class Incoming:
             trace_id=trace_id,
             client=self.client.address,
         )
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the body's length is not known beforehand."""
-        return self.has_body and self.first(b"content-length") is None
 
     @property
     def expects_continue(self) -> bool:
@@ -68,8 +66,11 @@ class Incoming:
         """All values of a header; `name` in lower case."""
         return self._index.get(name, [])
 
-    @property
-    def keeps_alive(self) -> bool:
+    def forget_headers(self) -> None:
+        """Let go of the headers, which were read: a stream may go on for hours."""
+        self.headers, self._index = (), {}
+
+    def _keeps_alive(self) -> bool:
         """Whether another request may follow on the connection.
 
         After an Upgrade or a CONNECT what follows may be no HTTP at all. HTTP/1.0 knows no transfer

@@ -28,7 +28,7 @@ _DOT_SEGMENT = re.compile(rb"(?:\A|[/\\])\.\.?(?=[;/\\]|\Z)")
 _Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Match:
     """The route of a request, whose raw path is `path`."""
 
@@ -68,6 +68,7 @@ class Table:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Node()
+        self._exact: dict[str, Mapping[str, Route]] = {}
         for route in routes:
             self._add(route)
 
@@ -76,7 +77,10 @@ class Table:
 
         Raises Refusal: BAD_REQUEST, ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the Allow header.
         """
-        return Match(_choose(self._find(_steps(path)), method), path)
+        routes = self._exact.get(path)
+        if routes is None:
+            routes = self._find(_steps(path))
+        return Match(_choose(routes, method), path)
 
     def _add(self, route: Route) -> None:
         node = self._root
@@ -86,6 +90,9 @@ class Table:
             node = node.child(Segment(Kind.LITERAL, ""))
         for method in route.methods or (_ANY,):
             node.routes.setdefault(method, route)
+        is_literal = all(segment.kind is Kind.LITERAL for segment in route.segments)
+        if is_literal and route.path and _PLAIN.fullmatch(route.path):
+            self._exact[route.path] = node.routes  # as nothing is more specific
 
     def _find(self, steps: Sequence[bytes]) -> Mapping[str, Route]:
         """Return the routes of the most specific path that matches.

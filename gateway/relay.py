@@ -14,7 +14,7 @@ from gateway.upstream import Pool
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Relay:
     """One exchange with a service: the request `head` is ready, the `pipe` takes the response."""
 
@@ -46,6 +46,8 @@ class Relay:
             has_body = self.incoming.has_body
             is_head = self.incoming.method == "HEAD"
             connection.start(self.head, self.pipe, is_head=is_head, has_body=has_body)
+            if not is_repeatable:
+                self.head = b""  # a stream may go on for hours
             if has_body:
                 self.pipe.owes_body = True
                 upload = asyncio.create_task(self._upload(connection))

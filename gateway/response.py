@@ -20,7 +20,7 @@ FIRST_FINAL_STATUS: Final = 200
 UNKNOWN: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseHead:
     """A final response head. `has_body` is False where RFC 9112 6.3 rules a body out."""
 
@@ -67,15 +67,31 @@ class Receiver:
         """No more comes, and it was not all."""
 
 
-class Response:
-    """One response, strictly read. `on_*` are llhttp's callbacks: no leniency of it is on.
+NOBODY: Final = Receiver()
 
-    llhttp reads the head and whatever is not plain about a body: chunks with extensions, the last
+
+class Response:
+    """The responses on one connection, strictly read, one after the other.
+
+    llhttp reads the heads and whatever is not plain about a body: chunks with extensions, the last
     chunk, trailers. Plain chunks, and bodies that a length or the connection's end delimits, go on
-    without it.
+    without it. `on_*` are its callbacks; no leniency of it is on.
     """
 
-    def __init__(self, receiver: Receiver, *, is_head: bool) -> None:
+    def __init__(self) -> None:
+        self._parser: Any = None
+        self._is_parser_ready = False  # for the next response: it has read the last to its end
+        self._reset(NOBODY, is_head=False)
+        self.is_complete = True
+
+    def begin(self, receiver: Receiver, *, is_head: bool) -> None:
+        """Expect the answer to a request, which is for this receiver."""
+        self._reset(receiver, is_head=is_head)
+        if not self._is_parser_ready:
+            self._parser = httptools.HttpResponseParser(self)
+            self._is_parser_ready = True
+
+    def _reset(self, receiver: Receiver, *, is_head: bool) -> None:
         self.is_complete = False
         self.has_excess = False
         self.keeps_alive = False
@@ -96,7 +112,6 @@ class Response:
         self._owed = 0  # of the plain chunk that came in part
         self._stub = b""  # the beginning of a size line
         self._left = UNKNOWN  # of a body that has a length
-        self._parser: Any = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Read what came. Raises `httptools.HttpParserError` where it is malformed."""
@@ -106,20 +121,28 @@ class Response:
         end = self._feed_head(data)
         if self._is_in_head:
             return
+        rest = data[end:]
         if self.is_complete:
-            self.has_excess = self.has_excess or end < len(data)
-        elif end < len(data):
-            self._feed_body(data[end:])
+            self.has_excess = self.has_excess or bool(rest)
+        elif len(rest) == self._left:
+            self._parse(rest)  # so that llhttp is ready for the next response
+        elif rest:
+            self._feed_body(rest)
         self._receiver.head_read()
 
     def finish(self) -> None:
         """Say that this was all of it."""
         self.is_complete = True
         self._receiver.complete(self._headers)
-        self.close()
+
+    def rest(self) -> None:
+        """Let go of the last response."""
+        self._receiver, self._headers = NOBODY, []
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object in turn."""
+        """Read no more, and let go of the parser, which holds this object in turn."""
+        self.rest()
+        self.is_complete = True
         self._parser = None
 
     def _feed_head(self, data: bytes) -> int:
@@ -196,6 +219,7 @@ class Response:
 
     def on_message_begin(self) -> None:
         """Called by llhttp, also for what follows the response."""
+        self._is_parser_ready = False
         if self.is_complete:
             self.has_excess = True
         self._headers = []
@@ -275,6 +299,7 @@ class Response:
 
     def on_message_complete(self) -> None:
         """Called by llhttp at the end of each response, also of a 1xx one."""
+        self._is_parser_ready = True
         if not self._is_in_head and not self.is_complete and not self.refusal:
             self.finish()
 
