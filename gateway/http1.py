@@ -11,7 +11,7 @@ from typing import cast
 import httptools
 
 from gateway.errors import UPSTREAM_BAD_RESPONSE
-from gateway.response import Receiver, Response
+from gateway.response import Receiver, ResponseReader
 
 
 class Connection(asyncio.Protocol):
@@ -26,7 +26,7 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         self._transport: asyncio.Transport
         self._receiver: Receiver | None = None
-        self._response = Response()
+        self._reader = ResponseReader()
         self._is_request_sent = False
         self._is_clean = True
         self._saw_eof = False
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         `is_head` is whether the method is HEAD; without `has_body` the request ends here.
         """
         self._receiver = receiver
-        self._response.begin(receiver, is_head=is_head)
+        self._reader.begin(receiver, is_head=is_head)
         self.got_bytes = False
         self._is_request_sent = not has_body
         self._transport.write(head)
@@ -76,19 +76,19 @@ class Connection(asyncio.Protocol):
     @property
     def is_reusable(self) -> bool:
         """Whether both sides of the last exchange ended cleanly, with nothing said beyond it."""
-        response = self._response
+        reader = self._reader
         return (
             self.is_open
             and self._is_clean
             and self._is_request_sent
-            and response.is_complete
-            and response.keeps_alive
+            and reader.is_complete
+            and reader.keeps_alive
         )
 
     def rest(self) -> None:
         """Between two exchanges: whatever comes now is nobody's, and ends the connection."""
         self._receiver = None
-        self._response.rest()
+        self._reader.rest()
         self.resume_reading()
 
     @property
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: the service sees it, even when the stream is idle."""
         self._receiver = None
-        self._response.close()
+        self._reader.close()
         if self.is_open:
             self._transport.abort()
 
@@ -122,25 +122,25 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         self.got_bytes = True
-        response = self._response
-        if response.is_complete:
+        reader = self._reader
+        if reader.is_complete:
             self._is_clean = False
             self._transport.abort()
             return
         try:
-            response.feed(data)
+            reader.feed(data)
         except httptools.HttpParserCallbackError:
             raise
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if response.is_complete:
+            if reader.is_complete:
                 self._is_clean = False
             else:
-                self._fail(response.refusal or str(error))
+                self._fail(reader.refusal or str(error))
             return
-        if response.has_excess:
+        if reader.has_excess:
             self._is_clean = False
-        elif response.refusal:
-            self._fail(response.refusal)
+        elif reader.refusal:
+            self._fail(reader.refusal)
 
     def eof_received(self) -> None:
         """Called by the event loop, which then closes the connection."""
@@ -150,10 +150,10 @@ class Connection(asyncio.Protocol):
         """Called by the event loop."""
         self.is_open = False
         self.resume_writing()
-        response = self._response
-        if not response.is_complete:
-            if self._saw_eof and response.ends_with_connection:
-                response.finish()
+        reader = self._reader
+        if not reader.is_complete:
+            if self._saw_eof and reader.ends_with_connection:
+                reader.finish()
             else:
                 self._fail(f"it closed the connection too early ({exc or 'end of file'})")
 

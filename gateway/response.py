@@ -1,4 +1,4 @@
-"""One response of a service, strictly read (RFC 9112)."""
+"""The responses of a service, strictly read (RFC 9112)."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,7 +46,7 @@ class Receiver:
 
     def takes_chunks(self) -> bool:
         """Whether a chunked body may come as `chunks`; asked once, after the head."""
-        raise NotImplementedError
+        return False
 
     def head_read(self) -> None:
         """All that came together with the head was handed over."""
@@ -70,7 +70,7 @@ class Receiver:
 NOBODY: Final = Receiver()
 
 
-class Response:
+class ResponseReader:
     """The responses on one connection, strictly read, one after the other.
 
     llhttp reads the heads and whatever is not plain about a body: chunks with extensions, the last
