@@ -90,16 +90,14 @@ class Source:
     def __init__(self) -> None:
         self.live: set[StreamSource] = set()
         self.on_begin: Callable[[StreamSource], None] = StreamSource.send_event
-        self.port = 0
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on a port, or any that is free."""
+    async def start(self, port: int) -> None:
+        """Listen on a port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: StreamSource(self), "127.0.0.1", port, backlog=4096
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def began(self, stream: StreamSource) -> None:
         """Take up a stream whose head was sent."""
