@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.logs import log
+from gateway.logs import log_request
 
 # W3C Trace Context 3.2: version, trace-id, parent-id and flags. No id is all zeros, no version is
 # ff, and nothing follows in version 00.
@@ -88,7 +88,7 @@ class Exchange:
 
     def report(self) -> None:
         """Write the log line of an exchange that ended."""
-        log.info("request", **self.fields())
+        log_request(self.fields())
 
     def fields(self) -> dict[str, object]:
         """What the log line says: it is written at the end, which is now."""
@@ -118,4 +118,4 @@ class Exchange:
 
 
 def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1_000_000) / 1000  # much cheaper than to round

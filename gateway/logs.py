@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
@@ -14,20 +17,52 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 LogFormat = Literal["json", "console"]
 
 
+@dataclass(slots=True)
+class _Requests:
+    """Where the lines of exchanges go: nowhere of their own until logging is configured."""
+
+    sink: "_Sink | None" = None
+    are_told: bool = True
+
+
+_requests = _Requests()
+
+
 def configure_logging(log_format: LogFormat, level: str) -> None:
     """Send structured lines to stdout; `level` is a name of the standard library's logging."""
     is_json = log_format == "json"
     factory = structlog.BytesLoggerFactory if is_json else structlog.WriteLoggerFactory
+    _requests.sink = _Sink()
+    _requests.are_told = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_json_processors() if is_json else _console_processors()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=factory(_Sink()),  # type: ignore[arg-type]
+        logger_factory=factory(_requests.sink),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+
+
+def log_request(fields: dict[str, object]) -> None:
+    """Write the line of an exchange that ended.
+
+    It is written as all others are, by structlog's processors, but without a bound logger: that
+    would cost more than all else in the line.
+    """
+    sink = _requests.sink
+    if sink is None:
+        log.info("request", **fields)
+    elif _requests.are_told:
+        line: Any = fields
+        line["event"] = "request"
+        try:
+            for process in structlog.get_config()["processors"]:
+                line = process(None, "info", line)
+        except structlog.DropEvent:
+            return
+        sink.write(line + (b"\n" if isinstance(line, bytes) else "\n"))
 
 
 # Local variables stay out of tracebacks: a token could be among them.
@@ -36,6 +71,7 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
 def _json_processors() -> list[structlog.typing.Processor]:
     transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
+        _stamp,
         structlog.processors.ExceptionRenderer(transform),
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
@@ -43,18 +79,28 @@ def _json_processors() -> list[structlog.typing.Processor]:
 
 def _console_processors() -> list[structlog.typing.Processor]:
     return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.dev.ConsoleRenderer(
             colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        ),
     ]
 
 
-def _to_json(event: object, default: Callable[[Any], Any]) -> bytes:
+def _stamp(
+    _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add the time, left to orjson to be written: to do that here is dear."""
+    event["timestamp"] = datetime.now(UTC)
+    return event
+
+
+def _to_json(event: structlog.typing.EventDict, default: Callable[[Any], Any]) -> bytes:
     """A line as JSON, in whatever characters a client may have sent."""
     try:
-        return orjson.dumps(event, default=default)
+        return orjson.dumps(event, default=default, option=orjson.OPT_UTC_Z)
     except TypeError:  # a byte that is no UTF-8, in a path: orjson writes no lone surrogate
-        return json.dumps(event, default=default).encode()
+        timestamp = event["timestamp"].isoformat().replace("+00:00", "Z")
+        return json.dumps({**event, "timestamp": timestamp}, default=default).encode()
 
 
 class _Sink:

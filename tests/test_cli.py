@@ -51,6 +51,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     monkeypatch.setenv("GATEWAY_JWT_SECRET", SECRET)
     monkeypatch.setenv("SERVICE_URL", "http://service:9000")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(logs._requests, "sink", None)
     (tmp_path / "routes.yaml").write_text(ROUTES)
     yield
     structlog.reset_defaults()
