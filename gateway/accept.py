@@ -19,6 +19,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.account import Exchange, request_id
+from gateway.alarm import Alarm
 from gateway.answer import answer
 from gateway.config import MAX_HEADER_SIZE, SEND_TIMEOUT
 from gateway.errors import BAD_REQUEST, HEADERS_TOO_LARGE, INTERNAL_ERROR, Failure, Refusal
@@ -52,13 +53,23 @@ class Flow(Protocol):
 class BrowserConnection(web.RequestHandler):
     """A connection from a browser."""
 
-    __slots__ = ("_hangups", "_head_size", "_is_head_too_large", "_unread", "flow", "outlet")
+    __slots__ = (
+        "_hangups",
+        "_head_size",
+        "_is_head_too_large",
+        "_unread",
+        "alarm",
+        "flow",
+        "outlet",
+    )
 
+    alarm: Alarm
     flow: Flow | None
     outlet: Outlet
 
     def bind(self, hangups: Hangups) -> None:
         """Give it what it needs of the server; before it is connected."""
+        self.alarm = Alarm()
         self.flow = None
         self._hangups = hangups
         self._head_size = 0
@@ -116,6 +127,7 @@ class BrowserConnection(web.RequestHandler):
         """Called by the event loop."""
         if self.flow is not None:
             self.flow.gone()
+        self.alarm.silence()
         self._forget_unread()
         self._forget_hangup()
         self.outlet.close()

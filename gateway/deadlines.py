@@ -1,12 +1,11 @@
 """The bounds in time of one exchange: all of it, the service's silence, the browser's."""
 
 import asyncio
-from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
+from gateway.alarm import NEVER, Alarm
 from gateway.config import Timeouts
 
-NEVER: Final = inf
 CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
 
 
@@ -31,13 +30,13 @@ class Bounded(Protocol):
 
 
 class Deadlines:
-    """One timer for all bounds, set anew only where a bound comes to end before it.
+    """One alarm for all bounds.
 
-    When it fires it looks which bound ran out, if any, and waits for the next to do so. A byte that
-    moves is written down, and no more.
+    When it rings they look which of them ran out, if any, and wait for the next to do so. A byte
+    that moves is written down, and no more.
     """
 
-    def __init__(self, bounded: Bounded, timeouts: Timeouts) -> None:
+    def __init__(self, bounded: Bounded, timeouts: Timeouts, alarm: Alarm) -> None:
         self._bounded = bounded
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
@@ -48,8 +47,8 @@ class Deadlines:
         self._is_browser_awaited = False
         self._browser_due = NEVER
         self._unsent = 0
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_due = NEVER
+        self._alarm = alarm
+        alarm.listen(self._ring)
         self._bound_total(timeouts.total)
 
     def seconds_left(self) -> float | None:
@@ -73,6 +72,8 @@ class Deadlines:
         if is_event_stream:
             self._bound_total(bounds.stream_total)
         self._bound_silence(bounds.stream_idle if is_event_stream else bounds.idle)
+        if self._due() == NEVER:
+            self._alarm.silence()  # such a stream may go on for hours
 
     def await_browser(self) -> None:
         """Bytes wait for the browser; the service is not asked for more meanwhile."""
@@ -97,7 +98,7 @@ class Deadlines:
         self._is_total_watched = self._is_browser_awaited = False
         self._browser_due = NEVER
         self._silence_bound = None
-        self._set_alarm(NEVER)
+        self._alarm.ignore()
 
     def _bound_total(self, bound: float | None) -> None:
         self._total_due = NEVER if bound is None else self._started + bound
@@ -123,18 +124,9 @@ class Deadlines:
         return min(due, self._moved + self._silence_bound)
 
     def _arm(self) -> None:
-        due = self._due()
-        if due < self._alarm_due or due == NEVER:
-            self._set_alarm(due)
-
-    def _set_alarm(self, due: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_due = due
-        self._alarm = None if due == NEVER else self._loop.call_at(due, self._ring)
+        self._alarm.set(self._due())
 
     def _ring(self) -> None:
-        self._alarm, self._alarm_due = None, NEVER
         now = self._loop.time()
         if self._is_total_watched and self._total_due <= now:
             self._is_total_watched = False
@@ -159,4 +151,4 @@ class Deadlines:
         if due <= now:
             self._bounded.fell_silent()
         else:
-            self._set_alarm(min(due, self._total_due) if self._is_total_watched else due)
+            self._alarm.set(min(due, self._total_due) if self._is_total_watched else due)

@@ -61,7 +61,7 @@ class Pipe(Receiver):
         self._is_client_awaited = False
         self._state = _RELAYING
         self._is_cut = False
-        self._deadlines = Deadlines(self, timeouts)
+        self._deadlines = Deadlines(self, timeouts, browser.alarm)
         browser.flow = self
 
     # The handler's side

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from gateway import deadlines as module
+from gateway.alarm import Alarm
 from gateway.config import Timeouts
 from gateway.deadlines import Deadlines
 
@@ -68,7 +69,7 @@ async def bound(watched: Watched) -> AsyncIterator[Bound]:
     made: list[Deadlines] = []
 
     def make(timeouts: Timeouts) -> Deadlines:
-        made.append(Deadlines(watched, timeouts))
+        made.append(Deadlines(watched, timeouts, Alarm()))
         return made[-1]
 
     yield make
@@ -277,12 +278,12 @@ async def test_after_the_browser_took_all_it_is_the_services_turn(
 
 async def test_after_the_end_nothing_is_told(bound: Bound) -> None:
     ended = Watched()
-    deadlines = Deadlines(ended, only(total=SOON, first_byte=SOON, idle=SOON, send=SOON))
+    deadlines = Deadlines(ended, only(total=SOON, first_byte=SOON, idle=SOON, send=SOON), Alarm())
     deadlines.await_head()
     deadlines.await_browser()
     deadlines.cancel()
     clock = Watched()
-    running = Deadlines(clock, only(total=SOON * 3))
+    running = Deadlines(clock, only(total=SOON * 3), Alarm())
     assert await clock.told() == "out of time"
     running.cancel()
     assert not ended.was_told

@@ -38,6 +38,7 @@ ORDER = [
     "logs",
     "account",
     "answer",
+    "alarm",
     "outlet",
     "streams",
     "hangup",
