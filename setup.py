@@ -18,6 +18,7 @@ DATA_PLANE = [
     "gateway/account.py",
     "gateway/client.py",
     "gateway/config.py",
+    "gateway/cors.py",
     "gateway/credentials.py",
     "gateway/headers.py",
     "gateway/heads.py",
