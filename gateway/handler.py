@@ -125,7 +125,8 @@ class Handler:
         incoming.exchange.route = route.path
         incoming.access = policy.access(origin)
         if not policy.allows(origin):
-            raise Refusal(ORIGIN_DENIED, "This route takes no requests from pages of this origin.")
+            detail = "This route takes no requests from pages of this origin."
+            raise Refusal(ORIGIN_DENIED, detail, reason="cors does not list the origin")
         methods = ", ".join(sorted(route.methods)).encode() or method
         requested = b", ".join(incoming.values(b"access-control-request-headers"))
         told = policy.preflight(methods, requested)

@@ -51,4 +51,5 @@ def _denied(cause: str) -> Refusal:
     return Refusal(
         ORIGIN_DENIED,
         f"{cause}: call from a page of the gateway's own origin, or send a Bearer or query token.",
+        reason="the origin is neither our own nor one that cors lists with credentials: true",
     )

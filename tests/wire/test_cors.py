@@ -137,6 +137,7 @@ async def test_a_preflight_from_a_foreign_page_is_refused_with_the_reason_in_the
     assert upstream.requests == []
     line = await site.request_line(request_id=got.value("X-Request-Id"))
     assert (line["code"], line["route"]) == ("origin_denied", "/jobs")
+    assert line["error"] == "cors does not list the origin"
 
 
 async def test_a_preflight_for_a_method_that_no_route_takes_is_a_405_that_a_page_can_read(
