@@ -19,6 +19,7 @@ DATA_PLANE = [
     "gateway/alarm.py",
     "gateway/client.py",
     "gateway/config.py",
+    "gateway/cors.py",
     "gateway/credentials.py",
     "gateway/headers.py",
     "gateway/heads.py",

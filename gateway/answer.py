@@ -1,8 +1,11 @@
 """The gateway's own answers: what a refusal looks like on the wire, and in the record."""
 
+from http import HTTPStatus
+
 from aiohttp import web
 
 from gateway.account import EndReason, Exchange
+from gateway.cors import Access
 from gateway.errors import (
     INTERNAL_ERROR,
     UPSTREAM_BAD_RESPONSE,
@@ -10,6 +13,7 @@ from gateway.errors import (
     UPSTREAM_UNREACHABLE,
     Refusal,
 )
+from gateway.headers import Headers
 
 SERVER = "gateway"  # with no version of it, nor of what it is made of
 
@@ -38,4 +42,22 @@ def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
             ("Referrer-Policy", "no-referrer"),
             ("X-Request-Id", exchange.request_id),
         ],
+    )
+
+
+def disclose(response: web.Response, access: Access | None) -> None:
+    """Let the page that asked read an answer of the gateway's own, where it may."""
+    if access is not None:
+        for name, value in access.apply([]):
+            response.headers.add(name.decode(), value.decode("latin-1"))
+
+
+def preflight_answer(told: Headers, exchange: Exchange) -> web.Response:
+    """The response to a preflight whose origin may call; the record says that it went well."""
+    exchange.status = int(HTTPStatus.NO_CONTENT)
+    exchange.end(EndReason.COMPLETE)
+    headers = [(name.decode(), value.decode("latin-1")) for name, value in told]
+    return web.Response(
+        status=HTTPStatus.NO_CONTENT,
+        headers=[*headers, ("Server", SERVER), ("X-Request-Id", exchange.request_id)],
     )

@@ -17,6 +17,8 @@ MAX_BODY = 10 * 1024 * 1024
 MAX_TOKEN = 8 * 1024
 MAX_HEADER_SIZE = 32 * 1024
 MIN_SECRET = 32
+CORS_MAX_AGE = 600.0
+CORS_EXPOSED = ("Retry-After", "X-Request-Id")  # what of the gateway's own answers a page reads
 JWT_SECRET_VARIABLE = "GATEWAY_JWT_SECRET"  # noqa: S105 - a name, not a secret
 # What llhttp reads: a request with another method is malformed, and reaches no route.
 METHODS = frozenset(
@@ -92,6 +94,23 @@ class HeaderRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Cors:
+    """Which other origins' pages may call, and how (Fetch standard, 3.2).
+
+    `origins` are as browsers write them, `*` for the leading labels of a host among them, or one
+    `*` for all. No `methods` are those of the route, and no `headers` are those that a page asks
+    for. `max_age` is in seconds.
+    """
+
+    origins: tuple[str, ...]
+    credentials: bool = False
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = CORS_EXPOSED
+    max_age: float = CORS_MAX_AGE
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One entry of routes.yaml.
 
@@ -112,6 +131,7 @@ class Route:
     response_headers: HeaderRules = field(default_factory=HeaderRules)
     preserve_host: bool = False
     max_body: int = MAX_BODY
+    cors: Cors | None = None
     description: str = ""
     line: int = 0
 
@@ -135,8 +155,12 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole routes.yaml that was found sound."""
+    """A whole routes.yaml that was found sound.
+
+    `cors` holds for what is asked of no route; each route has its own, or the same.
+    """
 
     routes: tuple[Route, ...]
     auth: Auth = field(default_factory=Auth)
     source: str = "routes.yaml"
+    cors: Cors | None = None

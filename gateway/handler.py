@@ -11,11 +11,12 @@ from aiohttp import web
 
 from gateway.accept import BrowserConnection, Relayed
 from gateway.account import EndReason
-from gateway.answer import answer
+from gateway.answer import answer, disclose, preflight_answer
 from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
+from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
-from gateway.errors import INTERNAL_ERROR, Refusal
+from gateway.errors import INTERNAL_ERROR, ORIGIN_DENIED, Refusal
 from gateway.headers import Edits, for_upstream
 from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
@@ -38,6 +39,7 @@ class _Prepared:
     request: Edits
     response: Edits
     pool: Pool
+    policy: Policy | None
 
 
 class Handler:
@@ -48,12 +50,16 @@ class Handler:
     ) -> None:
         self._auth = config.auth
         self._table = Table(config.routes)
+        sections = {config.cors, *(route.cors for route in config.routes)}
+        policies = {cors: Policy(cors) for cors in sections if cors is not None}
+        self._policy = policies[config.cors] if config.cors else None
         self._prepared = {
             id(route): _Prepared(
                 host=(b"Host", route.upstream.authority.encode()),
                 request=Edits.of(route.request_headers),
                 response=Edits.of(route.response_headers),
                 pool=upstreams.pool(route.upstream),
+                policy=policies[route.cors] if route.cors else None,
             )
             for route in config.routes
         }
@@ -82,6 +88,13 @@ class Handler:
             exchange.report()
 
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
+        if self._policy is not None:
+            incoming.access = self._policy.access(incoming.first(b"origin"))
+        incoming.check_head()
+        if incoming.method == "OPTIONS":
+            preflight = self._preflight(incoming)
+            if preflight is not None:
+                return preflight
         relay = self._prepare(incoming)
         incoming.forget_headers()
         pipe = relay.pipe
@@ -95,19 +108,53 @@ class Handler:
             raise pipe.refusal
         return Relayed(keep_alive=pipe.keep_alive)
 
+    def _preflight(self, incoming: Incoming) -> web.Response | None:
+        """Answer a browser that asks whether a page may send a request (Fetch standard, 4.8).
+
+        It brings no token, and the service never sees it. None where the route that it asks for
+        has no CORS, or is none: then it is an OPTIONS request as any other.
+        """
+        origin = incoming.first(b"origin")
+        method = incoming.first(b"access-control-request-method")
+        if not origin or not method:
+            return None
+        route = self._route_asked(method, incoming.path)
+        policy = self._prepared[id(route)].policy if route is not None else None
+        if route is None or policy is None:
+            return None
+        incoming.exchange.route = route.path
+        incoming.access = policy.access(origin)
+        if not policy.allows(origin):
+            detail = "This route takes no requests from pages of this origin."
+            raise Refusal(ORIGIN_DENIED, detail, reason="cors does not list the origin")
+        methods = ", ".join(sorted(route.methods)).encode() or method
+        requested = b", ".join(incoming.values(b"access-control-request-headers"))
+        told = policy.preflight(methods, requested)
+        return _own(incoming, preflight_answer(told, incoming.exchange))
+
+    def _route_asked(self, method: bytes, path: str) -> Route | None:
+        """The route that would take a request which may follow."""
+        try:
+            return self._table.match(method.decode("latin-1"), path).route
+        except Refusal:
+            return None
+
     def _prepare(self, incoming: Incoming) -> Relay:
         """Match and authenticate; what is known only here is not kept while a stream goes on."""
-        incoming.check_head()
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
-        identity = self._authenticate(incoming, match.route)
-        incoming.check_body(match.route.max_body)
         prepared = self._prepared[id(match.route)]
+        policy = prepared.policy
+        incoming.access = policy.access(incoming.first(b"origin")) if policy is not None else None
+        identity = self._authenticate(incoming, match.route, policy)
+        incoming.check_body(match.route.max_body)
         head = self._request_head(incoming, match, identity, prepared)
         pipe = self._pipe(incoming, match.route, identity, prepared)
         return Relay(incoming, match.route, head, pipe, prepared.pool)
 
-    def _authenticate(self, incoming: Incoming, route: Route) -> Identity | None:
+    def _authenticate(
+        self, incoming: Incoming, route: Route, policy: Policy | None
+    ) -> Identity | None:
         """Who is asking; None on a route that does not ask."""
         if not route.auth_required:
             return None
@@ -118,7 +165,7 @@ class Handler:
         )
         incoming.exchange.subject = identity.subject
         if identity.source is TokenSource.COOKIE:
-            require_same_origin(incoming.headers, incoming.client)
+            require_same_origin(incoming.headers, incoming.client, policy)
         require_scopes(identity, route.scopes)
         return identity
 
@@ -154,6 +201,7 @@ class Handler:
             had_query_token=identity is not None and identity.source is TokenSource.QUERY,
             request_id=incoming.exchange.request_id,
             edits=prepared.response,
+            access=incoming.access,
         )
         browser = request.protocol
         assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
@@ -161,8 +209,15 @@ class Handler:
 
 
 def _refuse(incoming: Incoming, refusal: Refusal) -> web.Response:
-    """The gateway's own answer; the last one on a connection that has more of this request."""
-    response = answer(refusal, incoming.exchange)
+    return _own(incoming, answer(refusal, incoming.exchange))
+
+
+def _own(incoming: Incoming, response: web.Response) -> web.Response:
+    """An answer of the gateway's own: a page that may reads it, wherever it comes from.
+
+    It is the last one on a connection that has more of this request.
+    """
+    disclose(response, incoming.access)
     if not incoming.keeps_alive or not incoming.request.content.is_eof():
         response.force_close()
     return response

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
 
+from gateway.cors import Access
 from gateway.headers import (
     EVENT_STREAM,
     Edits,
@@ -33,7 +34,10 @@ class Framing(Enum):
 
 @dataclass(slots=True)
 class Reply:
-    """How a request wants to be answered: what its sender can take, and the route's own rules."""
+    """How a request wants to be answered: what its sender can take, and the route's own rules.
+
+    `access` is None on a route without CORS.
+    """
 
     is_http_11: bool
     keep_alive: bool
@@ -41,6 +45,7 @@ class Reply:
     had_query_token: bool
     request_id: str
     edits: Edits
+    access: Access | None = None
 
 
 def is_event_stream(head: ResponseHead) -> bool:
@@ -69,6 +74,8 @@ def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_clos
         headers = [pair for pair in headers if pair[0].lower() != b"referrer-policy"]
         headers.append((b"Referrer-Policy", b"no-referrer"))
     headers = reply.edits.apply(headers)
+    if reply.access is not None:
+        headers = reply.access.apply(headers)
     if head.status == NO_CONTENT:
         headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
     headers += _connection(reply, framing, is_closing=is_closing)

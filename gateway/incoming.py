@@ -8,6 +8,7 @@ from gateway.accept import remote_of
 from gateway.account import Exchange, request_id, traceparent
 from gateway.client import Networks, client_of
 from gateway.config import MAX_HEADER_SIZE
+from gateway.cors import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
 from gateway.headers import Headers, by_name, origin_form
 
@@ -17,7 +18,8 @@ MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 class Incoming:
     """What came in, and its record, which begins now.
 
-    `path` and `query` are as received; `query` has its question mark, if any.
+    `path` and `query` are as received; `query` has its question mark, if any. `access` is what
+    every answer to it says to a page of another origin, as far as that is known by now.
     """
 
     def __init__(self, request: web.BaseRequest, trusted_proxies: Networks) -> None:
@@ -30,6 +32,7 @@ class Incoming:
         self.query = mark + query
         self.is_http_11 = request.version >= HttpVersion11
         self.has_body = request.body_exists
+        self.access: Access | None = None
         self._index = by_name(headers)
         # Whether the body's length is not known beforehand.
         self.is_chunked = self.has_body and self.first(b"content-length") is None

@@ -3,6 +3,7 @@
 import re
 
 from gateway.client import Client
+from gateway.cors import Policy
 from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.headers import Headers, first
 
@@ -12,8 +13,10 @@ _ORIGIN = re.compile(f"(https?)://{_AUTHORITY}".encode())
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def require_same_origin(headers: Headers, client: Client) -> None:
+def require_same_origin(headers: Headers, client: Client, policy: Policy | None = None) -> None:
     """Raise Refusal ORIGIN_DENIED where a page of another origin rides on the user's cookie.
+
+    An origin that the route's `policy` lists may, where the policy allows credentials.
 
     Browsers send `Origin` with all but plain GET and HEAD (Fetch standard), and Sec-Fetch-Site and
     Sec-Fetch-Mode with those too: an `<img>` of another site must not start a job. Where TLS may
@@ -24,6 +27,8 @@ def require_same_origin(headers: Headers, client: Client) -> None:
         site, mode = first(headers, b"sec-fetch-site"), first(headers, b"sec-fetch-mode")
         if site == b"cross-site" and mode == b"no-cors":
             raise _denied("Another site's page may not load this with the cookie")
+        return
+    if policy is not None and policy.allows_cookie(origin):
         return
     theirs, ours = _ORIGIN.fullmatch(origin.lower()), _HOST.fullmatch(client.host.lower())
     if theirs is None or ours is None:
@@ -46,4 +51,5 @@ def _denied(cause: str) -> Refusal:
     return Refusal(
         ORIGIN_DENIED,
         f"{cause}: call from a page of the gateway's own origin, or send a Bearer or query token.",
+        reason="the origin is neither our own nor one that cors lists with credentials: true",
     )

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from gateway.account import EndReason, Exchange
-from gateway.answer import answer
+from gateway.answer import answer, disclose, preflight_answer
+from gateway.config import Cors
+from gateway.cors import Policy
 from gateway.errors import (
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
@@ -70,3 +72,25 @@ def test_an_answer_has_the_problem_as_its_body() -> None:
     assert (problem["code"], problem["detail"]) == ("method_not_allowed", "It takes GET.")
     assert problem["request_id"] == "id-1"
     assert b"for the log alone" not in response.body
+
+
+def test_an_answer_can_be_read_by_the_page_that_may() -> None:
+    response = answer(Refusal(TOKEN_MISSING), exchange())
+    disclose(response, Policy(Cors(("https://a.dev",))).access(b"https://a.dev"))
+    assert response.headers["Access-Control-Allow-Origin"] == "https://a.dev"
+    assert response.headers["Vary"] == "Origin"
+
+
+def test_without_cors_an_answer_says_nothing_of_it() -> None:
+    response = answer(Refusal(TOKEN_MISSING), exchange())
+    before = list(response.headers.items())
+    disclose(response, None)
+    assert list(response.headers.items()) == before
+
+
+def test_a_preflight_that_went_well_is_a_complete_exchange() -> None:
+    asked = exchange()
+    response = preflight_answer([(b"Access-Control-Allow-Methods", b"GET")], asked)
+    assert (response.status, response.headers["Access-Control-Allow-Methods"]) == (204, "GET")
+    assert response.headers["X-Request-Id"] == "id-1"
+    assert (asked.status, asked.end_reason) == (204, EndReason.COMPLETE)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import HeaderRules
+from gateway.config import Cors, HeaderRules
+from gateway.cors import Access, Policy
 from gateway.headers import Edits
 from gateway.heads import (
     Framing,
@@ -28,9 +29,10 @@ def reply(
     keep_alive: bool = True,
     had_query_token: bool = False,
     edits: HeaderRules | None = None,
+    access: Access | None = None,
 ) -> Reply:
     rules = Edits.of(edits or HeaderRules())
-    return Reply(is_http_11, keep_alive, False, had_query_token, "id-1", rules)
+    return Reply(is_http_11, keep_alive, False, had_query_token, "id-1", rules, access)
 
 
 def head(
@@ -94,6 +96,24 @@ def test_a_token_in_the_url_is_kept_from_the_next_site() -> None:
 def test_without_a_token_in_the_url_the_services_referrer_policy_stands() -> None:
     policy = (b"Referrer-Policy", b"origin")
     assert policy in written(head(policy), reply())
+
+
+def test_a_page_that_may_read_is_told_so_and_no_rule_changes_that() -> None:
+    origin = b"https://app.example"
+    access = Policy(Cors((origin.decode(),))).access(origin)
+    received = head((b"Access-Control-Allow-Origin", b"*"), (b"Vary", b"Accept"))
+    edits = HeaderRules(set=(("Vary", "Cookie"),))
+    kept = written(received, reply(edits=edits, access=access))
+    assert [pair for pair in kept if pair[0] in (b"Vary", b"Access-Control-Allow-Origin")] == [
+        (b"Vary", b"Cookie"),
+        (b"Vary", b"Origin"),
+        (b"Access-Control-Allow-Origin", origin),
+    ]
+
+
+def test_without_cors_the_services_own_word_on_it_stands() -> None:
+    own = (b"Access-Control-Allow-Origin", b"*")
+    assert own in written(head(own), reply())
 
 
 def test_no_content_has_no_length() -> None:

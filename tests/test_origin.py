@@ -7,6 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.client import Client
+from gateway.config import Cors
+from gateway.cors import Policy
 from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.origin import require_same_origin
 
@@ -27,7 +29,7 @@ def check_origin(**request: Any) -> None:
         forwarded=(),
         is_proxied=request.get("scheme_is_known", True),
     )
-    require_same_origin(headers, client)
+    require_same_origin(headers, client, request.get("policy"))
 
 
 def is_denied(**request: Any) -> bool:
@@ -110,3 +112,26 @@ def test_arbitrary_origins_are_compared_or_denied(origin: bytes, host: bytes, kn
     request = {"origin": b"https://" + origin, "host": host, "scheme_is_known": known}
     if not is_denied(**request):
         assert origin.lower().removesuffix(b":443") == host.lower().removesuffix(b":443")
+
+
+PARTNER = b"https://partner.example"
+
+
+@pytest.mark.parametrize(
+    ("cors", "denied"),
+    [
+        (Cors((PARTNER.decode(),), credentials=True), False),
+        (Cors(("https://*.example",), credentials=True), False),
+        (Cors((PARTNER.decode(),)), True),
+        (Cors(("*",)), True),
+        (Cors(("https://other.example",), credentials=True), True),
+    ],
+)
+def test_a_listed_origin_may_use_the_cookie_where_credentials_go(cors: Cors, denied: bool) -> None:
+    assert is_denied(origin=PARTNER, policy=Policy(cors)) is denied
+    assert not is_denied(origin=b"https://app.example", policy=Policy(cors))
+
+
+def test_a_policy_opens_nothing_to_what_has_no_origin() -> None:
+    policy = Policy(Cors((PARTNER.decode(),), credentials=True))
+    assert is_denied(fetch_site=b"cross-site", fetch_mode=b"no-cors", policy=policy)

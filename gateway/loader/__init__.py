@@ -1,6 +1,6 @@
 """routes.yaml to config: every fault of the file at once, each with its line and column.
 
-The file is a list of routes, or a mapping with `routes:`, `defaults:` and `auth:`.
+The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:` and `cors:`.
 """
 
 from collections import defaultdict
@@ -10,15 +10,16 @@ from pathlib import Path
 
 import yaml
 
-from gateway.config import Auth, Config, Route
-from gateway.loader import auth_section, document, pattern, route_section
+from gateway.config import Auth, Config
+from gateway.loader import auth_section, cors_section, document, pattern, route_section
 from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
+from gateway.loader.method import methods as read_methods
 from gateway.loader.section import Section, boolean
 
 __all__ = ["ConfigError", "Fault", "load", "loads"]
 
-KEYS = ("routes", "defaults", "auth")
-LATER = ("cors", "limits")
+KEYS = ("routes", "defaults", "auth", "cors")
+LATER = ("limits",)
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
@@ -43,26 +44,25 @@ def loads(text: str, environ: Mapping[str, str] | None, source: str = "routes.ya
     Raises ConfigError with every fault.
     """
     try:
-        routes, auth = _read(document.compose(text), environ, Path(source).parent)
+        return _read(document.compose(text), environ, source)
     except ConfigError as error:
         raise ConfigError(error.faults, source) from error
-    return Config(routes, auth, source)
 
 
-def _read(
-    root: yaml.Node, environ: Mapping[str, str] | None, folder: Path
-) -> tuple[tuple[Route, ...], Auth]:
+def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Config:
     top = _top(root)
     defaults = top.read("defaults", partial(route_section.defaults, environ=environ), None)
     top.faults += defaults.faults if defaults else ()
-    auth = top.attempt(partial(_auth, top, environ, folder), None)
+    auth = top.attempt(partial(_auth, top, environ, Path(source).parent), None)
+    cors = top.read("cors", partial(cors_section.cors, environ=environ), None)
     sections = top.read("routes", partial(_sections, top, defaults), ())
-    routes = [top.attempt(partial(route_section.route, each, environ), None) for each in sections]
+    read = partial(route_section.route, environ=environ, gateway_wide=cors)
+    routes = [top.attempt(partial(read, each), None) for each in sections]
     top.faults += _duplicates(sections)
     if auth and environ is not None and not auth_section.has_key(auth):
         top.faults += _unverifiable(sections, auth)
     top.finish()
-    return tuple(filter(None, routes)), auth or Auth()
+    return Config(tuple(filter(None, routes)), auth or Auth(), source, cors)
 
 
 def _top(root: yaml.Node) -> Section:
@@ -100,7 +100,7 @@ def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
     seen: defaultdict[pattern.Shape, list[tuple[frozenset[str], int]]] = defaultdict(list)
     for section in sections:
         _, segments = section.read("path", route_section.path, route_section.NO_PATH)
-        methods = section.read("method", route_section.methods, frozenset[str]())
+        methods = section.read("method", read_methods, frozenset[str]())
         if not segments or "method" in section.unread:
             continue
         earlier = seen[pattern.shape(segments)]

@@ -27,7 +27,9 @@ def upstream(text: str) -> Upstream:
     if parts is None:
         raise ValueError(_FORM)
     scheme: Literal["http", "https"] = "https" if parts[1].lower() == "https" else "http"
-    host, port = _authority(parts[2])
+    if "@" in parts[2]:
+        raise ValueError("must not hold credentials: send them with request_headers.set")
+    host, port = authority(parts[2])
     return Upstream(
         url=text,
         scheme=scheme,
@@ -45,9 +47,8 @@ def _socket(path: str) -> str:
     return path
 
 
-def _authority(text: str) -> tuple[str, int]:
-    if "@" in text:
-        raise ValueError("must not hold credentials: send them with request_headers.set")
+def authority(text: str) -> tuple[str, int]:
+    """Parse `host[:port]`, a port of 0 where none is given. Raises ValueError, with the mend."""
     parts = _AUTHORITY.fullmatch(text)
     if parts is None or ":" in (parts[2] or ""):
         raise ValueError("an IPv6 address needs brackets, such as http://[::1]:8080")

@@ -1,17 +1,18 @@
 """One entry of `routes:`, and `defaults:`, which has the same keys."""
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 
 import yaml
 
 from gateway import units
-from gateway.config import MAX_BODY, METHODS, HeaderRules, Route, Segment, Timeouts, Upstream
+from gateway.config import MAX_BODY, Cors, HeaderRules, Route, Segment, Timeouts, Upstream
 from gateway.loader import address, pattern
+from gateway.loader.cors_section import cors
 from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
 from gateway.loader.header_rules import header_rules
-from gateway.loader.section import Section, boolean, expanded, items, one_or_many, parsed, text
+from gateway.loader.method import methods
+from gateway.loader.section import Section, boolean, expanded, items, parsed, text
 
 KEYS = (
     "path",
@@ -30,11 +31,13 @@ KEYS = (
     "response_headers",
     "preserve_host",
     "max_body",
+    "cors",
     "description",
 )
 DEFAULTS_KEYS = tuple(key for key in KEYS if key != "path")
-LATER = ("retries", "health_check", "stream", "resume", "limits", "cors")
+LATER = ("retries", "health_check", "stream", "resume", "limits")
 
+CORS_PREFIX = "access-control-"
 _PATH_CHANGES = frozenset(("strip_prefix", "rewrite"))
 
 # These stand in for what could not be read; such a route is never used.
@@ -65,12 +68,14 @@ def defaults(node: yaml.Node, environ: Mapping[str, str] | None) -> Section:
     return section
 
 
-def route(section: Section, environ: Mapping[str, str] | None) -> Route:
-    """Read a route from its settings. Raises ConfigError."""
+def route(
+    section: Section, environ: Mapping[str, str] | None, gateway_wide: Cors | None = None
+) -> Route:
+    """Read a route from its settings, and what holds where it says nothing. Raises ConfigError."""
     for key in ("path", "proxy_upstream"):
         if key not in section.nodes:
             section.faults.append(fault_at(section.node, f"{key} is missing"))
-    read = _read(section, environ)
+    read = _read(section, environ, gateway_wide)
     section.finish()
     return read
 
@@ -80,13 +85,9 @@ def path(node: yaml.Node) -> tuple[str, tuple[Segment, ...]]:
     return text(node), parsed(node, pattern.path)
 
 
-def methods(node: yaml.Node) -> frozenset[str]:
-    """Read one method or a list of them. HEAD comes with GET."""
-    read = frozenset(one_or_many(node, lambda node: parsed(node, _method)))
-    return read | {"HEAD"} if "GET" in read else read
-
-
-def _read(section: Section, environ: Mapping[str, str] | None) -> Route:
+def _read(
+    section: Section, environ: Mapping[str, str] | None, gateway_wide: Cors | None = None
+) -> Route:
     written, segments = section.read("path", path, NO_PATH)
     rules = partial(header_rules, environ=environ)
     strip_prefix, rewrite = _path_change(section, segments)
@@ -104,12 +105,22 @@ def _read(section: Section, environ: Mapping[str, str] | None) -> Route:
         response_headers=section.read("response_headers", rules, HeaderRules()),
         preserve_host=section.read("preserve_host", boolean, False),
         max_body=section.read("max_body", partial(parsed, parse=units.size), MAX_BODY),
+        cors=section.read("cors", partial(cors, environ=environ), gateway_wide),
         description=section.read("description", text, "").strip(),
         line=fault_at(section.node, "").line,
     )
     if read.scopes and not read.auth_required:
         section.blame("auth_required", "scopes need a token: say true here, or scopes: []")
+    if read.cors is not None:
+        _blame_own_answers(section, read.response_headers)
     return read
+
+
+def _blame_own_answers(section: Section, rules: HeaderRules) -> None:
+    for name, _ in rules.set:
+        if name.lower().startswith(CORS_PREFIX):
+            mend = "remove it here, or turn cors off for this route with cors: none"
+            section.blame("response_headers", f"{name} is written by cors: {mend}")
 
 
 def _path_change(
@@ -142,19 +153,6 @@ def _upstream(environ: Mapping[str, str] | None, node: yaml.Node) -> Upstream:
         return expanded(node, environ, address.upstream)
     except Unresolved:
         return Upstream(url=text(node))
-
-
-def _method(text: str) -> str:
-    name = text.upper()
-    if name in {"*", "ALL", "ANY"}:
-        raise ValueError("leave method out for a route that takes all of them")
-    if name == "CONNECT":
-        raise ValueError("CONNECT is for tunnels, which this gateway does not make")
-    if name not in METHODS:
-        near = difflib.get_close_matches(name[:40], METHODS, n=1)
-        mend = f"did you mean {near[0]}?" if near else "name one, such as GET, or a list"
-        raise ValueError(f"{quoted(text)} is not a method: {mend}")
-    return name
 
 
 def _scopes(node: yaml.Node) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.config import Config, Timeouts, Upstream
+from gateway.config import Config, Cors, Timeouts, Upstream
 from gateway.loader import ConfigError, auth_section, load, loads, route_section
 
 SIX_LINES = """\
@@ -86,13 +86,42 @@ def test_a_file_without_routes_is_refused(text: str, fault: str) -> None:
 
 
 def test_sections_that_are_not_known_or_not_there_yet_are_refused() -> None:
-    text = "{routes: [{path: /a, proxy_upstream: http://a}], cors: 1, limits: 1, rutes: 1, auth: 1}"
+    text = "{routes: [{path: /a, proxy_upstream: http://a}], limits: 1, rutes: 1, auth: 1}"
     assert [line.split(": ", 1)[1] for line in refused(text)] == [
-        "this version does not support 'cors'",
         "this version does not support 'limits'",
         "unknown key 'rutes': did you mean 'routes'?",
         "must be a mapping, such as key: value",
     ]
+
+
+CORS_ROUTES = """
+routes:
+- {path: /a, proxy_upstream: http://a}
+- {path: /b, proxy_upstream: http://b, cors: none}
+- {path: /c, proxy_upstream: http://c, cors: {origins: https://c.example}}
+"""
+
+
+def test_a_route_has_the_gateway_wide_cors_unless_it_has_its_own_or_none() -> None:
+    config = loads(CORS_ROUTES + "cors: {origins: $PAGES}", {**ENVIRON, "PAGES": "https://a.dev"})
+    assert config.cors == Cors(("https://a.dev",))
+    assert [route.cors for route in config.routes] == [
+        config.cors,
+        None,
+        Cors(("https://c.example",)),
+    ]
+
+
+def test_the_defaults_cors_goes_before_the_gateway_wide_one() -> None:
+    text = CORS_ROUTES + "cors: {origins: https://a.dev}\ndefaults: {cors: {origins: '*'}}"
+    config = loads(text, ENVIRON)
+    assert config.cors == Cors(("https://a.dev",))
+    assert config.routes[0].cors == Cors(("*",))
+
+
+def test_without_cors_no_route_has_it() -> None:
+    config = loads(SIX_LINES, ENVIRON)
+    assert (config.cors, config.routes[0].cors) == (None, None)
 
 
 def test_every_fault_of_the_file_is_told_at_once_sorted_by_place() -> None:

@@ -69,8 +69,8 @@ def test_a_timeout_that_is_given_holds_for_event_streams_too() -> None:
     ("more", "message"),
     [
         ("  method: CONNECT", "tunnels"),
-        ("  method: '*'", "leave method out"),
-        ("  method: [GET, any]", "leave method out"),
+        ("  method: '*'", "leave the key out"),
+        ("  method: [GET, any]", "leave the key out"),
         ("  method: 'GE T'", "is not a method"),
         ("  method: GTE", "'GTE' is not a method: did you mean GET?"),
         ("  method: [GET, 7]", "'7' is not a method: name one"),
@@ -101,9 +101,16 @@ def test_a_value_that_could_not_work_is_refused(more: str, message: str) -> None
     assert message in fault
 
 
-@pytest.mark.parametrize("key", ["retries", "health_check", "stream", "resume", "limits", "cors"])
+@pytest.mark.parametrize("key", ["retries", "health_check", "stream", "resume", "limits"])
 def test_a_key_of_later_versions_is_refused_as_that(key: str) -> None:
     assert refused(f"  {key}: 1") == [f"this version does not support '{key}'"]
+
+
+def test_a_rule_for_what_cors_writes_is_refused() -> None:
+    rules = "  response_headers: {set: {access-control-allow-origin: '*', X-A: b}}"
+    assert route(rules).response_headers.set
+    (fault,) = refused(f"{rules}\n  cors: {{origins: '*'}}")
+    assert fault.startswith("access-control-allow-origin is written by cors: remove it here")
 
 
 def test_three_bad_keys_are_three_faults() -> None:

@@ -68,7 +68,7 @@ def listener() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0), backlog=128)
 
 
-def _dead() -> socket.socket:
+def dead() -> socket.socket:
     """A port that refuses: bound, so that nobody else takes it, and never listening."""
     dead = socket.socket()
     dead.bind(("127.0.0.1", 0))
@@ -99,7 +99,7 @@ class Places:
 
     @classmethod
     def reserve(cls, directory: Path) -> "Places":
-        return cls(listener(), listener(), _dead(), _deaf(), directory / "service.sock")
+        return cls(listener(), listener(), dead(), _deaf(), directory / "service.sock")
 
     def routes(self) -> str:
         return ROUTES.format(

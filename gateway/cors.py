@@ -1,0 +1,104 @@
+"""Which other origins' pages may read the answers, and send what (Fetch standard, 3.2)."""
+
+import re
+from dataclasses import dataclass
+
+from gateway.config import Cors
+from gateway.headers import Headers, values
+
+_PREFIX = b"access-control-"
+_LABELS = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_PREFLIGHT_VARIES = b"Access-Control-Request-Method, Access-Control-Request-Headers"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a response tells a page of one origin, or of none: whether it may be read.
+
+    `varies` where the answer to another origin is another one, which a cache has to know.
+    """
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    varies: bool
+
+    def apply(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """A response's headers with these in place of what the service says on the matter."""
+        kept = [pair for pair in headers if not pair[0].lower().startswith(_PREFIX)]
+        if self.varies and not _varies_by_origin(kept):
+            kept.append((b"Vary", b"Origin"))
+        return [*kept, *self.headers]
+
+
+class Policy:
+    """A `cors:` section, ready to be asked."""
+
+    def __init__(self, cors: Cors) -> None:
+        self._cors = cors
+        self._is_open = "*" in cors.origins
+        self._wildcards = [_ends(origin) for origin in cors.origins if "://*." in origin]
+        # Whom a response is told to most: none of these is put together for each.
+        self._known = {
+            origin.encode(): self._granted(origin.encode())
+            for origin in cors.origins
+            if "*" not in origin
+        }
+        self._others = self._granted(b"*") if self._is_open else Access((), varies=True)
+
+    def allows(self, origin: bytes) -> bool:
+        """Whether a page of this origin, as its browser writes it, may call."""
+        return self._is_open or origin in self._known or self._is_wildcard(origin)
+
+    def allows_cookie(self, origin: bytes) -> bool:
+        """Whether it may do so with the user's cookie."""
+        return self._cors.credentials and self.allows(origin)
+
+    def access(self, origin: bytes | None) -> Access:
+        """What every response to this origin says; None is a request without one."""
+        if origin is None:
+            return self._others
+        known = self._known.get(origin)
+        if known is not None:
+            return known
+        return self._granted(origin) if self._is_wildcard(origin) else self._others
+
+    def preflight(self, methods: bytes, requested: bytes) -> Headers:
+        """What a browser that asks first is told beside `access` (Fetch standard, 4.8).
+
+        `methods` are the route's own, and `requested` the headers that the page wants to send.
+        """
+        cors = self._cors
+        allowed = ", ".join(cors.headers).encode() or requested
+        told = [
+            (b"Access-Control-Allow-Methods", ", ".join(cors.methods).encode() or methods),
+            (b"Access-Control-Max-Age", b"%d" % int(cors.max_age)),
+            (b"Vary", _PREFLIGHT_VARIES),
+        ]
+        return [*told, (b"Access-Control-Allow-Headers", allowed)] if allowed else told
+
+    def _is_wildcard(self, origin: bytes) -> bool:
+        for start, end in self._wildcards:
+            if origin.startswith(start) and origin.endswith(end):
+                return _LABELS.fullmatch(origin, len(start), len(origin) - len(end)) is not None
+        return False
+
+    def _granted(self, origin: bytes) -> Access:
+        told = [(b"Access-Control-Allow-Origin", origin)]
+        if self._cors.credentials:
+            told.append((b"Access-Control-Allow-Credentials", b"true"))
+        if self._cors.expose:
+            told.append((b"Access-Control-Expose-Headers", ", ".join(self._cors.expose).encode()))
+        return Access(tuple(told), varies=origin != b"*")
+
+
+def _ends(origin: str) -> tuple[bytes, bytes]:
+    """What stands before and after the labels that a wildcard is for."""
+    start, _, end = origin.encode().partition(b"*")
+    return start, end
+
+
+def _varies_by_origin(headers: Headers) -> bool:
+    return any(
+        item.strip().lower() in (b"origin", b"*")
+        for value in values(headers, b"vary")
+        for item in value.split(b",")
+    )

@@ -1,0 +1,37 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import METHODS
+from gateway.loader.document import compose
+from gateway.loader.faults import ConfigError
+from gateway.loader.method import method, methods
+
+
+@given(st.sampled_from(sorted(METHODS)))
+def test_a_method_is_read_in_any_case(name: str) -> None:
+    assert method(name.lower()) == method(name) == name
+
+
+def test_head_comes_with_get_alone() -> None:
+    assert methods(compose("[get, post]")) == {"GET", "HEAD", "POST"}
+    assert methods(compose("post")) == {"POST"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("GTE", "did you mean GET?"),
+        ("any", "leave the key out for all of them"),
+        ("CONNECT", "tunnels"),
+    ],
+)
+def test_what_is_no_method_is_refused_with_the_mend(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        method(text)
+
+
+def test_every_fault_of_a_list_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        methods(compose("[GTE, any]"))
+    assert len(caught.value.faults) == 2
