@@ -4,6 +4,7 @@ import asyncio
 
 from tests.wire.conftest import Connect
 from tests.wire.gateway_process import GatewayProcess
+from tests.wire.raw_client import RawClient
 from tests.wire.upstream import EVENT_STREAM, LAST_CHUNK, Exchange, Upstream, chunk
 
 MIB = 1024 * 1024
@@ -69,6 +70,44 @@ async def test_a_stalled_browser_does_not_hold_back_another(
     for number in range(20):
         await flowing.until(b"data: %d\n\n" % number)
         confirmed.put_nowait(None)
+
+
+async def test_a_new_stream_begins_at_once_beside_fifty_that_flood(
+    upstream: Upstream, connect: Connect
+) -> None:
+    """At once: before the others got a round of reading each."""
+    taken = 0
+    are_flowing = asyncio.Event()
+
+    async def calm(exchange: Exchange) -> None:
+        await exchange.send(EVENT_STREAM + chunk(b"data: 1\n\n") + LAST_CHUNK)
+
+    async def script(exchange: Exchange) -> None:
+        await (calm if exchange.request.target == "/open/calm" else floods)(exchange)
+
+    async def drain(client: RawClient) -> None:
+        nonlocal taken
+        while (await client.take(MIB)).ending is None:
+            taken += MIB
+            if taken >= 50 * MIB:
+                are_flowing.set()
+
+    upstream.script = script
+    flooded = [await connect() for _ in range(50)]
+    for client in flooded:
+        await client.request("/open/flood")
+        await client.head()
+    flowing = await connect()
+    async with asyncio.TaskGroup() as group:
+        drains = [group.create_task(drain(client)) for client in flooded]
+        await are_flowing.wait()
+        before = taken
+        await flowing.request("/open/calm")
+        await flowing.head()
+        assert taken - before < 50 * MIB
+        assert (await flowing.rest()).body == b"data: 1\n\n"
+        for each in drains:
+            each.cancel()
 
 
 async def test_many_stalled_browsers_stay_within_bounds(
