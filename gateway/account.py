@@ -4,7 +4,6 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.logs import log_request
@@ -53,29 +52,30 @@ def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
     return f"00-{trace_id}-{ids[32:]}-00".encode(), trace_id
 
 
-@dataclass(slots=True)
 class Exchange:
     """What is known of one request and its response. Times are of `time.monotonic`, in seconds.
 
     `code` is the refusal's, and `error` the cause for the operator, with no word of the request.
     """
 
-    method: str
-    path: str
-    request_id: str
-    trace_id: str
-    client: str
-    route: str = ""
-    subject: str = ""
-    upstream: str = ""
-    status: int = 0
-    code: str = ""
-    error: str = ""
-    bytes_in: int = 0
-    bytes_out: int = 0
-    end_reason: EndReason | None = None
-    started: float = field(default_factory=time.monotonic)
-    first_byte_at: float | None = None
+    # No dataclass: compiled, the constructor of one is interpreted all the same.
+    def __init__(self, method: str, path: str, request_id: str, trace_id: str, client: str) -> None:
+        self.method = method
+        self.path = path
+        self.request_id = request_id
+        self.trace_id = trace_id
+        self.client = client
+        self.route = ""
+        self.subject = ""
+        self.upstream = ""
+        self.status = 0
+        self.code = ""
+        self.error = ""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.end_reason: EndReason | None = None
+        self.started = time.monotonic()
+        self.first_byte_at: float | None = None
 
     def mark_first_byte(self) -> None:
         """Say that the response begins now."""

@@ -1,7 +1,6 @@
 """Who sent a request, as far as this hop can know: pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.headers import Headers, first, values
@@ -9,23 +8,28 @@ from gateway.headers import Headers, first, values
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
-@dataclass(slots=True)
 class Client:
     """Who sent a request, and over what, as far as this hop can know.
 
     `scheme_is_known` is False where TLS may have ended in front of the gateway unseen.
     """
 
-    address: str
-    scheme: str
-    host: bytes
-    forwarded: tuple[tuple[bytes, bytes], ...]
-    is_proxied: bool
-
-    @property
-    def scheme_is_known(self) -> bool:
-        """Only a trusted proxy can tell what the browser spoke."""
-        return self.is_proxied
+    def __init__(
+        self,
+        address: str,
+        scheme: str,
+        host: bytes,
+        forwarded: Sequence[tuple[bytes, bytes]],
+        *,
+        scheme_is_known: bool,
+    ) -> None:
+        self.address = address
+        self.scheme = scheme
+        self.host = host
+        self.forwarded = forwarded
+        self.scheme_is_known = (
+            scheme_is_known  # only a trusted proxy can tell what the browser spoke
+        )
 
 
 def _is_within(address: str, networks: Networks) -> bool:
@@ -58,7 +62,7 @@ def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
     host = first(headers, b"host") or b""
     if not _is_within(peer, trusted):
         forwarded = _forwarded(peer.encode(), b"http", host)
-        return Client(peer, "http", host, forwarded, is_proxied=False)
+        return Client(peer, "http", host, forwarded, scheme_is_known=False)
     chain = [
         hop.strip().decode("latin-1")
         for value in values(headers, b"x-forwarded-for")
@@ -73,7 +77,7 @@ def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
         scheme.decode(),
         host,
         _forwarded(", ".join([*chain, peer]).encode("latin-1"), scheme, host),
-        is_proxied=scheme == proto,
+        scheme_is_known=scheme == proto,
     )
 
 

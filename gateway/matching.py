@@ -28,12 +28,12 @@ _DOT_SEGMENT = re.compile(rb"(?:\A|[/\\])\.\.?(?=[;/\\]|\Z)")
 _Span = tuple[int, int]
 
 
-@dataclass(slots=True)
 class Match:
     """The route of a request, whose raw path is `path`."""
 
-    route: Route
-    path: str
+    def __init__(self, route: Route, path: str) -> None:
+        self.route = route
+        self.path = path
 
     @property
     def parameters(self) -> Mapping[str, str]:

@@ -1,6 +1,5 @@
 """The responses of a service, strictly read (RFC 9112)."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
@@ -20,15 +19,22 @@ FIRST_FINAL_STATUS: Final = 200
 UNKNOWN: Final = -1
 
 
-@dataclass(slots=True)
 class ResponseHead:
     """A final response head. `has_body` is False where RFC 9112 6.3 rules a body out."""
 
-    status: int
-    reason: bytes
-    headers: list[tuple[bytes, bytes]]
-    has_body: bool
-    has_length: bool
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        headers: list[tuple[bytes, bytes]],
+        has_body: bool,
+        has_length: bool,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.has_body = has_body
+        self.has_length = has_length
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

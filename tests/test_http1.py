@@ -22,6 +22,11 @@ OK = b"HTTP/1.1 200 OK\r\n"
 EMPTY = OK + b"Content-Length: 0\r\n\r\n"
 
 
+def parts(head: ResponseHead) -> tuple[object, ...]:
+    """A head, to be compared."""
+    return head.status, head.reason, head.headers, head.has_body, head.has_length
+
+
 class Recorder(Receiver):
     """A receiver that writes down what it is told; bytes of a body in a row are one event."""
 
@@ -35,7 +40,7 @@ class Recorder(Receiver):
         self.events.append(("informational", status, headers))
 
     def head(self, head: ResponseHead) -> None:
-        self.events.append(("head", head))
+        self.events.append(("head", parts(head)))
 
     def head_read(self) -> None:
         assert "head" in self.names
@@ -179,7 +184,11 @@ def valid_responses(draw: st.DrawFn) -> Valid:
         sent = b"".join([*chunks, b"0%b\r\n" % draw(extensions), lines(trailers), b"\r\n"])
     raw += b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, reason, lines(headers), sent)
     head = ResponseHead(status, reason, headers, framing != "none", framing == "length")
-    events += [("head", head), *([("body", content)] if content else []), ("complete", trailers)]
+    events += [
+        ("head", parts(head)),
+        *([("body", content)] if content else []),
+        ("complete", trailers),
+    ]
     return Valid(raw, events, framing == "connection")
 
 
@@ -189,7 +198,7 @@ def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
 
 
 @given(valid_responses(), st.lists(st.integers(0, 10_000), max_size=8), st.booleans())
-@example(Valid(EMPTY, [("head", ResponseHead(200, b"OK", [(b"Content-Length", b"0")], True, True)),
+@example(Valid(EMPTY, [("head", (200, b"OK", [(b"Content-Length", b"0")], True, True)),
                        ("complete", [])], False), range(len(EMPTY)), True)  # fmt: skip
 def test_a_response_reads_the_same_wherever_it_is_cut(
     valid: Valid, places: Sequence[int], is_chunk_taker: bool

@@ -27,7 +27,7 @@ def check_origin(**request: Any) -> None:
         scheme=request.get("scheme", "https"),
         host=request.get("host", b"app.example"),
         forwarded=(),
-        is_proxied=request.get("scheme_is_known", True),
+        scheme_is_known=request.get("scheme_is_known", True),
     )
     require_same_origin(headers, client, request.get("policy"))
 
