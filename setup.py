@@ -31,6 +31,9 @@ DATA_PLANE = [
     "gateway/http1.py",
     "gateway/deadlines.py",
     "gateway/pipe.py",
+    "gateway/events.py",
+    "gateway/heartbeat.py",
+    "gateway/event_pipe.py",
 ]
 
 

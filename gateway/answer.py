@@ -14,6 +14,7 @@ from gateway.errors import (
     Refusal,
 )
 from gateway.headers import Headers
+from gateway.reconnect import delay
 
 SERVER = "gateway"  # with no version of it, nor of what it is made of
 
@@ -61,3 +62,17 @@ def preflight_answer(told: Headers, exchange: Exchange) -> web.Response:
         status=HTTPStatus.NO_CONTENT,
         headers=[*headers, ("Server", SERVER), ("X-Request-Id", exchange.request_id)],
     )
+
+
+def retry_later(refusal: Refusal, exchange: Exchange) -> web.Response:
+    """An answer for an EventSource, which comes back by itself after a 200 alone (HTML 9.2.3).
+
+    An event stream of no event: a comment that names the code, and when to come back. The
+    exchange's record has the status and code of the refusal all the same.
+    """
+    response = answer(refusal, exchange)
+    retry = delay(response.headers.popall("Retry-After", [None])[0])
+    response.set_status(200)
+    response.content_type = "text/event-stream"
+    response.body = b": %b\nretry: %d\n\n" % (refusal.failure.code.encode(), retry)
+    return response

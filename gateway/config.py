@@ -111,6 +111,19 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What the gateway itself may do to a route's event streams. All of it is off by default.
+
+    `error_event` is the type of the event that tells why the gateway ended a stream.
+    """
+
+    heartbeat: float | None = None
+    error_event: str | None = None
+    retries_transient: bool = False
+    closes_on_expiry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One entry of routes.yaml.
 
@@ -132,6 +145,7 @@ class Route:
     preserve_host: bool = False
     max_body: int = MAX_BODY
     cors: Cors | None = None
+    stream: StreamOptions = field(default_factory=StreamOptions)
     description: str = ""
     line: int = 0
 

@@ -86,6 +86,15 @@ INTERNAL_ERROR = Failure(
 )
 
 
+def upstream_error(status: int) -> Failure:
+    """A service's own 5xx, where it is not passed on."""
+    return Failure("upstream_error", HTTPStatus(status), _U, f"The service answered {status}.")
+
+
+# With these it is worth trying again, and soon: whoever failed may be back by then.
+TRANSIENT = frozenset({_S.BAD_GATEWAY, _S.SERVICE_UNAVAILABLE, _S.GATEWAY_TIMEOUT})
+
+
 @dataclass(slots=True, eq=False)
 class Refusal(Exception):
     """A request that ends here: a row of the table, and what is particular to this request.

@@ -11,13 +11,14 @@ from aiohttp import web
 
 from gateway.accept import BrowserConnection, Relayed
 from gateway.account import EndReason
-from gateway.answer import answer, disclose, preflight_answer
+from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Authenticator, Identity, require_scopes
-from gateway.config import RESERVED_PATHS, Config, Route
+from gateway.config import RESERVED_PATHS, Config, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
-from gateway.errors import INTERNAL_ERROR, ORIGIN_DENIED, Refusal
-from gateway.headers import Edits, for_upstream
+from gateway.errors import INTERNAL_ERROR, ORIGIN_DENIED, TRANSIENT, Refusal
+from gateway.event_pipe import EventPipe, Terms
+from gateway.headers import Edits, accepts_event_stream, for_upstream
 from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
 from gateway.logs import log
@@ -40,6 +41,7 @@ class _Prepared:
     response: Edits
     pool: Pool
     policy: Policy | None
+    options: StreamOptions | None  # None where all of them are off
 
 
 class Handler:
@@ -60,6 +62,7 @@ class Handler:
                 response=Edits.of(route.response_headers),
                 pool=upstreams.pool(route.upstream),
                 policy=policies[route.cors] if route.cors else None,
+                options=None if route.stream == StreamOptions() else route.stream,
             )
             for route in config.routes
         }
@@ -144,6 +147,8 @@ class Handler:
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
         prepared = self._prepared[id(match.route)]
+        if prepared.options is not None and prepared.options.retries_transient:
+            incoming.wants_retry = accepts_event_stream(incoming.headers)
         policy = prepared.policy
         incoming.access = policy.access(incoming.first(b"origin")) if policy is not None else None
         identity = self._authenticate(incoming, match.route, policy)
@@ -205,11 +210,25 @@ class Handler:
         )
         browser = request.protocol
         assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
-        return Pipe(browser, incoming.exchange, reply, route.timeouts)
+        options = prepared.options
+        if options is None:
+            return Pipe(browser, incoming.exchange, reply, route.timeouts)
+        terms = Terms(options, self._expiry(identity, options), incoming.wants_retry)
+        return EventPipe(browser, incoming.exchange, reply, route.timeouts, terms)
+
+    def _expiry(self, identity: Identity | None, options: StreamOptions) -> float | None:
+        """When a token holds no more, in seconds since the epoch, where a stream ends with it.
+
+        With the leeway: before that a browser that comes back with it would be let in again.
+        """
+        if identity is None or not options.closes_on_expiry:
+            return None
+        return identity.expires_at + self._auth.leeway
 
 
 def _refuse(incoming: Incoming, refusal: Refusal) -> web.Response:
-    return _own(incoming, answer(refusal, incoming.exchange))
+    is_softened = incoming.wants_retry and refusal.failure.status in TRANSIENT
+    return _own(incoming, (retry_later if is_softened else answer)(refusal, incoming.exchange))
 
 
 def _own(incoming: Incoming, response: web.Response) -> web.Response:

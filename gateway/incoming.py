@@ -33,6 +33,7 @@ class Incoming:
         self.is_http_11 = request.version >= HttpVersion11
         self.has_body = request.body_exists
         self.access: Access | None = None
+        self.wants_retry = False  # told by an event stream when to come back, not by a status
         self._index = by_name(headers)
         # Whether the body's length is not known beforehand.
         self.is_chunked = self.has_body and self.first(b"content-length") is None

@@ -27,9 +27,9 @@ from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run
 from gateway.response import CONTINUE, Receiver, ResponseHead
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.
-_RELAYING: Final = 0  # until the service ends the body, or the gateway does
-_FLUSHING: Final = 1  # until the browser has taken what is left
-_ENDED: Final = 2
+RELAYING: Final = 0  # until the service ends the body, or the gateway does
+FLUSHING: Final = 1  # until the browser has taken what is left
+ENDED: Final = 2
 
 
 class Pipe(Receiver):
@@ -59,7 +59,7 @@ class Pipe(Receiver):
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
         self._is_client_awaited = False
-        self._state = _RELAYING
+        self._state = RELAYING
         self._is_cut = False
         self._deadlines = Deadlines(self, timeouts, browser.alarm)
         browser.flow = self
@@ -86,7 +86,7 @@ class Pipe(Receiver):
         self._is_repeatable = is_repeatable
         self.was_stale = False
         self._ended = asyncio.get_running_loop().create_future()
-        if self._state == _ENDED:
+        if self._state == ENDED:
             self._ended.set_result(None)
         else:
             self._deadlines.await_head()
@@ -99,14 +99,14 @@ class Pipe(Receiver):
 
     def close(self) -> None:
         """Stop all timers and let go of the browser, however it ended."""
-        self._state = _ENDED
+        self._state = ENDED
         self._deadlines.cancel()
         self._browser.flow = None
         self._exchange.bytes_out = self.bytes_out
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
         """End it before its time: as a refusal where that is still possible, else as a cut."""
-        if self._state == _ENDED:
+        if self._state == ENDED:
             return
         self._exchange.end(reason, why)
         if not self.has_started:
@@ -116,7 +116,7 @@ class Pipe(Receiver):
         self._release()
         self.keep_alive = False
         self._is_cut = True
-        if self._state == _FLUSHING or self._browser.writing_paused:
+        if self._state == FLUSHING or self._browser.writing_paused:
             self._browser.reset()  # what it has not taken by now, it is not waited for
             self._finish()
         else:
@@ -126,7 +126,7 @@ class Pipe(Receiver):
         """End it with an answer of the gateway's own, or as a cut where it is too late."""
         if self.has_started:
             self.end(EndReason.REFUSED, why=str(refusal))
-        elif self._state == _RELAYING:
+        elif self._state == RELAYING:
             self.refusal = refusal
             self._finish()
 
@@ -134,7 +134,7 @@ class Pipe(Receiver):
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Pass on a 1xx that the browser can read; 100 only where it was asked for."""
-        if self._state != _RELAYING or not self._reply.is_http_11:
+        if self._state != RELAYING or not self._reply.is_http_11:
             return
         if status == CONTINUE and not self._reply.expects_continue:
             return
@@ -143,7 +143,7 @@ class Pipe(Receiver):
 
     def head(self, head: ResponseHead) -> None:
         """Send the response head on."""
-        if self._state != _RELAYING:
+        if self._state != RELAYING:
             return
         self._exchange.status = head.status
         self._exchange.mark_first_byte()
@@ -167,7 +167,7 @@ class Pipe(Receiver):
 
     def chunks(self, data: bytes, payload: int) -> None:
         """Send chunks on as they stand, at once."""
-        if self._state != _RELAYING:
+        if self._state != RELAYING:
             return
         self._deadlines.touch()
         self.bytes_out += payload
@@ -178,20 +178,14 @@ class Pipe(Receiver):
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""
-        if self._state != _RELAYING:
+        if self._state != RELAYING:
             return
         self._deadlines.touch()
-        self.bytes_out += len(data)
-        # As parts, so that no byte of it is copied: the transport sends them as one.
-        parts = [b"%x\r\n" % len(data), data, b"\r\n"] if self._is_chunked else [data]
-        if self._outlet is None:
-            self._held += parts
-        else:
-            self._outlet.writelines(parts)
+        self._put(data)
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
         """End the body as the service did, and be done when the browser has it all."""
-        if self._state != _RELAYING:
+        if self._state != RELAYING:
             return
         if self._is_chunked:
             self._held.append(b"0\r\n%b\r\n" % serialize(trailers(trailers_)))
@@ -200,7 +194,7 @@ class Pipe(Receiver):
 
     def broken(self, failure: Failure, why: str) -> None:
         """The service is gone, or talks nonsense."""
-        if self._state != _RELAYING:
+        if self._state != RELAYING:
             return
         connection = self._connection
         if self._is_repeatable and connection is not None and not connection.got_bytes:
@@ -213,21 +207,21 @@ class Pipe(Receiver):
 
     def pause(self) -> None:
         """The browser takes no more for now: neither do we."""
-        if self._connection is not None and self._state == _RELAYING:
+        if self._connection is not None and self._state == RELAYING:
             self._connection.pause_reading()
         self._deadlines.await_browser()
 
     def resume(self) -> None:
         """The browser takes bytes again."""
         self._deadlines.browser_took()
-        if self._state == _FLUSHING:
+        if self._state == FLUSHING:
             self._finish()
         elif self._connection is not None:
             self._connection.resume_reading()
 
     def gone(self) -> None:
         """It left: nothing more is written. The handler is being cancelled for it."""
-        self._state = _ENDED
+        self._state = ENDED
 
     def malformed(self) -> None:
         """What followed the request head makes no sense: neither will what follows that."""
@@ -266,6 +260,15 @@ class Pipe(Receiver):
 
     # Inside
 
+    def _put(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        # As parts, so that no byte of it is copied: the transport sends them as one.
+        parts = [b"%x\r\n" % len(data), data, b"\r\n"] if self._is_chunked else [data]
+        if self._outlet is None:
+            self._held += parts
+        else:
+            self._outlet.writelines(parts)
+
     def _release(self) -> None:
         """Send what is held."""
         if self._held:
@@ -274,7 +277,7 @@ class Pipe(Receiver):
 
     def _flush(self) -> None:
         """Finish when the last byte has left."""
-        self._state = _FLUSHING
+        self._state = FLUSHING
         self._deadlines.forget_service()
         if self._browser.is_flushed():
             self._finish()
@@ -282,7 +285,7 @@ class Pipe(Receiver):
             self._deadlines.await_browser()
 
     def _finish(self) -> None:
-        self._state = _ENDED
+        self._state = ENDED
         self._deadlines.cancel()
         if self.refusal is None:
             self._exchange.end(EndReason.COMPLETE)

@@ -6,13 +6,23 @@ from functools import partial
 import yaml
 
 from gateway import units
-from gateway.config import MAX_BODY, Cors, HeaderRules, Route, Segment, Timeouts, Upstream
+from gateway.config import (
+    MAX_BODY,
+    Cors,
+    HeaderRules,
+    Route,
+    Segment,
+    StreamOptions,
+    Timeouts,
+    Upstream,
+)
 from gateway.loader import address, pattern
 from gateway.loader.cors_section import cors
 from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
 from gateway.loader.header_rules import header_rules
 from gateway.loader.method import methods
 from gateway.loader.section import Section, boolean, expanded, items, parsed, text
+from gateway.loader.stream_section import stream_options
 
 KEYS = (
     "path",
@@ -32,10 +42,11 @@ KEYS = (
     "preserve_host",
     "max_body",
     "cors",
+    "stream",
     "description",
 )
 DEFAULTS_KEYS = tuple(key for key in KEYS if key != "path")
-LATER = ("retries", "health_check", "stream", "resume", "limits")
+LATER = ("retries", "health_check", "resume", "limits")
 
 CORS_PREFIX = "access-control-"
 _PATH_CHANGES = frozenset(("strip_prefix", "rewrite"))
@@ -106,6 +117,7 @@ def _read(
         preserve_host=section.read("preserve_host", boolean, False),
         max_body=section.read("max_body", partial(parsed, parse=units.size), MAX_BODY),
         cors=section.read("cors", partial(cors, environ=environ), gateway_wide),
+        stream=section.read("stream", stream_options, StreamOptions()),
         description=section.read("description", text, "").strip(),
         line=fault_at(section.node, "").line,
     )
@@ -113,6 +125,9 @@ def _read(
         section.blame("auth_required", "scopes need a token: say true here, or scopes: []")
     if read.cors is not None:
         _blame_own_answers(section, read.response_headers)
+    if read.stream.closes_on_expiry and not read.auth_required:
+        mend = "say auth_required: true, or leave it out of stream"
+        section.blame("stream", f"close_on_token_expiry needs a token: {mend}")
     return read
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.config import HeaderRules, Kind, Route, Segment, Timeouts, Upstream
+from gateway.config import HeaderRules, Kind, Route, Segment, StreamOptions, Timeouts, Upstream
 from gateway.loader import loads
 from gateway.loader.faults import ConfigError
 
@@ -47,6 +47,7 @@ def test_every_key_is_read() -> None:
   response_headers: {remove: [Server]}
   preserve_host: true
   max_body: 4096
+  stream: {heartbeat: 15s}
   description: 2024
 """
     )
@@ -58,6 +59,7 @@ def test_every_key_is_read() -> None:
     assert read.response_headers == HeaderRules(remove=("Server",))
     assert read.preserve_host
     assert read.max_body == 4096
+    assert read.stream == StreamOptions(heartbeat=15.0)
     assert read.description == "2024"
 
 
@@ -82,6 +84,9 @@ def test_a_timeout_that_is_given_holds_for_event_streams_too() -> None:
         ("  rewrite: /x\n  strip_prefix: /api", "exclude each other"),
         ("  auth_required: 'yes'", "must be true or false"),
         ("  auth_required: false\n  scopes: a", "scopes need a token"),
+        ("  auth_required: false\n  stream: {close_on_token_expiry: true}", "needs a token"),
+        ("  stream: {heartbeat: 15}", "such as 15s"),
+        ("  stream: [heartbeat]", "must be a mapping"),
         ("  scopes: a b", "give several as a list"),
         ("  scopes: [é]", "is not one scope"),
         ("  scopes: ['']", "is not one scope"),
@@ -101,7 +106,7 @@ def test_a_value_that_could_not_work_is_refused(more: str, message: str) -> None
     assert message in fault
 
 
-@pytest.mark.parametrize("key", ["retries", "health_check", "stream", "resume", "limits"])
+@pytest.mark.parametrize("key", ["retries", "health_check", "resume", "limits"])
 def test_a_key_of_later_versions_is_refused_as_that(key: str) -> None:
     assert refused(f"  {key}: 1") == [f"this version does not support '{key}'"]
 
@@ -177,3 +182,16 @@ def test_both_path_changes_in_the_defaults_are_refused() -> None:
 def test_scopes_of_the_defaults_are_given_up_by_an_empty_list() -> None:
     assert "scopes: []" in refused("  auth_required: false", defaults="{scopes: [a]}")[0]
     assert route("  auth_required: false\n  scopes: []", defaults="{scopes: [a]}").scopes == ()
+
+
+def test_a_routes_stream_options_replace_those_of_the_defaults_as_a_whole() -> None:
+    defaults = "{stream: {heartbeat: 15s, error_event: message}}"
+    assert route(defaults=defaults).stream == StreamOptions(15.0, "message")
+    assert route("  stream: {heartbeat: 5s}", defaults=defaults).stream == StreamOptions(5.0)
+    assert route("  stream: {}", defaults=defaults).stream == StreamOptions()
+
+
+def test_a_faulty_stream_of_the_defaults_is_told_where_it_stands() -> None:
+    with pytest.raises(ConfigError) as caught:
+        route(defaults="{stream: {heartbeat: 15, hartbeat: 1s}}")
+    assert [(fault.line, fault.column) for fault in caught.value.faults] == [(2, 32), (2, 36)]

@@ -1,0 +1,149 @@
+"""Where an event stream stands, and what the gateway itself may say in it. Pure.
+
+The stream is read as the HTML standard does (9.2.6): lines end with LF, CR or CRLF, a blank line
+ends an event, a line with a colon at its start is a comment.
+"""
+
+from typing import Final
+
+import orjson
+
+BOM: Final = b"\xef\xbb\xbf"
+HEARTBEAT: Final = b": keep-alive\n\n"
+# What is kept of an event, in bytes, to know the progress that it tells; a longer one tells none.
+MAX_EVENT: Final = 16 * 1024
+
+_CR: Final = 13
+_LF: Final = 10
+_PROGRESS: Final = b'"progress"'
+
+
+class EventStream:
+    """Follows a stream by its bytes, in whatever pieces they come.
+
+    It stands between two events where every line is whole and no field came since the last blank
+    line, or since the beginning. A comment and a blank line put there change nothing of what a
+    browser reads from the rest, with one exception: a byte order mark counts only at the very
+    beginning. Behind something of the gateway's own it would spoil the first line, so that there it
+    is left out.
+
+    A CR may be half a CRLF. That is no reason to wait: the LF that follows is one more blank line
+    where nothing is unfinished, and where something is, it still is.
+    """
+
+    def __init__(self) -> None:
+        self._is_opening = True  # the stream may still begin with a byte order mark
+        self._opening = b""  # the part of it that came
+        self._is_interrupted = False  # something of ours went before
+        self._line = b""  # what is kept of the line under way
+        self._is_in_line = False
+        self._is_in_event = False
+        self._is_after_cr = False
+        self._data: list[bytes] = []
+        self._size = 0
+        self._last = b""  # the data of the last event that told of progress
+
+    @property
+    def is_between(self) -> bool:
+        """Whether something of the gateway's own may go here."""
+        if self._is_in_line or self._is_in_event:
+            return False
+        return self._is_interrupted or not self._opening
+
+    def interrupt(self) -> None:
+        """Say that something of the gateway's own goes here."""
+        self._is_interrupted = True
+
+    def take(self, data: bytes) -> bytes:
+        """Follow these bytes, and give those of them that go on now: all, or less the mark."""
+        if self._is_opening:
+            return self._open(data)
+        self._follow(data)
+        return data
+
+    @property
+    def progress(self) -> int | float:
+        """The `progress` of the last event whose data is a JSON object that has one; 0 without."""
+        if not self._last:
+            return 0
+        try:
+            told = orjson.loads(self._last)
+        except ValueError:
+            return 0
+        progress = told.get("progress") if isinstance(told, dict) else None
+        if isinstance(progress, bool) or not isinstance(progress, int | float):
+            return 0
+        return progress
+
+    def _open(self, data: bytes) -> bytes:
+        came = self._opening + data
+        if len(came) < len(BOM) and BOM.startswith(came):
+            self._opening = came
+            return b"" if self._is_interrupted else data
+        self._is_opening = False
+        self._opening = b""
+        text = came.removeprefix(BOM)
+        self._follow(text)
+        return text if self._is_interrupted else data
+
+    def _follow(self, data: bytes) -> None:
+        if not data:
+            return
+        start = 1 if self._is_after_cr and data[0] == _LF else 0
+        self._is_after_cr = data[-1] == _CR
+        for line in data[start:].splitlines(keepends=True):
+            text = line.rstrip(b"\r\n")
+            if len(text) == len(line):
+                self._begin_line(text)
+            else:
+                self._end_line(self._line + text)
+
+    def _begin_line(self, text: bytes) -> None:
+        self._is_in_line = True
+        if len(self._line) <= MAX_EVENT:
+            self._line = (self._line + text)[: MAX_EVENT + 1]
+
+    def _end_line(self, line: bytes) -> None:
+        self._line = b""
+        self._is_in_line = False
+        if not line:
+            self._end_event()
+        elif not line.startswith(b":"):
+            self._is_in_event = True
+            name, _, value = line.partition(b":")
+            self._size += len(line)
+            if name == b"data" and self._size <= MAX_EVENT:
+                self._data.append(value.removeprefix(b" "))
+
+    def _end_event(self) -> None:
+        data = b"\n".join(self._data)
+        if self._size <= MAX_EVENT and _PROGRESS in data:
+            self._last = data
+        self._is_in_event = False
+        self._data = []
+        self._size = 0
+
+
+def error_event(
+    name: str,
+    *,
+    progress: int | float,  # noqa: PYI041 - compiled, a float alone would make 40 into 40.0
+    code: str,
+    message: str,
+    retry: int | None = None,
+) -> bytes:
+    """The gateway's last word in a stream: an event of this type, in the sample's progress model.
+
+    `retry` is how long an EventSource is to wait before it comes back, in milliseconds.
+    """
+    told = {
+        "status": "error",
+        "progress": progress,
+        "message": message,
+        "step": "gateway",
+        "data": {"code": code},
+    }
+    # An event without a type is a message (HTML standard, 9.2.6).
+    kind = b"" if name == "message" else b"event: %b\n" % name.encode()
+    pause = b"" if retry is None else b"retry: %d\n" % retry
+    return b"%b%bdata: %b\n\n" % (kind, pause, orjson.dumps(told))

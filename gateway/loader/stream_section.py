@@ -1,0 +1,52 @@
+"""`stream:` of a route: what the gateway itself may say and do in its event streams."""
+
+import difflib
+from functools import partial
+
+import yaml
+
+from gateway import units
+from gateway.config import StreamOptions
+from gateway.loader.faults import quoted
+from gateway.loader.section import Section, boolean, parsed
+
+KEYS = ("heartbeat", "error_event", "transient_errors", "close_on_token_expiry")
+
+_TRANSIENT = ("status", "retry")
+# What an EventSource tells of the connection itself (HTML standard, 9.2.2).
+_OF_THE_CONNECTION = frozenset(("open", "error"))
+
+
+def stream_options(node: yaml.Node) -> StreamOptions:
+    """Read `stream`. Raises ConfigError."""
+    section = Section(node, KEYS)
+    read = StreamOptions(
+        heartbeat=section.read("heartbeat", partial(parsed, parse=units.duration), None),
+        error_event=section.read("error_event", partial(parsed, parse=_event_type), None),
+        retries_transient=section.read("transient_errors", partial(parsed, parse=_retries), False),
+        closes_on_expiry=section.read("close_on_token_expiry", boolean, False),
+    )
+    section.finish()
+    return read
+
+
+def _event_type(text: str) -> str:
+    """Check the type of an event: what a page gives to addEventListener."""
+    if not text.isprintable() or not text or text != text.strip():
+        raise ValueError(
+            "must be the type of an event, such as message: one line, no space around it"
+        )
+    if text in _OF_THE_CONNECTION:
+        raise ValueError(
+            f"{quoted(text)} is what an EventSource says of its own connection: "
+            "name another type, such as message"
+        )
+    return text
+
+
+def _retries(text: str) -> bool:
+    if text not in _TRANSIENT:
+        near = difflib.get_close_matches(text[:40].lower(), _TRANSIENT, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ValueError(f"must be status (the code as it is) or retry{hint}")
+    return text == "retry"
