@@ -7,6 +7,7 @@ import pytest
 import uvloop
 from hypothesis import settings
 
+from tests.stage import Open, stages
 from tests.wire.routes import listener, port_of
 from tests.wire.upstream import Upstream
 
@@ -29,3 +30,9 @@ async def service() -> AsyncIterator[Upstream]:
     service.start(taken)
     yield service
     await service.stop()
+
+
+@pytest.fixture
+async def open_stage() -> AsyncIterator[Open]:
+    async with stages() as open_stage:
+        yield open_stage

@@ -1,109 +1,16 @@
 """An exchange has one end, whatever comes after it, and each silence is put down to its maker."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-
 import pytest
-from aiohttp import web
 
-from gateway.accept import BrowserConnection, Relayed, Server
-from gateway.account import EndReason, Exchange
-from gateway.answer import answer
-from gateway.config import HeaderRules, Timeouts
+from gateway.account import EndReason
+from gateway.config import Timeouts
 from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
-from gateway.headers import Edits
-from gateway.heads import Reply
 from gateway.http1 import Connection
-from gateway.pipe import Pipe
 from gateway.response import ResponseHead
-from tests.wire.raw_client import Ending, RawClient, Response
+from tests.stage import STREAM, UNBOUNDED, Open, Stage, over, response_of
+from tests.wire.raw_client import Ending, RawClient
 
-PATIENCE = 10.0
-UNBOUNDED = Timeouts(None, None, None, None, None, None, None)
 LENGTH = ResponseHead(200, b"OK", [(b"Content-Length", b"4")], has_body=True, has_length=True)
-STREAM = ResponseHead(
-    200, b"OK", [(b"Content-Type", b"text/event-stream")], has_body=True, has_length=False
-)
-
-
-class Stage:
-    """A pipe to a real browser's connection, where the test plays the service."""
-
-    pipe: Pipe
-    exchange: Exchange
-    ended: asyncio.Future[None]
-
-    def __init__(self, timeouts: Timeouts, *, expects_continue: bool) -> None:
-        self.is_set = asyncio.Event()
-        self.is_over = asyncio.Event()
-        self._timeouts = timeouts
-        self._expects_continue = expects_continue
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        browser = request.protocol
-        assert isinstance(browser, BrowserConnection)
-        edits = Edits.of(HeaderRules())
-        is_http_11 = request.version.minor == 1
-        reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
-        self.exchange = Exchange("GET", "/", "id-1", "", "")
-        self.pipe = Pipe(browser, self.exchange, reply, self._timeouts)
-        self.ended = self.pipe.attach(Connection(), is_repeatable=False)
-        self.is_set.set()
-        try:
-            await self.ended
-        finally:
-            self.pipe.close()
-            self.is_over.set()
-        if self.pipe.refusal is not None:
-            return answer(self.pipe.refusal, self.exchange)
-        return Relayed(keep_alive=self.pipe.keep_alive)
-
-
-Open = Callable[..., Awaitable[tuple[Stage, RawClient]]]
-
-
-@pytest.fixture
-async def open_stage() -> AsyncIterator[Open]:
-    runners: list[web.ServerRunner] = []
-    clients: list[RawClient] = []
-
-    async def open_one(
-        timeouts: Timeouts = UNBOUNDED,
-        *,
-        version: str = "1.1",
-        expects_continue: bool = False,
-        receive_buffer: int | None = None,
-    ) -> tuple[Stage, RawClient]:
-        stage = Stage(timeouts, expects_continue=expects_continue)
-        runner = web.ServerRunner(Server(stage.handle), shutdown_timeout=0.1)
-        runners.append(runner)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        client = await RawClient.connect(runner.addresses[0][1], receive_buffer=receive_buffer)
-        clients.append(client)
-        await client.send(f"GET / HTTP/{version}\r\nHost: h\r\n\r\n".encode())
-        async with asyncio.timeout(PATIENCE):
-            await stage.is_set.wait()
-        return stage, client
-
-    yield open_one
-    for client in clients:
-        client.close()
-    for runner in runners:
-        await runner.cleanup()
-
-
-async def response_of(client: RawClient) -> Response:
-    """The whole response, however it ended."""
-    await client.head()
-    return await client.rest()
-
-
-async def over(stage: Stage) -> EndReason | None:
-    async with asyncio.timeout(PATIENCE):
-        await stage.is_over.wait()
-    return stage.exchange.end_reason
-
 
 # One end
 
