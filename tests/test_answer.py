@@ -5,10 +5,11 @@ import json
 import pytest
 
 from gateway.account import EndReason, Exchange
-from gateway.answer import answer, disclose, preflight_answer
+from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.config import Cors
 from gateway.cors import Policy
 from gateway.errors import (
+    DRAINING,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     TOKEN_MISSING,
@@ -94,3 +95,22 @@ def test_a_preflight_that_went_well_is_a_complete_exchange() -> None:
     assert (response.status, response.headers["Access-Control-Allow-Methods"]) == (204, "GET")
     assert response.headers["X-Request-Id"] == "id-1"
     assert (asked.status, asked.end_reason) == (204, EndReason.COMPLETE)
+
+
+def test_who_is_to_come_back_gets_a_200_and_the_record_the_truth() -> None:
+    refused = exchange()
+    response = retry_later(Refusal(UPSTREAM_UNREACHABLE, reason="for the log"), refused)
+    assert (response.status, response.content_type) == (200, "text/event-stream")
+    assert isinstance(response.body, bytes)
+    assert response.body.startswith(b": upstream_unreachable\nretry: ")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert (refused.status, refused.code) == (502, "upstream_unreachable")
+    assert (refused.end_reason, refused.error) == (EndReason.ERROR, "for the log")
+
+
+def test_when_to_come_back_is_said_once() -> None:
+    response = retry_later(Refusal(DRAINING), exchange())
+    assert "Retry-After" not in response.headers
+    assert isinstance(response.body, bytes)
+    assert 1000 <= int(response.body.split()[-1]) <= 3000
+    assert response.headers["Connection"] == "close"

@@ -18,7 +18,7 @@ _OF_THE_CONNECTION = frozenset(("open", "error"))
 
 
 def stream_options(node: yaml.Node) -> StreamOptions:
-    """Read `stream`. Raises ConfigError."""
+    """Read `stream:`. Raises ConfigError."""
     section = Section(node, KEYS)
     read = StreamOptions(
         heartbeat=section.read("heartbeat", partial(parsed, parse=units.duration), None),
