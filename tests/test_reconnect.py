@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from gateway.reconnect import DELAY, SPREAD, delay
+from gateway.reconnect import DELAY, LEAST, MOST, SPREAD, delay
 
 
 @pytest.mark.parametrize(
@@ -14,21 +14,20 @@ from gateway.reconnect import DELAY, SPREAD, delay
         (None, DELAY),
         ("1", 1),
         (" 120 ", 120),
-        ("0", 0),
-        ("86400", 86400),
-        ("86401", DELAY),
-        ("9" * 5000, DELAY),
+        ("0", LEAST),
+        ("301", MOST),
+        ("9" * 5000, MOST),
         ("-5", DELAY),
         ("1.5", DELAY),
         ("²", DELAY),
         ("soon", DELAY),
         ("", DELAY),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", DELAY),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", LEAST),
         ("Wed, 99 Oct 2015 07:28:00 GMT", DELAY),
-        ("Fri, 01 Jan 9999 00:00:00 GMT", DELAY),
+        ("Fri, 01 Jan 9999 00:00:00 GMT", MOST),
     ],
 )
-def test_the_delay_is_what_was_asked_for_or_a_few_seconds(
+def test_the_delay_is_what_was_asked_for_within_bounds_or_a_few_seconds(
     retry_after: str | None, seconds: float
 ) -> None:
     assert seconds * 1000 <= delay(retry_after) <= (seconds + SPREAD) * 1000
