@@ -8,7 +8,7 @@ import yaml
 from gateway import units
 from gateway.config import StreamOptions
 from gateway.loader.faults import quoted
-from gateway.loader.section import Section, boolean, parsed
+from gateway.loader.section import Section, boolean, is_false, parsed
 
 KEYS = ("heartbeat", "error_event", "transient_errors", "close_on_token_expiry")
 
@@ -18,7 +18,9 @@ _OF_THE_CONNECTION = frozenset(("open", "error"))
 
 
 def stream_options(node: yaml.Node) -> StreamOptions:
-    """Read `stream:`. Raises ConfigError."""
+    """Read `stream:`; all of it is off where it is turned off. Raises ConfigError."""
+    if is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none"):
+        return StreamOptions()
     section = Section(node, KEYS)
     read = StreamOptions(
         heartbeat=section.read("heartbeat", partial(parsed, parse=units.duration), None),

@@ -31,6 +31,11 @@ def test_an_option_can_be_said_to_be_off(text: str) -> None:
     assert read(text) == StreamOptions()
 
 
+@pytest.mark.parametrize("text", ["none", "false", "{}"])
+def test_all_of_it_can_be_said_to_be_off(text: str) -> None:
+    assert read(text) == StreamOptions()
+
+
 @pytest.mark.parametrize("name", ["message", "gateway-error", "job/failed", "é", "a b"])
 def test_an_event_may_have_any_type_that_is_one_line(name: str) -> None:
     assert read(f"{{error_event: '{name}'}}").error_event == name

@@ -53,12 +53,13 @@ routes:
   stream: {{error_event: message}}
 - path: /dead
   proxy_upstream: http://127.0.0.1:{dead}
+  cors: {{origins: ["https://app.example.com"]}}
 - path: /private
   auth_required: true
   stream: {{error_event: message, transient_errors: retry, close_on_token_expiry: true}}
 - path: /off
   timeout: 500ms
-  stream: {{}}
+  stream: none
 """
 EVENTS = "Accept: text/event-stream"
 EVENT = b'data: {"status": "processing", "progress": 40}\n\n'
@@ -422,6 +423,9 @@ async def test_a_service_that_is_down_makes_an_event_source_try_again(
     gateway: GatewayProcess, client: RawClient
 ) -> None:
     assert_retry(await client.fetch("/dead", EVENTS, "X-Request-Id: dead"), "upstream_unreachable")
+    got = await client.fetch("/dead", EVENTS, "Origin: https://app.example.com")
+    assert_retry(got, "upstream_unreachable")
+    assert got.value("Access-Control-Allow-Origin") == "https://app.example.com"
     line = await gateway.request_line(request_id="dead")
     assert (line["status"], line["code"]) == (502, "upstream_unreachable")
     assert line["end_reason"] == "error"
