@@ -1,5 +1,6 @@
 """The gateway's own answers: what a refusal looks like on the wire, and in the record."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from aiohttp import web
@@ -35,14 +36,7 @@ def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
         status=failure.status,
         body=refusal.problem(exchange.request_id),
         content_type="application/problem+json",
-        headers=[
-            *failure.headers,
-            *refusal.headers,
-            ("Cache-Control", "no-store"),
-            ("Server", SERVER),
-            ("Referrer-Policy", "no-referrer"),
-            ("X-Request-Id", exchange.request_id),
-        ],
+        headers=[*failure.headers, *refusal.headers, *_own_headers(exchange)],
     )
 
 
@@ -76,3 +70,22 @@ def retry_later(refusal: Refusal, exchange: Exchange) -> web.Response:
     response.content_type = "text/event-stream"
     response.body = b": %b\nretry: %d\n\n" % (refusal.failure.code.encode(), retry)
     return response
+
+
+def issued(body: Mapping[str, object], exchange: Exchange) -> web.Response:
+    """The response that gives a token, which nobody may keep; the exchange is complete with it."""
+    response = web.json_response(body, headers=_own_headers(exchange))
+    exchange.status = int(HTTPStatus.OK)
+    exchange.mark_first_byte()
+    exchange.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
+    exchange.end(EndReason.COMPLETE)
+    return response
+
+
+def _own_headers(exchange: Exchange) -> list[tuple[str, str]]:
+    return [
+        ("Cache-Control", "no-store"),
+        ("Server", SERVER),
+        ("Referrer-Policy", "no-referrer"),
+        ("X-Request-Id", exchange.request_id),
+    ]

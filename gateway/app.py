@@ -11,6 +11,7 @@ from gateway.accept import Server
 from gateway.account import EndReason
 from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
+from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.logs import log
 from gateway.streams import Streams
@@ -48,7 +49,8 @@ class Gateway:
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        handler = Handler(config, self._streams, self._upstreams, self._answer_health)
+        self._gate = Gate(config)
+        handler = Handler(config, self._streams, self._upstreams, self._gate, self._answer_health)
         self._public = web.ServerRunner(Server(handler), shutdown_timeout=END_GRACE)
         self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
@@ -56,6 +58,7 @@ class Gateway:
     async def _start(self) -> None:
         """Open both ports. Raises `StartupError` where one cannot be had."""
         settings = self._settings
+        self._gate.start()
         self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
         self.port = await _listen(self._public, settings.host, settings.port)
         log.info(
@@ -90,6 +93,7 @@ class Gateway:
         self._upstreams.close()
         await self._public.cleanup()
         await self._ops.cleanup()
+        await self._gate.close()
         log.info("stopped")
 
     async def _drain(self) -> None:
@@ -117,12 +121,14 @@ class Gateway:
         """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
         if path == "/healthz":
             return _json({"status": "ok"})
-        is_ready = not self._is_draining
+        has_keys, is_draining = self._gate.has_keys, self._is_draining
+        is_ready = has_keys and not is_draining
         body = {
             "status": "ready" if is_ready else "not_ready",
             "checks": {
                 "routes": {"ok": True, "loaded": len(self._config.routes)},
-                "draining": {"ok": is_ready, "streams": len(self._streams)},
+                "keys": {"ok": has_keys},
+                "draining": {"ok": not is_draining, "streams": len(self._streams)},
             },
         }
         return _json(body, 200 if is_ready else 503)

@@ -3,15 +3,15 @@
 Bearer tokens are RFC 6750, JSON Web Tokens RFC 7519; RFC 8725 says what attackers try.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.exceptions import InvalidSubjectError
 
 from gateway.config import Auth
@@ -22,6 +22,9 @@ from gateway.errors import (
     TOKEN_INVALID,
     Refusal,
 )
+from gateway.jwks import KeySet
+from gateway.keys import FixedKeys, Keys
+from gateway.stream_tokens import TYPE, StreamTokens, Ticket
 
 MAX_REMEMBERED = 4096
 _DATES = ("exp", "nbf", "iat")
@@ -47,8 +50,9 @@ _DETAILS: Mapping[type[Exception], str] = {
 class Identity:
     """Who a verified token says is asking.
 
-    `subject` is empty without a `sub` claim. `expires_at` is in seconds since the epoch.
-    `headers` are the forwarded claims, ready for the upstream.
+    `subject` is empty without a `sub` claim. `expires_at` is in seconds since the epoch: of a
+    stream token, that of the login token that it stands for. `headers` are the forwarded claims,
+    ready for the upstream. Only a stream token has a `ticket`, which is to be claimed.
     """
 
     subject: str
@@ -56,6 +60,7 @@ class Identity:
     expires_at: float
     source: TokenSource
     headers: tuple[tuple[bytes, bytes], ...]
+    ticket: Ticket | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +86,28 @@ class _Verified:
 class Authenticator:
     """Verifies tokens as `auth` says, with the keys prepared once.
 
-    A token that was verified is remembered by its digest, up to `MAX_REMEMBERED` of them: used
-    again, only its dates are looked at. Nothing is remembered of one that was refused.
+    A login token that was verified is remembered by its digest, up to `MAX_REMEMBERED` of them:
+    used again, only its dates are looked at. Nothing is remembered of one that was refused, nor of
+    a stream token.
 
     Raises ValueError, fit for an operator, when a key does not serve a configured algorithm.
-    Without any key there is nothing that it would let in.
+    Without any key there is nothing that it would let in, until `use` gives it some.
     """
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
-        self._keys = _prepared_keys(auth)
+        self._login_auth = replace(auth, query=None)
+        self._keys: Keys = FixedKeys(auth) if auth.jwks_url is None else KeySet(auth.algorithms, {})
         self._jwt = _StrictJWT({"require": ["exp"], "verify_aud": bool(auth.audience)})
         self._remembered: dict[bytes, _Verified] = {}
         self._headers = [(claim, name.encode("ascii")) for claim, name in auth.forward_claims]
+        claims = (*_SCOPE_CLAIMS, *(claim for claim, _ in auth.forward_claims))
+        self._stream_tokens = StreamTokens(auth, claims) if auth.token_endpoint else None
+
+    def use(self, keys: Keys) -> None:
+        """Verify with these keys from now on, also what was verified with others before."""
+        self._keys = keys
+        self._remembered.clear()
 
     def authenticate(
         self, *, authorization: Sequence[bytes], query: bytes, cookies: Sequence[bytes]
@@ -103,19 +117,42 @@ class Authenticator:
         `authorization` and `cookies` are header values as received; `query` is percent-encoded,
         without its question mark. The first token present decides, in the order of `TokenSource`.
 
-        Raises Refusal: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED.
+        Raises Refusal: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED; of them `KeyUnknown` where
+        another set of keys might know better.
         """
         token, source = find_token(self._auth, authorization, query, cookies)
         key = source.encode() + sha256(token).digest()
         known = self._remembered.get(key)
         if known is not None and known.holds(time.time(), self._auth.leeway):
             return known.identity
-        claims = self._verify(token)
-        identity = self._identity(claims, source)
-        self._remember(key, _Verified.of(identity, claims))
+        claims, ticket = self._verify(token)
+        identity = self._identity(claims, source, ticket)
+        if ticket is None:
+            self._remember(key, _Verified.of(identity, claims))
         return identity
 
-    def _identity(self, claims: Mapping[str, Any], source: TokenSource) -> Identity:
+    def login(
+        self, *, authorization: Sequence[bytes], cookies: Sequence[bytes]
+    ) -> tuple[Identity, Mapping[str, Any]]:
+        """Say who asks for a stream token, and with which claims: with a login token, in a header.
+
+        Raises Refusal, as `authenticate` does.
+        """
+        token, source = find_token(self._login_auth, authorization, b"", cookies)
+        claims, ticket = self._verify(token)
+        if ticket is not None:
+            raise Refusal(TOKEN_INVALID, "A stream token gets no other; send the log-in's token.")
+        return self._identity(claims, source, None), claims
+
+    def issue(self, login: Mapping[str, Any], path: str) -> tuple[str, int]:
+        """Give a stream token for these claims. See `StreamTokens.issue`."""
+        if self._stream_tokens is None:
+            raise Refusal(TOKEN_INVALID)
+        return self._stream_tokens.issue(login, path)
+
+    def _identity(
+        self, claims: Mapping[str, Any], source: TokenSource, ticket: Ticket | None
+    ) -> Identity:
         return Identity(
             subject=_subject(claims),
             scopes=frozenset(_scopes(claims)),
@@ -126,6 +163,7 @@ class Authenticator:
                 for claim, name in self._headers
                 if claims.get(claim) is not None
             ),
+            ticket=ticket,
         )
 
     def _remember(self, key: bytes, verified: _Verified) -> None:
@@ -134,31 +172,45 @@ class Authenticator:
             del self._remembered[next(iter(self._remembered))]  # the one verified longest ago
         self._remembered[key] = verified
 
-    def _verify(self, token: bytes) -> dict[str, Any]:
+    def _verify(self, token: bytes) -> tuple[dict[str, Any], Ticket | None]:
         try:
-            algorithm = self._algorithm(jwt.get_unverified_header(token))
-            return self._jwt.decode(
-                token,
-                self._keys[algorithm],
-                algorithms=[algorithm],
-                audience=self._auth.audience or None,
-                issuer=self._auth.issuer,
-                leeway=self._auth.leeway,
-            )
+            header = jwt.get_unverified_header(token)
+            if self._stream_tokens is not None and header.get("typ") == TYPE:
+                return self._stream_tokens.read(token)
+            return self._verify_login(token, header), None
         # Hostile bytes may take PyJWT, json and cryptography beyond the errors they document.
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise _refusal(error) from None
 
-    def _algorithm(self, header: Mapping[str, Any]) -> str:
-        """Return the token's algorithm, if it is one of ours: each is bound to its own key."""
-        if not _EMBEDDED_KEYS.isdisjoint(header):
-            raise Refusal(
-                TOKEN_INVALID, "The token brings its own key (jwk, jku, x5u, x5c); leave it out."
-            )
-        algorithm = header.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in self._keys:
-            raise jwt.InvalidAlgorithmError
-        return algorithm
+    def _verify_login(self, token: bytes, header: Mapping[str, Any]) -> dict[str, Any]:
+        algorithm = _algorithm(header)
+        *others, last = self._keys.find(algorithm, header.get("kid"))
+        for key in others:
+            with contextlib.suppress(jwt.InvalidSignatureError):
+                return self._decode(token, key, algorithm)
+        return self._decode(token, last, algorithm)
+
+    def _decode(self, token: bytes, key: Any, algorithm: str) -> dict[str, Any]:
+        return self._jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=self._auth.audience or None,
+            issuer=self._auth.issuer,
+            leeway=self._auth.leeway,
+        )
+
+
+def _algorithm(header: Mapping[str, Any]) -> str:
+    """Return what a token says that it is signed with: each algorithm is bound to its own keys."""
+    if not _EMBEDDED_KEYS.isdisjoint(header):
+        raise Refusal(
+            TOKEN_INVALID, "The token brings its own key (jwk, jku, x5u, x5c); leave it out."
+        )
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str):
+        raise jwt.InvalidAlgorithmError
+    return algorithm
 
 
 class _StrictJWT(jwt.PyJWT):
@@ -180,32 +232,6 @@ def require_scopes(identity: Identity, required: Iterable[str]) -> None:
     missing = sorted(set(required) - identity.scopes)
     if missing:
         raise Refusal(SCOPE_MISSING, f"The token lacks: {', '.join(missing)}.")
-
-
-_KEY_FAULTS = (jwt.PyJWTError, UnsupportedAlgorithm, NotImplementedError, TypeError, ValueError)
-
-
-def _prepared_keys(auth: Auth) -> dict[str, Any]:
-    if auth.secret is None and auth.public_key is None:
-        return {}
-    return {name: _prepared_key(name, auth) for name in auth.algorithms}
-
-
-def _prepared_key(name: str, auth: Auth) -> Any:
-    """Return the key for one algorithm: the secret for HMAC, the public key for all others."""
-    field, text = ("secret", auth.secret) if name[:2] == "HS" else ("public_key", auth.public_key)
-    if text is None:
-        raise ValueError(f"auth.algorithms has {name}, which needs auth.{field}: set it")
-    try:
-        algorithm = jwt.get_algorithm_by_name(name)
-        key = algorithm.prepare_key(text)
-    except _KEY_FAULTS as error:
-        raise ValueError(f"auth.{field} does not serve {name}: {error}") from None
-    if hasattr(key, "private_bytes"):
-        raise ValueError(f"auth.{field} holds a private key: put the public one there")
-    if weakness := algorithm.check_key_length(key):
-        raise ValueError(f"auth.{field} is too short for {name}: {weakness}")
-    return key
 
 
 def _refusal(error: Exception) -> Refusal:

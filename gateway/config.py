@@ -160,11 +160,21 @@ class Auth:
     algorithms: tuple[str, ...] = ("HS256",)
     secret: str | None = field(default=None, repr=False)
     public_key: str | None = None  # PEM text
+    jwks_url: str | None = None
+    token_endpoint: str | None = None  # a path
+    stream_token_secret: str | None = field(default=None, repr=False)
     issuer: str | None = None
     audience: tuple[str, ...] = ()
     leeway: float = 10.0
     forward_claims: tuple[tuple[str, str], ...] = ()  # claim, header
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for the gateway as a whole. `redis` is a URL, with its password if it has one."""
+
+    redis: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +188,4 @@ class Config:
     auth: Auth = field(default_factory=Auth)
     source: str = "routes.yaml"
     cors: Cors | None = None
+    limits: Limits = field(default_factory=Limits)

@@ -78,6 +78,20 @@ DRAINING = Failure(
     "The gateway is shutting down; try again.",
     (*_RETRY_SOON, ("Connection", "close")),
 )
+KEYS_UNAVAILABLE = Failure(
+    "keys_unavailable",
+    _S.SERVICE_UNAVAILABLE,
+    _G,
+    "The keys that verify tokens cannot be had for now; try again.",
+    _RETRY_SOON,
+)
+TOKEN_STORE_UNAVAILABLE = Failure(
+    "token_store_unavailable",
+    _S.SERVICE_UNAVAILABLE,
+    _G,
+    "Whether this token was used cannot be known for now; try again.",
+    _RETRY_SOON,
+)
 UPSTREAM_TIMEOUT = Failure(
     "upstream_timeout", _S.GATEWAY_TIMEOUT, _U, "The service did not answer in time."
 )

@@ -12,21 +12,25 @@ from aiohttp import web
 from gateway.accept import BrowserConnection, Relayed
 from gateway.account import EndReason
 from gateway.answer import answer, disclose, preflight_answer, retry_later
-from gateway.auth import Authenticator, Identity, require_scopes
+from gateway.auth import Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
 from gateway.errors import INTERNAL_ERROR, ORIGIN_DENIED, TRANSIENT, Refusal
 from gateway.event_pipe import EventPipe, Terms
+from gateway.gate import Gate
 from gateway.headers import Edits, accepts_event_stream, for_upstream
 from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
+from gateway.keys import KeyUnknown
 from gateway.logs import log
 from gateway.matching import Match, Table, target_path
 from gateway.origin import require_same_origin
 from gateway.pipe import Pipe
 from gateway.relay import Relay
+from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
+from gateway.token_endpoint import TokenEndpoint
 from gateway.upstream import Pool, Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
@@ -48,7 +52,12 @@ class Handler:
     """Answers every request on the public port. `health` answers the reserved paths."""
 
     def __init__(
-        self, config: Config, streams: Streams, upstreams: Upstreams, health: HealthAnswer
+        self,
+        config: Config,
+        streams: Streams,
+        upstreams: Upstreams,
+        gate: Gate,
+        health: HealthAnswer,
     ) -> None:
         self._auth = config.auth
         self._table = Table(config.routes)
@@ -66,7 +75,9 @@ class Handler:
             )
             for route in config.routes
         }
-        self._authenticator = Authenticator(config.auth)
+        self._gate = gate
+        self._token_path = config.auth.token_endpoint
+        self._token_endpoint = TokenEndpoint(config, self._table, policies, gate)
         self._credentials = Credentials.of(config.auth)
         self._streams = streams
         self._health = health
@@ -98,12 +109,18 @@ class Handler:
             preflight = self._preflight(incoming)
             if preflight is not None:
                 return preflight
-        relay = self._prepare(incoming)
+        if incoming.path == self._token_path:
+            return _own(incoming, await self._token_endpoint.answer(incoming))
+        try:
+            relay, ticket = self._prepare(incoming)
+        except KeyUnknown:
+            await self._gate.look_again()
+            relay, ticket = self._prepare(incoming)
         incoming.forget_headers()
         pipe = relay.pipe
         try:
             self._streams.admit(pipe)
-            await relay.run()
+            await (relay.run() if ticket is None else self._run_once(relay, ticket))
         finally:
             pipe.close()
             self._streams.release(pipe)
@@ -121,28 +138,48 @@ class Handler:
         method = incoming.first(b"access-control-request-method")
         if not origin or not method:
             return None
-        route = self._route_asked(method, incoming.path)
-        policy = self._prepared[id(route)].policy if route is not None else None
-        if route is None or policy is None:
+        asked = self._asked(method, origin, incoming.path)
+        if asked is None:
             return None
-        incoming.exchange.route = route.path
+        incoming.exchange.route, methods, policy = asked
         incoming.access = policy.access(origin)
         if not policy.allows(origin):
             detail = "This route takes no requests from pages of this origin."
             raise Refusal(ORIGIN_DENIED, detail, reason="cors does not list the origin")
-        methods = ", ".join(sorted(route.methods)).encode() or method
         requested = b", ".join(incoming.values(b"access-control-request-headers"))
         told = policy.preflight(methods, requested)
         return _own(incoming, preflight_answer(told, incoming.exchange))
 
-    def _route_asked(self, method: bytes, path: str) -> Route | None:
-        """The route that would take a request which may follow."""
+    def _asked(self, method: bytes, origin: bytes, path: str) -> tuple[str, bytes, Policy] | None:
+        """What would take a request that may follow: its name, its methods and its policy."""
+        if path == self._token_path:
+            policy = self._token_endpoint.policy(origin)
+            return (path, b"POST", policy) if policy is not None else None
         try:
-            return self._table.match(method.decode("latin-1"), path).route
+            route = self._table.match(method.decode("latin-1"), path).route
         except Refusal:
             return None
+        policy = self._prepared[id(route)].policy
+        methods = ", ".join(sorted(route.methods)).encode() or method
+        return (route.path, methods, policy) if policy is not None else None
 
-    def _prepare(self, incoming: Incoming) -> Relay:
+    async def _run_once(self, relay: Relay, ticket: Ticket) -> None:
+        """Run for a token of one use, which is used up unless no service was there to answer it.
+
+        A browser that was told so may try again with the same URL.
+        """
+        await self._gate.claim(ticket)
+        try:
+            await relay.run()
+        except Refusal:
+            await self._gate.release(ticket)
+            raise
+        refusal = relay.pipe.refusal
+        status = relay.incoming.exchange.status if refusal is None else refusal.failure.status
+        if status in TRANSIENT:
+            await self._gate.release(ticket)
+
+    def _prepare(self, incoming: Incoming) -> tuple[Relay, Ticket | None]:
         """Match and authenticate; what is known only here is not kept while a stream goes on."""
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
@@ -155,7 +192,8 @@ class Handler:
         incoming.check_body(match.route.max_body)
         head = self._request_head(incoming, match, identity, prepared)
         pipe = self._pipe(incoming, match.route, identity, prepared)
-        return Relay(incoming, match.route, head, pipe, prepared.pool)
+        relay = Relay(incoming, match.route, head, pipe, prepared.pool)
+        return relay, identity.ticket if identity is not None else None
 
     def _authenticate(
         self, incoming: Incoming, route: Route, policy: Policy | None
@@ -163,7 +201,7 @@ class Handler:
         """Who is asking; None on a route that does not ask."""
         if not route.auth_required:
             return None
-        identity = self._authenticator.authenticate(
+        identity = self._gate.authenticator.authenticate(
             authorization=incoming.values(b"authorization"),
             query=raw(incoming.query[1:]),
             cookies=incoming.values(b"cookie"),
@@ -172,6 +210,8 @@ class Handler:
         if identity.source is TokenSource.COOKIE:
             require_same_origin(incoming.headers, incoming.client, policy)
         require_scopes(identity, route.scopes)
+        if identity.ticket is not None:
+            identity.ticket.require(incoming.method, incoming.path)
         return identity
 
     def _request_head(

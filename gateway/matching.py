@@ -110,6 +110,14 @@ class Table:
         raise Refusal(ROUTE_NOT_FOUND)
 
 
+def is_same_path(one: str, other: str) -> bool:
+    """Tell whether two raw paths are one to a route, however they are spelt.
+
+    Raises Refusal BAD_REQUEST for what is no path.
+    """
+    return one == other or _steps(one) == _steps(other)
+
+
 def target_path(match: Match) -> str:
     """Return the path that the upstream sees, as raw text without the query."""
     route = match.route

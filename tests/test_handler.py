@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from gateway.accept import Server
 from gateway.config import Auth, Config, Kind, Route, Segment
 from gateway.config import Upstream as Place
+from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.http1 import Connection
 from gateway.streams import Streams
@@ -70,7 +71,8 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
             for name in ("open", "private")
         )
         pools = upstreams or Upstreams()
-        handler = Handler(Config(routes, Auth(secret=SECRET)), Streams(), pools, health)
+        config = Config(routes, Auth(secret=SECRET))
+        handler = Handler(config, Streams(), pools, Gate(config), health)
         runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()

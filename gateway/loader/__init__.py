@@ -1,6 +1,7 @@
 """routes.yaml to config: every fault of the file at once, each with its line and column.
 
-The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:` and `cors:`.
+The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:`, `cors:` and
+`limits:`.
 """
 
 from collections import defaultdict
@@ -10,16 +11,22 @@ from pathlib import Path
 
 import yaml
 
-from gateway.config import Auth, Config
-from gateway.loader import auth_section, cors_section, document, pattern, route_section
+from gateway.config import Auth, Config, Limits
+from gateway.loader import (
+    auth_section,
+    cors_section,
+    document,
+    limits_section,
+    pattern,
+    route_section,
+)
 from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
 from gateway.loader.method import methods as read_methods
 from gateway.loader.section import Section, boolean
 
 __all__ = ["ConfigError", "Fault", "load", "loads"]
 
-KEYS = ("routes", "defaults", "auth", "cors")
-LATER = ("limits",)
+KEYS = ("routes", "defaults", "auth", "cors", "limits")
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
@@ -55,25 +62,30 @@ def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Co
     top.faults += defaults.faults if defaults else ()
     auth = top.attempt(partial(_auth, top, environ, Path(source).parent), None)
     cors = top.read("cors", partial(cors_section.cors, environ=environ), None)
+    limits = top.read("limits", partial(limits_section.limits, environ=environ), Limits())
     sections = top.read("routes", partial(_sections, top, defaults), ())
     read = partial(route_section.route, environ=environ, gateway_wide=cors)
     routes = [top.attempt(partial(read, each), None) for each in sections]
     top.faults += _duplicates(sections)
     if auth and environ is not None and not auth_section.has_key(auth):
         top.faults += _unverifiable(sections, auth)
+    if auth and auth.token_endpoint is not None:
+        top.faults += _endpoint_clashes(sections, auth.token_endpoint)
+        if environ is not None and limits.redis is not None:
+            top.faults += _keyless_replicas(top, auth)
     top.finish()
-    return Config(tuple(filter(None, routes)), auth or Auth(), source, cors)
+    return Config(tuple(filter(None, routes)), auth or Auth(), source, cors, limits)
 
 
 def _top(root: yaml.Node) -> Section:
     if isinstance(root, yaml.MappingNode):
-        top = Section(root, KEYS, LATER)
+        top = Section(root, KEYS)
         if "routes" not in top.nodes:
             top.blame("routes", "routes is missing: the file needs at least one")
         return top
     if not isinstance(root, yaml.SequenceNode):
         raise unfit(root, "must be a list of routes, or a mapping with routes:")
-    top = Section(_empty_mapping(root), KEYS, LATER)
+    top = Section(_empty_mapping(root), KEYS)
     top.nodes["routes"] = root
     return top
 
@@ -119,6 +131,26 @@ def _unverifiable(sections: Iterable[Section], auth: Auth) -> Iterator[Fault]:
             place = section.nodes.get("auth_required", section.node)
             yield fault_at(place, auth_section.missing_key(auth))
             return
+
+
+def _endpoint_clashes(sections: Iterable[Section], endpoint: str) -> Iterator[Fault]:
+    """Find routes that the token endpoint would hide."""
+    own = pattern.shape(pattern.path(endpoint))
+    for section in sections:
+        _, segments = section.read("path", route_section.path, route_section.NO_PATH)
+        if pattern.shape(segments) == own:
+            message = f"{endpoint} is the auth.token_endpoint: choose another path"
+            yield fault_at(section.nodes["path"], message)
+
+
+def _keyless_replicas(top: Section, auth: Auth) -> Iterator[Fault]:
+    """Find that replicas share their used tokens, and yet could not read each other's."""
+    if auth.secret is auth.stream_token_secret is None:
+        message = (
+            "with limits.redis all replicas need one key for stream tokens: set"
+            " auth.stream_token_secret, the same on each"
+        )
+        yield fault_at(top.nodes["auth"], message)
 
 
 def _empty_mapping(place: yaml.Node) -> yaml.MappingNode:

@@ -9,6 +9,10 @@ from gateway.loader.faults import quoted
 
 _FORM = "must be http(s)://host[:port][/base] or unix:/path.sock"
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
+# The authority, less the credentials; or a socket's path.
+_REDIS_URL = re.compile(
+    r"rediss?://(?:[^@/?#]*@)?([^@/?#]+)(?:/[0-9]*)?(?:\?[^#]*)?|unix://(?:[^@/?#]*@)?/[^?#]+(?:\?[^#]*)?"
+)
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _BASE = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
@@ -37,6 +41,42 @@ def upstream(text: str) -> Upstream:
         port=port or (443 if scheme == "https" else 80),
         base_path=_base(parts[3]),
     )
+
+
+def key_set(text: str) -> str:
+    """Check where an issuer's keys are, which must come unchanged. Raises ValueError."""
+    if not text.isprintable() or " " in text:
+        raise ValueError("must not hold white space or control characters")
+    parts = _URL.fullmatch(text)
+    if parts is None or "#" in text:
+        raise ValueError("must be https://host[:port]/path, such as .../.well-known/jwks.json")
+    if "@" in parts[2]:
+        raise ValueError("must not hold credentials: keys are published to everyone")
+    host, _ = authority(parts[2])
+    if parts[1].lower() == "http" and not _is_loopback(host):
+        raise ValueError("keys that came over http could be anyone's: use https")
+    return text
+
+
+def redis(text: str) -> str:
+    """Check a Redis URL. Raises ValueError, which shows nothing of it: it may hold a password."""
+    form = "must be redis(s)://[user:password@]host[:port][/database] or unix:///path.sock"
+    parts = _REDIS_URL.fullmatch(text)
+    if parts is None or not text.isprintable() or " " in text:
+        raise ValueError(form)
+    if parts[1]:
+        try:
+            authority(parts[1])
+        except ValueError:
+            raise ValueError(form) from None
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _socket(path: str) -> str:

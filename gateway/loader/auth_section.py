@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from gateway import units
-from gateway.config import JWT_SECRET_VARIABLE, Auth
+from gateway.config import JWT_SECRET_VARIABLE, Auth, Kind
+from gateway.loader import address, pattern
 from gateway.loader.faults import ConfigError, fault_at, quoted, unfit
 from gateway.loader.header_rules import TOKEN, header_name, repeated
 from gateway.loader.section import (
@@ -38,14 +39,17 @@ KEYS = (
     "algorithms",
     "secret",
     "public_key",
+    "jwks_url",
     "issuer",
     "audience",
     "leeway",
     "forward_claims",
+    "token_endpoint",
+    "stream_token_secret",
     "trusted_proxies",
 )
-LATER = ("jwks_url", "token_endpoint")
 
+_KEY_SOURCES = {"secret", "public_key", "jwks_url"}
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~-]+")
 # What the gateway writes into a request itself, or takes out of it.
 _OWN_HEADERS = frozenset(
@@ -63,7 +67,7 @@ _OWN_HEADERS = frozenset(
 
 def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Auth:
     """Read the section; a key's file is looked for in the folder. Raises ConfigError."""
-    section = Section(node, KEYS, LATER)
+    section = Section(node, KEYS)
     one = partial(expanded, environ=environ)
     default = Auth()
     read = Auth(
@@ -75,10 +79,13 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
         public_key=section.read(
             "public_key", partial(one, parse=partial(public_key_text, folder=folder)), None
         ),
+        jwks_url=section.read("jwks_url", partial(one, parse=address.key_set), None),
         issuer=section.read("issuer", partial(one, parse=_filled), None),
         audience=section.read("audience", partial(_audience, environ), ()),
         leeway=section.read("leeway", partial(one, parse=_leeway), default.leeway),
         forward_claims=section.read("forward_claims", partial(_claims, environ), ()),
+        token_endpoint=section.read("token_endpoint", partial(one, parse=_endpoint), None),
+        stream_token_secret=section.read("stream_token_secret", partial(one, parse=secret), None),
         trusted_proxies=section.read(
             "trusted_proxies",
             lambda node: items(node, partial(one, parse=_network)),
@@ -88,14 +95,15 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
     if not (read.query or read.cookie or read.bearer):
         section.blame("bearer", "query, cookie and bearer are all off: no token could ever come")
     _check_key(section, read)
-    if environ and not {"secret", "public_key"} & section.nodes.keys():
+    _check_endpoint(section, read)
+    if environ and not _KEY_SOURCES & section.nodes.keys():
         read = _with_environment_secret(section, read, environ)
     section.finish()
     return read
 
 
 def has_key(auth: Auth) -> bool:
-    return auth.secret is not None or auth.public_key is not None
+    return not auth.secret is auth.public_key is auth.jwks_url is None
 
 
 def missing_key(auth: Auth) -> str:
@@ -103,16 +111,34 @@ def missing_key(auth: Auth) -> str:
     if all(map(is_hmac, auth.algorithms)):
         mend = f"set {JWT_SECRET_VARIABLE} in the environment, or auth.secret here"
     else:
-        mend = "give auth.public_key"
+        mend = "give auth.public_key or auth.jwks_url"
     return f"this route needs a token, and no key can verify one: {mend}, or auth_required: false"
 
 
+def _check_endpoint(section: Section, read: Auth) -> None:
+    if "token_endpoint" not in section.nodes:
+        if "stream_token_secret" in section.nodes:
+            section.blame("stream_token_secret", "is for token_endpoint alone: give that too")
+        return
+    if not (read.bearer or read.cookie):
+        message = "gives tokens for a cookie or a Bearer token: turn on cookie or bearer"
+        section.blame("token_endpoint", message)
+    if read.query is None:
+        section.blame("token_endpoint", "gives tokens for the URL: turn on query")
+
+
 def _check_key(section: Section, read: Auth) -> None:
+    if len(_KEY_SOURCES & section.nodes.keys()) > 1:
+        *_, last = (key for key in section.nodes if key in _KEY_SOURCES)
+        section.blame(last, "secret, public_key and jwks_url exclude each other: keep one")
+        return
     if "algorithms" in section.unread:
         return
     hmac = all(map(is_hmac, read.algorithms))
     if "secret" in section.nodes and not hmac:
         section.blame("secret", "a secret is for HS algorithms: give public_key for these")
+    if "jwks_url" in section.nodes and hmac:
+        section.blame("jwks_url", "HS algorithms use no public key: say algorithms: [RS256]")
     if "public_key" in section.nodes and hmac:
         section.blame("public_key", "HS algorithms use no public key: say algorithms: [RS256]")
     elif read.public_key is not None:
@@ -158,6 +184,12 @@ def _name_or_false(
         return text
 
     return expanded(node, environ, name)
+
+
+def _endpoint(text: str) -> str:
+    if any(segment.kind is not Kind.LITERAL for segment in pattern.path(text)):
+        raise ValueError("must be a path without parameters, such as /auth/stream-token")
+    return text
 
 
 def _audience(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[str, ...]:

@@ -58,6 +58,8 @@ def test_every_key_is_read() -> None:
         audience: [a, b]
         leeway: 0s
         forward_claims: {sub: X-User-Id, $x: X-Other}
+        token_endpoint: /auth/stream-token
+        stream_token_secret: $SECRET
         trusted_proxies: [10.0.0.0/8, 127.0.0.1, "::1"]
     """
     assert read(text, {"SECRET": SECRET, "HOST": "id.example"}) == Auth(
@@ -70,6 +72,8 @@ def test_every_key_is_read() -> None:
         audience=("a", "b"),
         leeway=0.0,
         forward_claims=(("sub", "X-User-Id"), ("$x", "X-Other")),
+        token_endpoint="/auth/stream-token",
+        stream_token_secret=SECRET,
         trusted_proxies=(
             ipaddress.ip_network("10.0.0.0/8"),
             ipaddress.ip_network("127.0.0.1/32"),
@@ -114,8 +118,21 @@ def test_without_any_place_for_a_token_the_section_is_refused() -> None:
         ("trusted_proxies: 10.0.0.0/8", "must be a list"),
         ("trusted_proxies: [10.0.0.1/8]", "did you mean 10.0.0.0/8?"),
         ("trusted_proxies: [proxy]", "an address or a network"),
-        ("jwks_url: https://x", "this version does not support 'jwks_url'"),
-        ("token_endpoint: /x", "this version does not support 'token_endpoint'"),
+        ("jwks_url: https://x", "say algorithms: [RS256]"),
+        ("{algorithms: RS256, jwks_url: keys.json}", "must be https://host[:port]/path"),
+        ("{algorithms: RS256, jwks_url: 'http://id.example/keys'}", "use https"),
+        ("{algorithms: RS256, jwks_url: 'http://127.0.0.1.example/keys'}", "use https"),
+        ("{algorithms: RS256, jwks_url: 'https://x/#k'}", "must be https://host[:port]/path"),
+        ("{algorithms: RS256, jwks_url: 'https://x /k'}", "must not hold white space"),
+        ("{algorithms: RS256, jwks_url: 'https://a:b@x/k'}", "must not hold credentials"),
+        (f"{{jwks_url: 'https://x', secret: {SECRET}}}", "exclude each other"),
+        ("token_endpoint: x", "must start with a slash"),
+        ("token_endpoint: '/{x}'", "a path without parameters"),
+        ("token_endpoint: /healthz", "the gateway's own"),
+        ("{token_endpoint: /x, query: false}", "turn on query"),
+        ("{token_endpoint: /x, cookie: false, bearer: false}", "turn on cookie or bearer"),
+        ("{token_endpoint: /x, stream_token_secret: short}", "at least 32 bytes"),
+        (f"stream_token_secret: {SECRET}", "is for token_endpoint alone"),
         ("secrets: x", "did you mean 'secret'?"),
     ],
 )
@@ -153,6 +170,25 @@ def test_the_environment_gives_the_secret_where_the_file_has_no_key() -> None:
 def test_a_short_secret_of_the_environment_is_refused_by_name() -> None:
     (fault,) = refused("{}", {"GATEWAY_JWT_SECRET": "short"})
     assert fault.startswith("GATEWAY_JWT_SECRET: an HMAC secret has at least 32 bytes")
+
+
+def test_a_public_key_beside_those_that_are_fetched_is_refused() -> None:
+    text = "{algorithms: RS256, jwks_url: 'https://x', public_key: $KEY}"
+    assert "exclude each other" in refused(text, {"KEY": public(RSA)})[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://id.example/keys?v=1",
+        "http://127.0.0.1:80/k",
+        "http://[::1]/k",
+        "http://localhost:1/k",
+    ],
+)
+def test_keys_are_fetched_over_tls_or_from_this_machine(url: str) -> None:
+    section = read(f"{{algorithms: [ES256], jwks_url: '{url}'}}", {"GATEWAY_JWT_SECRET": SECRET})
+    assert (section.jwks_url, section.secret) == (url, None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Config, Cors, Timeouts, Upstream
-from gateway.loader import ConfigError, auth_section, load, loads, route_section
+from gateway.loader import ConfigError, auth_section, limits_section, load, loads, route_section
 
 SIX_LINES = """\
 # routes.yaml
@@ -86,9 +86,8 @@ def test_a_file_without_routes_is_refused(text: str, fault: str) -> None:
 
 
 def test_sections_that_are_not_known_or_not_there_yet_are_refused() -> None:
-    text = "{routes: [{path: /a, proxy_upstream: http://a}], limits: 1, rutes: 1, auth: 1}"
+    text = "{routes: [{path: /a, proxy_upstream: http://a}], rutes: 1, auth: 1}"
     assert [line.split(": ", 1)[1] for line in refused(text)] == [
-        "this version does not support 'limits'",
         "unknown key 'rutes': did you mean 'routes'?",
         "must be a mapping, such as key: value",
     ]
@@ -210,6 +209,47 @@ def test_a_missing_public_key_is_told_as_that() -> None:
     assert "give auth.public_key" in fault
 
 
+TOKENS = "token_endpoint: /auth/stream-token"
+PUBLIC = f"algorithms: RS256, jwks_url: https://a/k, {TOKENS}"
+PRIVATE_ROUTE = "routes: [{path: /a, proxy_upstream: http://a}]"
+
+
+def test_the_limits_are_read() -> None:
+    config = loads(f"{{limits: {{redis: $X}}, {PRIVATE_ROUTE}}}", ENVIRON | {"X": "redis://r:1/2"})
+    assert config.limits.redis == "redis://r:1/2"
+
+
+def test_keys_that_are_fetched_are_keys() -> None:
+    config = loads(f"{{auth: {{{PUBLIC}}}, {PRIVATE_ROUTE}}}", ENVIRON)
+    assert (config.auth.jwks_url, config.auth.secret) == ("https://a/k", None)
+    assert config.auth.token_endpoint == "/auth/stream-token"
+
+
+@pytest.mark.parametrize("path", ["/auth/stream-token", "/auth/stream%2Dtoken"])
+def test_a_route_that_the_token_endpoint_would_hide_is_refused(path: str) -> None:
+    routes = f"routes: [{{path: /a, proxy_upstream: http://a}}, {{path: {path}}}]"
+    faults = refused(f"{{auth: {{{TOKENS}}}, defaults: {{proxy_upstream: http://a}}, {routes}}}")
+    assert [fault.partition(": ")[2] for fault in faults] == [
+        "/auth/stream-token is the auth.token_endpoint: choose another path"
+    ]
+
+
+def test_a_route_may_take_the_paths_around_the_token_endpoint() -> None:
+    routes = "routes: [{path: '/{rest:path}', proxy_upstream: http://a}]"
+    assert loads(f"{{auth: {{{TOKENS}}}, {routes}}}", ENVIRON).routes
+
+
+def test_replicas_that_share_used_tokens_need_a_key_in_common() -> None:
+    def text(auth: str) -> str:
+        return f"{{limits: {{redis: redis://r}}, auth: {{{auth}}}, {PRIVATE_ROUTE}}}"
+
+    (fault,) = refused(text(PUBLIC))
+    assert "set auth.stream_token_secret, the same on each" in fault
+    assert loads(text(PUBLIC + ", stream_token_secret: " + "s" * 32), ENVIRON)
+    assert loads(text(TOKENS), ENVIRON)
+    assert loads(text(PUBLIC), None)
+
+
 def test_open_routes_need_no_key() -> None:
     text = "- {path: /a, proxy_upstream: http://a, auth_required: false}"
     assert loads(text, {}).auth.secret is None
@@ -274,7 +314,7 @@ SCALARS = (
                 "${",
             ),
             *("300s", "none", "10MiB", "HS256", "RS256", "key.pem", "-----BEGIN PUBLIC KEY-----"),
-            *("10.0.0.0/8", "X-A", "Host", "a b", "s" * 32),
+            *("10.0.0.0/8", "https://a/k", "redis://a", "X-A", "Host", "a b", "s" * 32),
         ]
     )
 )
@@ -284,7 +324,8 @@ KEYS = st.sampled_from(
         *route_section.KEYS,
         *route_section.LATER,
         *auth_section.KEYS,
-        *auth_section.LATER,
+        *limits_section.KEYS,
+        *limits_section.LATER,
     ]
 )
 VALUES = st.recursive(
@@ -300,7 +341,11 @@ def section(keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
 
 DOCUMENTS = st.fixed_dictionaries(
     {"routes": st.lists(section(route_section.KEYS), max_size=3)},
-    optional={"defaults": section(route_section.KEYS), "auth": section(auth_section.KEYS)},
+    optional={
+        "defaults": section(route_section.KEYS),
+        "auth": section(auth_section.KEYS),
+        "limits": section(limits_section.KEYS),
+    },
 )
 
 

@@ -1,0 +1,87 @@
+"""Which one-use tokens were used on any replica: written down in a Redis that they share."""
+
+import asyncio
+import contextlib
+import math
+import secrets
+import time
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from gateway.errors import TOKEN_STORE_UNAVAILABLE, Refusal
+from gateway.logs import log
+from gateway.stream_tokens import Ticket
+from gateway.used_tokens import used
+
+TIMEOUT = 1.0  # seconds, for all that a claim takes
+MAX_CONNECTIONS = 32
+PREFIX = "gateway:used-token:"
+
+
+class UsedAnywhere:
+    """Remembers in Redis. Out of its reach no token is let in: another replica may have seen it."""
+
+    def __init__(self, url: str, leeway: float) -> None:
+        """`leeway` is how many seconds the clock of a replica may be off."""
+        self._leeway = leeway
+        self._is_reached = True
+        # One more try, at once, as a connection that lay idle may be dead. `claim` bears it.
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=TIMEOUT,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._redis = Redis.from_pool(pool)
+
+    async def claim(self, ticket: Ticket) -> None:
+        """Use a token up. See `UsedTokens`."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                is_ours = await self._write(PREFIX + ticket.id, self._life(ticket))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._unreached(error) from None
+        self._reached()
+        if not is_ours:
+            raise used()
+
+    async def release(self, ticket: Ticket) -> None:
+        """Take a claim back. Where that fails, the token stays used."""
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                await self._redis.delete(PREFIX + ticket.id)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _write(self, key: str, life: int) -> bool:
+        """Write a claim down, if nobody has. Tell whether it is ours.
+
+        A command that is tried again may have been done the first time: then our own mark is found.
+        """
+        mark = secrets.token_bytes(16)
+        if await self._redis.set(key, mark, nx=True, ex=life):
+            return True
+        return bool(await self._redis.get(key) == mark)
+
+    def _life(self, ticket: Ticket) -> int:
+        """Seconds to remember it: until it expired also by a clock as late as ours is early."""
+        return max(1, math.ceil(ticket.expires - time.time() + 2 * self._leeway))
+
+    def _unreached(self, error: Exception) -> Refusal:
+        reason = f"redis: {type(error).__name__}"
+        if self._is_reached:
+            self._is_reached = False
+            log.error("token_store_unavailable", error=reason)
+        return Refusal(TOKEN_STORE_UNAVAILABLE, reason=reason)
+
+    def _reached(self) -> None:
+        if not self._is_reached:
+            self._is_reached = True
+            log.info("token_store_available")

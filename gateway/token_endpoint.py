@@ -1,0 +1,124 @@
+"""`POST auth.token_endpoint`: a stream token for who has a login token in a cookie or a header."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway.answer import issued
+from gateway.auth import Identity, require_scopes
+from gateway.config import Config, Cors, Route
+from gateway.cors import Policy
+from gateway.credentials import TokenSource
+from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
+from gateway.gate import Gate
+from gateway.incoming import Incoming, over
+from gateway.keys import KeyUnknown
+from gateway.matching import Table
+from gateway.origin import require_same_origin
+
+MAX_BODY = 8 * 1024
+BODY_TIMEOUT = 10.0  # seconds
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FORM = 'The body must be a JSON object with the stream\'s path alone: {"path": "/jobs/stream"}.'
+
+
+class TokenEndpoint:
+    """Answers `{"path"}` with `{"token", "expires_in"}`, in seconds, for the path of a route."""
+
+    def __init__(
+        self, config: Config, table: Table, policies: Mapping[Cors, Policy], gate: Gate
+    ) -> None:
+        self._path = config.auth.token_endpoint or ""
+        self._table, self._policies, self._gate = table, policies, gate
+        self._policy = policies[config.cors] if config.cors is not None else None
+
+    def policy(self, origin: bytes) -> Policy | None:
+        """Whose pages may ask: those that any route lists, as none is known before the body."""
+        allowing = (each for each in self._policies.values() if each.allows(origin))
+        return next(allowing, self._policy)
+
+    async def answer(self, incoming: Incoming) -> web.Response:
+        """Issue a token.
+
+        Raises Refusal as a route does, so that a page is told here, where it can read it, what its
+        EventSource would run into; and BAD_REQUEST for any other body or path.
+        """
+        incoming.exchange.route = self._path
+        policy = self.policy(incoming.first(b"origin") or b"")
+        if policy is not None:
+            incoming.access = policy.access(incoming.first(b"origin"))
+        if incoming.method != "POST":
+            detail = "The token endpoint takes POST alone."
+            raise Refusal(METHOD_NOT_ALLOWED, detail, (("Allow", "POST"),))
+        incoming.check_body(MAX_BODY)
+        identity, claims = await self._login(incoming)
+        path = _path(await _body(incoming))
+        route = self._route(path)
+        if identity.source is TokenSource.COOKIE:
+            policy = self._policies[route.cors] if route.cors is not None else None
+            require_same_origin(incoming.headers, incoming.client, policy)
+        require_scopes(identity, route.scopes)
+        token, life = self._gate.authenticator.issue(claims, path)
+        return issued({"token": token, "expires_in": life}, incoming.exchange)
+
+    async def _login(self, incoming: Incoming) -> tuple[Identity, Mapping[str, Any]]:
+        try:
+            identity, claims = self._verify(incoming)
+        except KeyUnknown:
+            await self._gate.look_again()
+            identity, claims = self._verify(incoming)
+        incoming.exchange.subject = identity.subject
+        return identity, claims
+
+    def _verify(self, incoming: Incoming) -> tuple[Identity, Mapping[str, Any]]:
+        return self._gate.authenticator.login(
+            authorization=incoming.values(b"authorization"), cookies=incoming.values(b"cookie")
+        )
+
+    def _route(self, path: str) -> Route:
+        """The route that will take the token."""
+        try:
+            route = self._table.match("GET", path).route
+        except Refusal as refusal:
+            cause = refusal.detail if refusal.failure is BAD_REQUEST else "No route has it for GET."
+            raise Refusal(BAD_REQUEST, f"This path cannot be streamed from. {cause}") from None
+        if not route.auth_required:
+            raise Refusal(
+                BAD_REQUEST, "The route of this path asks for no token: open it as it is."
+            )
+        return route
+
+
+async def _body(incoming: Incoming) -> bytes:
+    """The request body, of a client that takes neither too much space nor too much time."""
+    content, exchange = incoming.request.content, incoming.exchange
+    transport = incoming.request.transport
+    if incoming.expects_continue and transport is not None:
+        transport.write(_CONTINUE)
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            while data := await content.readany():
+                body += data
+                exchange.bytes_in = len(body)
+                if len(body) > MAX_BODY:
+                    raise over(MAX_BODY)
+    except TimeoutError:
+        raise Refusal(BAD_REQUEST, "The request body stopped coming.") from None
+    return body
+
+
+def _path(body: bytes) -> str:
+    try:
+        read = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(BAD_REQUEST, _FORM) from None
+    path = read.get("path") if isinstance(read, dict) and len(read) == 1 else None
+    if not isinstance(path, str):
+        raise Refusal(BAD_REQUEST, _FORM)
+    if "?" in path:
+        raise Refusal(BAD_REQUEST, "The path is bound without its query: leave out the '?' part.")
+    return path
