@@ -27,6 +27,9 @@ from tests.wire.upstream import (
 ENDPOINT = "/auth/stream-token"
 STREAM = "/jobs/7/stream"
 ROUTES = """\
+cors:
+  origins: https://app.example
+  credentials: true
 auth:
   token_endpoint: /auth/stream-token
   forward_claims: {sub: X-User-Id, email: X-Email}
@@ -34,6 +37,12 @@ routes:
 - path: /jobs/{id}/stream
   proxy_upstream: $SERVICE
   scopes: jobs:read
+- path: /partner
+  proxy_upstream: $SERVICE
+  cors: {origins: "https://partner.example", credentials: true}
+- path: /no-credentials
+  proxy_upstream: $SERVICE
+  cors: {origins: "https://app.example"}
 - path: /dead
   proxy_upstream: $DEAD
 - path: /slow
@@ -186,6 +195,63 @@ async def test_a_login_token_may_be_used_again_and_again(
 ) -> None:
     for _ in range(3):
         assert await outcome(page, login()) == PASSED
+
+
+# Pages of other origins
+
+APP, PARTNER, EVIL = "https://app.example", "https://partner.example", "https://evil.test"
+
+
+@pytest.mark.parametrize("origin", [APP, PARTNER])
+async def test_a_page_that_some_route_lists_may_ask_before_it_asks(
+    page: RawClient, origin: str
+) -> None:
+    got = await page.fetch(
+        ENDPOINT,
+        f"Origin: {origin}",
+        "Access-Control-Request-Method: POST",
+        "Access-Control-Request-Headers: content-type",
+        method="OPTIONS",
+    )
+    assert got.status == 204
+    assert got.value("Access-Control-Allow-Origin") == origin
+    assert got.value("Access-Control-Allow-Credentials") == "true"
+    assert got.value("Access-Control-Allow-Methods") == "POST"
+    assert got.value("Access-Control-Allow-Headers") == "content-type"
+
+
+async def test_a_page_that_no_route_lists_is_refused_before_it_asks(page: RawClient) -> None:
+    asked = "Access-Control-Request-Method: POST"
+    got = await page.fetch(ENDPOINT, f"Origin: {EVIL}", asked, method="OPTIONS")
+    assert (got.status, got.json()["code"]) == (403, "origin_denied")
+    assert got.value("Access-Control-Allow-Origin") is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "path", "is_given"),
+    [
+        (APP, STREAM, True),
+        (PARTNER, "/partner", True),
+        (APP, "/partner", False),
+        (PARTNER, STREAM, False),
+        (APP, "/no-credentials", False),
+        (EVIL, STREAM, False),
+    ],
+)
+async def test_a_page_gets_a_token_with_the_cookie_for_routes_that_list_it(
+    page: RawClient, origin: str, path: str, is_given: bool
+) -> None:
+    got = await ask(page, f"Cookie: gateway_token={login()}", f"Origin: {origin}", path=path)
+    assert got.status == (200 if is_given else 403)
+    assert is_given or got.json()["code"] == "origin_denied"
+    readable_by = origin if origin != EVIL else None
+    assert got.value("Access-Control-Allow-Origin") == readable_by
+    assert "Origin" in (got.value("Vary") or "")
+
+
+async def test_a_page_elsewhere_gets_a_token_with_a_token_of_its_own(page: RawClient) -> None:
+    got = await ask(page, f"Authorization: Bearer {login()}", f"Origin: {PARTNER}")
+    assert (got.status, got.value("Access-Control-Allow-Origin")) == (200, PARTNER)
 
 
 # When no service was there to answer
