@@ -34,11 +34,17 @@ class TokenEndpoint:
         self._path = config.auth.token_endpoint or ""
         self._table, self._policies, self._gate = table, policies, gate
         self._policy = policies[config.cors] if config.cors is not None else None
+        sections = dict.fromkeys([config.cors, *(route.cors for route in config.routes)])
+        self._listed = [policies[cors] for cors in sections if cors is not None]
 
     def policy(self, origin: bytes) -> Policy | None:
-        """Whose pages may ask: those that any route lists, as none is known before the body."""
-        allowing = (each for each in self._policies.values() if each.allows(origin))
-        return next(allowing, self._policy)
+        """Whose pages may ask: those that any route lists, as none is known before the body.
+
+        Of those that list an origin, one that lets it use the cookie, and the earliest in the file.
+        """
+        allowing = [each for each in self._listed if each.allows(origin)]
+        with_cookie = (each for each in allowing if each.allows_cookie(origin))
+        return next(with_cookie, allowing[0] if allowing else self._policy)
 
     async def answer(self, incoming: Incoming) -> web.Response:
         """Issue a token.
