@@ -29,6 +29,8 @@ def test_every_code_has_the_status_that_the_contract_gives_it() -> None:
         "upstream_unreachable": 502,
         "upstream_bad_response": 502,
         "draining": 503,
+        "keys_unavailable": 503,
+        "token_store_unavailable": 503,
         "upstream_timeout": 504,
     }
 

@@ -455,6 +455,10 @@ async def test_a_gateway_of_fetched_keys_gives_tokens_that_die_with_it(
         assert await outcome(there, secret) == USED
         assert await outcome(here, secret) == PASSED
         assert await outcome(here, secret) == USED
+        new = Key("two")
+        issuer.text = key_set(new)
+        got = await ask(here, f"Authorization: Bearer {new.token(scope='jobs:read')}")
+        assert got.status == 200, "the new key was fetched for it"
     finally:
         await issuer.stop()
 
