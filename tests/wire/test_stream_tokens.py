@@ -45,6 +45,9 @@ routes:
   cors: {origins: "https://app.example"}
 - path: /dead
   proxy_upstream: $DEAD
+- path: /retried
+  proxy_upstream: $SERVICE
+  stream: {transient_errors: retry}
 - path: /slow
   proxy_upstream: $SERVICE
   first_byte_timeout: 300ms
@@ -294,6 +297,20 @@ async def test_a_service_that_says_try_again_leaves_the_token_for_it(
     upstream.script = answers()
     assert await outcome(page, secret) == PASSED
     assert await outcome(page, secret) == USED
+
+
+async def test_an_event_source_that_is_told_to_come_again_finds_its_token_good(
+    page: RawClient, upstream: Upstream
+) -> None:
+    secret = await stream_token(page, "/retried")
+    upstream.script = answers(status="503 Busy")
+    for _ in range(2):
+        got = await page.fetch(f"/retried?token={secret}", "Accept: text/event-stream")
+        assert (got.status, got.value("Content-Type")) == (200, "text/event-stream")
+        assert b"retry: " in got.body
+    upstream.script = answers()
+    assert await outcome(page, secret, "/retried") == PASSED
+    assert await outcome(page, secret, "/retried") == USED
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "404 Not Found", "500 Oops"])
