@@ -34,6 +34,7 @@ DATA_PLANE = [
     "gateway/events.py",
     "gateway/heartbeat.py",
     "gateway/event_pipe.py",
+    "gateway/prepared.py",
 ]
 
 

@@ -5,47 +5,32 @@ One `try`, one place that refuses, one `finally` that accounts: each exchange ha
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import BrowserConnection, Relayed
+from gateway.accept import Relayed
 from gateway.account import EndReason
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
-from gateway.config import RESERVED_PATHS, Config, Route, StreamOptions
+from gateway.config import RESERVED_PATHS, Config, Route
 from gateway.cors import Policy
-from gateway.credentials import Credentials, TokenSource
-from gateway.errors import INTERNAL_ERROR, ORIGIN_DENIED, TRANSIENT, Refusal
-from gateway.event_pipe import EventPipe, Terms
+from gateway.credentials import TokenSource
+from gateway.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.gate import Gate
-from gateway.headers import Edits, accepts_event_stream, for_upstream
-from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
 from gateway.keys import KeyUnknown
 from gateway.logs import log
-from gateway.matching import Match, Table, target_path
+from gateway.matching import Table
 from gateway.origin import require_same_origin
-from gateway.pipe import Pipe
+from gateway.preflight import Preflights
+from gateway.prepared import Prepared
 from gateway.relay import Relay
 from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
 from gateway.token_endpoint import TokenEndpoint
-from gateway.upstream import Pool, Upstreams
+from gateway.upstream import Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What of a route is worked out once."""
-
-    host: tuple[bytes, bytes]
-    request: Edits
-    response: Edits
-    pool: Pool
-    policy: Policy | None
-    options: StreamOptions | None  # None where all of them are off
 
 
 class Handler:
@@ -64,21 +49,14 @@ class Handler:
         sections = {config.cors, *(route.cors for route in config.routes)}
         policies = {cors: Policy(cors) for cors in sections if cors is not None}
         self._policy = policies[config.cors] if config.cors else None
-        self._prepared = {
-            id(route): _Prepared(
-                host=(b"Host", route.upstream.authority.encode()),
-                request=Edits.of(route.request_headers),
-                response=Edits.of(route.response_headers),
-                pool=upstreams.pool(route.upstream),
-                policy=policies[route.cors] if route.cors else None,
-                options=None if route.stream == StreamOptions() else route.stream,
-            )
-            for route in config.routes
-        }
+        self._prepared: dict[int, Prepared] = {}
+        for route in config.routes:
+            policy = policies[route.cors] if route.cors is not None else None
+            pool = upstreams.pool(route.upstream)
+            self._prepared[id(route)] = Prepared(route, config.auth, policy, pool)
         self._gate = gate
-        self._token_path = config.auth.token_endpoint
         self._token_endpoint = TokenEndpoint(config, self._table, policies, gate)
-        self._credentials = Credentials.of(config.auth)
+        self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
         self._streams = streams
         self._health = health
 
@@ -106,10 +84,10 @@ class Handler:
             incoming.access = self._policy.access(incoming.first(b"origin"))
         incoming.check_head()
         if incoming.method == "OPTIONS":
-            preflight = self._preflight(incoming)
-            if preflight is not None:
-                return preflight
-        if incoming.path == self._token_path:
+            told = self._preflights.answer(incoming)
+            if told is not None:
+                return _own(incoming, preflight_answer(told, incoming.exchange))
+        if incoming.path == self._token_endpoint.path:
             return _own(incoming, await self._token_endpoint.answer(incoming))
         try:
             relay, ticket = self._prepare(incoming)
@@ -127,41 +105,6 @@ class Handler:
         if pipe.refusal is not None:
             raise pipe.refusal
         return Relayed(keep_alive=pipe.keep_alive)
-
-    def _preflight(self, incoming: Incoming) -> web.Response | None:
-        """Answer a browser that asks whether a page may send a request (Fetch standard, 4.8).
-
-        It brings no token, and the service never sees it. None where the route that it asks for
-        has no CORS, or is none: then it is an OPTIONS request as any other.
-        """
-        origin = incoming.first(b"origin")
-        method = incoming.first(b"access-control-request-method")
-        if not origin or not method:
-            return None
-        asked = self._asked(method, origin, incoming.path)
-        if asked is None:
-            return None
-        incoming.exchange.route, methods, policy = asked
-        incoming.access = policy.access(origin)
-        if not policy.allows(origin):
-            detail = "This route takes no requests from pages of this origin."
-            raise Refusal(ORIGIN_DENIED, detail, reason="cors does not list the origin")
-        requested = b", ".join(incoming.values(b"access-control-request-headers"))
-        told = policy.preflight(methods, requested)
-        return _own(incoming, preflight_answer(told, incoming.exchange))
-
-    def _asked(self, method: bytes, origin: bytes, path: str) -> tuple[str, bytes, Policy] | None:
-        """What would take a request that may follow: its name, its methods and its policy."""
-        if path == self._token_path:
-            policy = self._token_endpoint.policy(origin)
-            return (path, b"POST", policy) if policy is not None else None
-        try:
-            route = self._table.match(method.decode("latin-1"), path).route
-        except Refusal:
-            return None
-        policy = self._prepared[id(route)].policy
-        methods = ", ".join(sorted(route.methods)).encode() or method
-        return (route.path, methods, policy) if policy is not None else None
 
     async def _run_once(self, relay: Relay, ticket: Ticket) -> None:
         """Run for a token of one use, which is used up unless no service was there to answer it.
@@ -184,21 +127,17 @@ class Handler:
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
         prepared = self._prepared[id(match.route)]
-        if prepared.options is not None and prepared.options.retries_transient:
-            incoming.wants_retry = accepts_event_stream(incoming.headers)
-        policy = prepared.policy
-        incoming.access = policy.access(incoming.first(b"origin")) if policy is not None else None
-        identity = self._authenticate(incoming, match.route, policy)
+        prepared.meet(incoming)
+        identity = self._authenticate(incoming, prepared)
         incoming.check_body(match.route.max_body)
-        head = self._request_head(incoming, match, identity, prepared)
-        pipe = self._pipe(incoming, match.route, identity, prepared)
+        head = prepared.request_head(incoming, match, identity)
+        pipe = prepared.pipe(incoming, identity)
         relay = Relay(incoming, match.route, head, pipe, prepared.pool)
         return relay, identity.ticket if identity is not None else None
 
-    def _authenticate(
-        self, incoming: Incoming, route: Route, policy: Policy | None
-    ) -> Identity | None:
+    def _authenticate(self, incoming: Incoming, prepared: Prepared) -> Identity | None:
         """Who is asking; None on a route that does not ask."""
+        route = prepared.route
         if not route.auth_required:
             return None
         identity = self._gate.authenticator.authenticate(
@@ -208,62 +147,14 @@ class Handler:
         )
         incoming.exchange.subject = identity.subject
         if identity.source is TokenSource.COOKIE:
-            require_same_origin(incoming.headers, incoming.client, policy)
+            require_same_origin(incoming.headers, incoming.client, prepared.policy)
         require_scopes(identity, route.scopes)
         if identity.ticket is not None:
             identity.ticket.require(incoming.method, incoming.path)
         return identity
 
-    def _request_head(
-        self, incoming: Incoming, match: Match, identity: Identity | None, prepared: _Prepared
-    ) -> bytes:
-        route = match.route
-        target = raw(target_path(match) + incoming.query)
-        target = self._credentials.strip_target(target)
-        host = incoming.client.host if route.preserve_host else b""
-        own = self._credentials.strip(
-            for_upstream(incoming.headers), is_authenticated=route.auth_required
-        )
-        headers = [
-            (b"Host", host) if host else prepared.host,
-            *own,
-            *incoming.client.forwarded,
-            (b"X-Request-Id", incoming.exchange.request_id.encode()),
-            (b"traceparent", incoming.traceparent),
-            *(identity.headers if identity else ()),
-        ]
-        headers = prepared.request.apply(headers)
-        return request_head(incoming.method, target, [*headers, *incoming.framing])
-
-    def _pipe(
-        self, incoming: Incoming, route: Route, identity: Identity | None, prepared: _Prepared
-    ) -> Pipe:
-        request = incoming.request
-        reply = Reply(
-            is_http_11=incoming.is_http_11,
-            keep_alive=incoming.keeps_alive,
-            expects_continue=incoming.expects_continue,
-            had_query_token=identity is not None and identity.source is TokenSource.QUERY,
-            request_id=incoming.exchange.request_id,
-            edits=prepared.response,
-            access=incoming.access,
-        )
-        browser = request.protocol
-        assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
-        options = prepared.options
-        if options is None:
-            return Pipe(browser, incoming.exchange, reply, route.timeouts)
-        terms = Terms(options, self._expiry(identity, options), incoming.wants_retry)
-        return EventPipe(browser, incoming.exchange, reply, route.timeouts, terms)
-
-    def _expiry(self, identity: Identity | None, options: StreamOptions) -> float | None:
-        """When a token holds no more, in seconds since the epoch, where a stream ends with it.
-
-        With the leeway: before that a browser that comes back with it would be let in again.
-        """
-        if identity is None or not options.closes_on_expiry:
-            return None
-        return identity.expires_at + self._auth.leeway
+    def _policy_of(self, route: Route) -> Policy | None:
+        return self._prepared[id(route)].policy
 
 
 def _refuse(incoming: Incoming, refusal: Refusal) -> web.Response:

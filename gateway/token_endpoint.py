@@ -26,12 +26,15 @@ _FORM = 'The body must be a JSON object with the stream\'s path alone: {"path": 
 
 
 class TokenEndpoint:
-    """Answers `{"path"}` with `{"token", "expires_in"}`, in seconds, for the path of a route."""
+    """Answers `{"path"}` with `{"token", "expires_in"}`, in seconds, for the path of a route.
+
+    Its own `path` is None where it is off.
+    """
 
     def __init__(
         self, config: Config, table: Table, policies: Mapping[Cors, Policy], gate: Gate
     ) -> None:
-        self._path = config.auth.token_endpoint or ""
+        self.path = config.auth.token_endpoint
         self._table, self._policies, self._gate = table, policies, gate
         self._policy = policies[config.cors] if config.cors is not None else None
         sections = dict.fromkeys([config.cors, *(route.cors for route in config.routes)])
@@ -52,7 +55,7 @@ class TokenEndpoint:
         Raises Refusal as a route does, so that a page is told here, where it can read it, what its
         EventSource would run into; and BAD_REQUEST for any other body or path.
         """
-        incoming.exchange.route = self._path
+        incoming.exchange.route = incoming.path
         policy = self.policy(incoming.first(b"origin") or b"")
         if policy is not None:
             incoming.access = policy.access(incoming.first(b"origin"))

@@ -7,6 +7,7 @@ import pytest
 import uvloop
 from hypothesis import settings
 
+from tests.receiving import Received, receiving
 from tests.stage import Open, stages
 from tests.wire.routes import listener, port_of
 from tests.wire.upstream import Upstream
@@ -36,3 +37,10 @@ async def service() -> AsyncIterator[Upstream]:
 async def open_stage() -> AsyncIterator[Open]:
     async with stages() as open_stage:
         yield open_stage
+
+
+@pytest.fixture
+async def received() -> AsyncIterator[Received]:
+    """Give what the gateway's server makes of the bytes of a request."""
+    async with receiving() as received:
+        yield received

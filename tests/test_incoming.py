@@ -1,43 +1,10 @@
 """A request's parts stay as they came, and its framing is judged before a service sees it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-
 import pytest
-from aiohttp import web
 
-from gateway.accept import Server
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Failure, Refusal
 from gateway.incoming import MAX_LENGTH_DIGITS, Incoming, over, raw
-
-PATIENCE = 10.0
-Received = Callable[[bytes], Awaitable[Incoming]]
-
-
-@pytest.fixture
-async def received() -> AsyncIterator[Received]:
-    """Give what the gateway's server makes of the bytes of a request."""
-    taken: list[Incoming] = []
-
-    async def take(request: web.BaseRequest) -> web.StreamResponse:
-        taken.append(Incoming(request, []))
-        return web.Response()
-
-    runner = web.ServerRunner(Server(take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-
-    async def receive(data: bytes) -> Incoming:
-        reader, writer = await asyncio.open_connection(*runner.addresses[0])
-        async with asyncio.timeout(PATIENCE):
-            writer.write(data)
-            await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
-        return taken.pop()
-
-    yield receive
-    await runner.cleanup()
+from tests.receiving import Received
 
 
 def request(*headers: str, target: str = "/", version: str = "1.1", method: str = "POST") -> bytes:

@@ -69,6 +69,8 @@ ORDER = [
     "heartbeat",
     "event_pipe",
     "relay",
+    "preflight",
+    "prepared",
     "handler",
     "app",
     "demo",

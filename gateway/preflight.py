@@ -1,0 +1,62 @@
+"""What a browser is told that asks first whether a page may send a request (Fetch standard, 4.8).
+
+It brings no token, and the service never sees it.
+"""
+
+from collections.abc import Callable
+
+from gateway.config import Route
+from gateway.cors import Policy
+from gateway.errors import ORIGIN_DENIED, Refusal
+from gateway.headers import Headers
+from gateway.incoming import Incoming
+from gateway.matching import Table
+from gateway.token_endpoint import TokenEndpoint
+
+
+class Preflights:
+    """Answers for every route and for the token endpoint. `policy_of` is a route's."""
+
+    def __init__(
+        self,
+        table: Table,
+        policy_of: Callable[[Route], Policy | None],
+        token_endpoint: TokenEndpoint,
+    ) -> None:
+        self._table = table
+        self._policy_of = policy_of
+        self._token_endpoint = token_endpoint
+
+    def answer(self, incoming: Incoming) -> Headers | None:
+        """The headers that say so, or Refusal ORIGIN_DENIED.
+
+        None where it is no preflight, or the route that it asks for has no CORS or is none: then
+        it is an OPTIONS request as any other.
+        """
+        origin = incoming.first(b"origin")
+        method = incoming.first(b"access-control-request-method")
+        if not origin or not method:
+            return None
+        asked = self._asked(method, origin, incoming.path)
+        if asked is None:
+            return None
+        incoming.exchange.route, methods, policy = asked
+        incoming.access = policy.access(origin)
+        if not policy.allows(origin):
+            detail = "This route takes no requests from pages of this origin."
+            raise Refusal(ORIGIN_DENIED, detail, reason="cors does not list the origin")
+        requested = b", ".join(incoming.values(b"access-control-request-headers"))
+        return policy.preflight(methods, requested)
+
+    def _asked(self, method: bytes, origin: bytes, path: str) -> tuple[str, bytes, Policy] | None:
+        """What would take a request that may follow: its name, its methods and its policy."""
+        if path == self._token_endpoint.path:
+            policy = self._token_endpoint.policy(origin)
+            return (path, b"POST", policy) if policy is not None else None
+        try:
+            route = self._table.match(method.decode("latin-1"), path).route
+        except Refusal:
+            return None
+        policy = self._policy_of(route)
+        methods = ", ".join(sorted(route.methods)).encode() or method
+        return (route.path, methods, policy) if policy is not None else None

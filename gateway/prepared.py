@@ -1,0 +1,90 @@
+"""A route made ready: what is worked out once for all its requests, and what is for each.
+
+For each it is the request head that the service gets, and the pipe that its response goes through.
+"""
+
+from gateway.accept import BrowserConnection
+from gateway.auth import Identity
+from gateway.config import Auth, Route, StreamOptions
+from gateway.cors import Policy
+from gateway.credentials import Credentials, TokenSource
+from gateway.event_pipe import EventPipe, Terms
+from gateway.headers import Edits, accepts_event_stream, for_upstream
+from gateway.heads import Reply, request_head
+from gateway.incoming import Incoming, raw
+from gateway.matching import Match, target_path
+from gateway.pipe import Pipe
+from gateway.upstream import Pool
+
+
+class Prepared:
+    """A route and what its options come to. `policy` is None without CORS."""
+
+    def __init__(self, route: Route, auth: Auth, policy: Policy | None, pool: Pool) -> None:
+        self.route = route
+        self.policy = policy
+        self.pool = pool
+        self._leeway = auth.leeway
+        self._credentials = Credentials.of(auth)
+        self._host = (b"Host", route.upstream.authority.encode())
+        self._request_edits = Edits.of(route.request_headers)
+        self._response_edits = Edits.of(route.response_headers)
+        self._options: StreamOptions | None = None
+        if route.stream != StreamOptions():
+            self._options = route.stream
+
+    def meet(self, incoming: Incoming) -> None:
+        """Say of a request how this route's refusals are told, before there can be any."""
+        if self._options is not None and self._options.retries_transient:
+            incoming.wants_retry = accepts_event_stream(incoming.headers)
+        if self.policy is not None:
+            incoming.access = self.policy.access(incoming.first(b"origin"))
+        else:
+            incoming.access = None
+
+    def request_head(self, incoming: Incoming, match: Match, identity: Identity | None) -> bytes:
+        """What the service gets to see of a request, less its body."""
+        route, credentials = self.route, self._credentials
+        target = credentials.strip_target(raw(target_path(match) + incoming.query))
+        host = incoming.client.host if route.preserve_host else b""
+        own = credentials.strip(
+            for_upstream(incoming.headers), is_authenticated=route.auth_required
+        )
+        headers = [
+            (b"Host", host) if host else self._host,
+            *own,
+            *incoming.client.forwarded,
+            (b"X-Request-Id", incoming.exchange.request_id.encode()),
+            (b"traceparent", incoming.traceparent),
+            *(identity.headers if identity else ()),
+        ]
+        headers = self._request_edits.apply(headers)
+        return request_head(incoming.method, target, [*headers, *incoming.framing])
+
+    def pipe(self, incoming: Incoming, identity: Identity | None) -> Pipe:
+        """What takes the response."""
+        reply = Reply(
+            is_http_11=incoming.is_http_11,
+            keep_alive=incoming.keeps_alive,
+            expects_continue=incoming.expects_continue,
+            had_query_token=identity is not None and identity.source is TokenSource.QUERY,
+            request_id=incoming.exchange.request_id,
+            edits=self._response_edits,
+            access=incoming.access,
+        )
+        browser = incoming.request.protocol
+        assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
+        options, timeouts = self._options, self.route.timeouts
+        if options is None:
+            return Pipe(browser, incoming.exchange, reply, timeouts)
+        terms = Terms(options, self._expiry(identity, options), incoming.wants_retry)
+        return EventPipe(browser, incoming.exchange, reply, timeouts, terms)
+
+    def _expiry(self, identity: Identity | None, options: StreamOptions) -> float | None:
+        """When a token holds no more, in seconds since the epoch, where a stream ends with it.
+
+        With the leeway: before that a browser that comes back with it would be let in again.
+        """
+        if identity is None or not options.closes_on_expiry:
+            return None
+        return identity.expires_at + self._leeway

@@ -1,0 +1,81 @@
+"""A preflight is told what the route that it asks for allows; what is none is nobody's business."""
+
+import pytest
+
+from gateway.config import Config
+from gateway.cors import Policy
+from gateway.errors import ORIGIN_DENIED, Refusal
+from gateway.gate import Gate
+from gateway.headers import first
+from gateway.loader import loads
+from gateway.matching import Table
+from gateway.preflight import Preflights
+from gateway.token_endpoint import TokenEndpoint
+from tests.receiving import Received
+
+ROUTES = """\
+auth: {token_endpoint: /auth/stream-token, secret: 0123456789abcdef0123456789abcdef}
+routes:
+- path: /jobs
+  method: [GET, POST]
+  proxy_upstream: http://127.0.0.1:1
+  cors: {origins: ["https://page.example"]}
+- path: /plain
+  proxy_upstream: http://127.0.0.1:1
+"""
+
+
+def preflights(config: Config) -> Preflights:
+    policies = {route.cors: Policy(route.cors) for route in config.routes if route.cors}
+    table = Table(config.routes)
+    endpoint = TokenEndpoint(config, table, policies, Gate(config))
+    return Preflights(
+        table, lambda route: policies.get(route.cors) if route.cors else None, endpoint
+    )
+
+
+@pytest.fixture
+def ours() -> Preflights:
+    return preflights(loads(ROUTES, {}))
+
+
+def asking(path: str, *, method: str = "POST", origin: str = "https://page.example") -> bytes:
+    head = f"OPTIONS {path} HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\n"
+    return f"{head}Access-Control-Request-Method: {method}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"), [("/jobs", b"GET, HEAD, POST"), ("/auth/stream-token", b"POST")]
+)
+async def test_a_listed_page_is_told_the_methods_of_what_it_asks_for(
+    ours: Preflights, received: Received, path: str, methods: bytes
+) -> None:
+    incoming = await received(asking(path))
+    told = ours.answer(incoming)
+    assert told is not None
+    assert first(told, b"access-control-allow-methods") == methods
+    assert incoming.access is not None
+    assert incoming.exchange.route == path
+
+
+async def test_a_page_that_is_not_listed_is_refused(ours: Preflights, received: Received) -> None:
+    incoming = await received(asking("/jobs", origin="https://other.example"))
+    with pytest.raises(Refusal) as refused:
+        ours.answer(incoming)
+    assert refused.value.failure is ORIGIN_DENIED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        asking("/plain"),
+        asking("/nowhere"),
+        asking("/jobs", method="DELETE"),
+        b"OPTIONS /jobs HTTP/1.1\r\nHost: h\r\nOrigin: https://page.example\r\n\r\n",
+        b"OPTIONS /jobs HTTP/1.1\r\nHost: h\r\nAccess-Control-Request-Method: GET\r\n\r\n",
+    ],
+)
+async def test_what_is_no_preflight_for_a_route_with_cors_is_left_alone(
+    ours: Preflights, received: Received, data: bytes
+) -> None:
+    assert ours.answer(await received(data)) is None
