@@ -1,5 +1,5 @@
 import { type CSSProperties, type MouseEvent, useId } from "react";
-import { isRunning } from "./run.js";
+import { isRunning } from "./core/run.js";
 import { useSecondsUntil } from "./useSecondsUntil.js";
 import { type SSEProgress, type SSEProgressOptions, useSSEProgress } from "./useSSEProgress.js";
 

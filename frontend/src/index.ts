@@ -1,4 +1,4 @@
-export * from "./core.js";
+export * from "./core/index.js";
 export {
   type Labels,
   ProgressIndicator,

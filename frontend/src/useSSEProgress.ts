@@ -1,8 +1,8 @@
 import { useEffect, useState, useSyncExternalStore } from "react";
-import { type ClientOptions, ProgressClient } from "./client.js";
-import type { Failure } from "./failure.js";
-import type { Progress } from "./progress.js";
-import type { Status } from "./run.js";
+import { type ClientOptions, ProgressClient } from "./core/client.js";
+import type { Failure } from "./core/failure.js";
+import type { Progress } from "./core/progress.js";
+import type { Status } from "./core/run.js";
 
 export interface SSEProgressOptions extends ClientOptions {
   /** Begin as soon as the component is on the page, and anew when the endpoint changes. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { withQuery } from "../src/address.js";
+import { withQuery } from "../src/core/address.js";
 
 test.each([
   ["/stream", "/stream?token=a%20b"],

@@ -1,5 +1,7 @@
+// @vitest-environment jsdom
+
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { BROWSER } from "../src/browser.js";
+import { BROWSER } from "../src/core/browser.js";
 
 beforeEach(() => {
   vi.useFakeTimers();

@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
-import { type ClientOptions, ProgressClient } from "../src/client.js";
-import { TokenError } from "../src/token.js";
+import { type ClientOptions, ProgressClient } from "../src/core/client.js";
+import { TokenError } from "../src/core/token.js";
 import { FakeBrowser, gatewayError, report, settled } from "./fakeBrowser.js";
 
 /** A client whose tokens are t1, t2, ... */

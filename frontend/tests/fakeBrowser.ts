@@ -1,4 +1,4 @@
-import type { Browser } from "../src/browser.js";
+import type { Browser } from "../src/core/browser.js";
 
 /** An EventSource that does what the test says, and nothing by itself. */
 export class FakeSource extends EventTarget {

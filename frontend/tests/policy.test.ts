@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { backoff, POLICY } from "../src/policy.js";
+import { backoff, POLICY } from "../src/core/policy.js";
 
 test("the wait doubles from one second up to thirty", () => {
   const earliest = [1, 2, 3, 4, 5, 6, 50].map((attempt) => backoff(attempt, 0, POLICY));

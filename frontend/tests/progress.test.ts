@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { gatewayCode, parseProgress } from "../src/progress.js";
+import { gatewayCode, parseProgress } from "../src/core/progress.js";
 
 test("a whole report is read as it is", () => {
   const report = { status: "processing", progress: 40, message: "m", step: "s", data: [1] };

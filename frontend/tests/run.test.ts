@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FAILURES, RETRY_CODES } from "../src/failure.js";
-import { POLICY, type Policy } from "../src/policy.js";
-import { type Action, advance, IDLE, isRunning, type Signal, type State } from "../src/run.js";
+import { FAILURES, RETRY_CODES } from "../src/core/failure.js";
+import { POLICY, type Policy } from "../src/core/policy.js";
+import { type Action, advance, IDLE, isRunning, type Signal, type State } from "../src/core/run.js";
 import { gatewayError, report } from "./fakeBrowser.js";
 
 /** What happens, without its origin: it comes up in the turn that the run is in. */

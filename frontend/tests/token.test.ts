@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { requestToken, TokenError } from "../src/token.js";
+import { requestToken, TokenError } from "../src/core/token.js";
 
 const url = new URL("https://gateway.example/api/stream?x=1");
 const answers = vi.fn<typeof fetch>();
