@@ -178,7 +178,7 @@ test("connections that fail one after the other end in an error, never in silenc
     browser.last.breaks();
   }
   expect(client.snapshot().status).toBe("failed");
-  expect(client.snapshot().error?.message).toContain("in 2 attempts");
+  expect(client.snapshot().error?.message).toContain("Gave up after 2 more attempts");
   expect(browser.isWaiting).toBe(false);
 });
 

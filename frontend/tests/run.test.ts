@@ -96,7 +96,7 @@ test("attempts that fail in a row wait longer each time, then the run fails and 
   const [given] = play([LOST], policy, state);
   expect(given.status).toBe("failed");
   expect(given.error?.code).toBe("unreachable");
-  expect(given.error?.message).toContain("in 3 attempts");
+  expect(given.error?.message).toContain("Gave up after 3 more attempts");
 });
 
 test("a stream that opens and breaks at once does not start the count anew", () => {

@@ -177,5 +177,8 @@ const failure = (code: string, message: string): Failure => ({
 
 const gaveUp = ({ code, message }: Failure, attempts: number): Failure => ({
   code,
-  message: attempts > 0 ? `${message} It did not come back in ${attempts} attempts.` : message,
+  message: attempts > 0 ? `${message} Gave up after ${inWords(attempts)}.` : message,
 });
+
+const inWords = (attempts: number): string =>
+  attempts === 1 ? "one more attempt" : `${attempts} more attempts`;

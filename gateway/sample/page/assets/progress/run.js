@@ -109,5 +109,6 @@ const failure = (code, message) => ({
 });
 const gaveUp = ({ code, message }, attempts) => ({
     code,
-    message: attempts > 0 ? `${message} It did not come back in ${attempts} attempts.` : message,
+    message: attempts > 0 ? `${message} Gave up after ${inWords(attempts)}.` : message,
 });
+const inWords = (attempts) => attempts === 1 ? "one more attempt" : `${attempts} more attempts`;
