@@ -60,7 +60,7 @@ export function ProgressIndicator(props: ProgressIndicatorProps) {
           {stepOf(run, labels)}
         </span>
         <span className="gateway-progress-percent" aria-hidden="true">
-          {percent} %
+          {isUnknown ? "" : `${percent} %`}
         </span>
       </div>
       <div

@@ -45,6 +45,7 @@ test("while it connects, how far the job is cannot be told", async () => {
   show();
   await start();
   expect(percent()).toBeNull();
+  expect(screen.queryByText(/%/)).toBeNull();
   expect(step()).toBe("Connecting");
 });
 

@@ -135,7 +135,7 @@ function failureOf({ code, message }, progress) {
       return { status: "refused", message: "No token could be had", hint: message };
     default: // the gateway's own, which says why
       if (RETRY_CODES.includes(code)) return { status: "lost", message, hint: HINTS.connection_lost };
-      return { status: "ended", message, hint: `At ${progress} %, with the code ${code}.` };
+      return { status: "ended", message, hint: `At ${progress} %: ${code}`, data: null };
   }
 }
 
