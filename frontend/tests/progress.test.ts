@@ -64,9 +64,9 @@ test("whatever comes, a report that is taken is whole and within bounds", () => 
 
 test("the gateway's code is read from its own errors alone", () => {
   const error = { status: "error", progress: 0, message: "", step: "gateway" } as const;
-  expect(gatewayCode({ ...error, data: { code: "drained" } })).toBe("drained");
-  expect(gatewayCode({ ...error, step: "saving", data: { code: "drained" } })).toBeNull();
-  expect(gatewayCode({ ...error, status: "processing", data: { code: "drained" } })).toBeNull();
+  expect(gatewayCode({ ...error, data: { code: "draining" } })).toBe("draining");
+  expect(gatewayCode({ ...error, step: "saving", data: { code: "draining" } })).toBeNull();
+  expect(gatewayCode({ ...error, status: "processing", data: { code: "draining" } })).toBeNull();
   expect(gatewayCode({ ...error, data: { code: 7 } })).toBeNull();
   expect(gatewayCode(error)).toBeNull();
 });

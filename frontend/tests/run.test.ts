@@ -188,7 +188,7 @@ const step = fc.record({
         report(10),
         report(20, { status: "error" }),
         report(100, { status: "completed" }),
-        gatewayError("drained"),
+        gatewayError("draining"),
         gatewayError("upstream_timeout"),
         "not JSON",
       )

@@ -13,12 +13,13 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from tests.wire.gateway_process import ROOT, GatewayProcess, environment
-from tests.wire.sample_site import ROUTES, SampleBackend
+from tests.wire.sample_site import ROUTES, STREAM, SampleBackend
 
 BUILT = ROOT / "frontend/example/dist"
 _LOGIN = "path: /demo/login\n    method: POST\n    proxy_upstream: "
 APP_ROUTES = (
-    ROUTES.replace(f"{_LOGIN}$PROCESSOR_SERVICE_URL", f"{_LOGIN}$LOGIN_SERVICE_URL")
+    "cors: {origins: $APP_URL, credentials: true}\n"
+    + ROUTES.replace(f"{_LOGIN}$PROCESSOR_SERVICE_URL", f"{_LOGIN}$LOGIN_SERVICE_URL")
     + """
   - path: /app/{file:path}
     strip_prefix: /app
@@ -49,11 +50,18 @@ class ExampleSite:
             APP_URL=self.app_url,
             GATEWAY_PUBLIC_KEY=str(self.directory / "login-key.pem"),
         )
-        return GatewayProcess.serve(self.routes, self.directory, "--port", str(port), env=env)
+        options = ("--port", str(port), "--drain-timeout", "0s")
+        return GatewayProcess.serve(self.routes, self.directory, *options, env=env)
 
     def page(self, **query: object) -> str:
         """The address of the app, with these settings in its query."""
         return f"http://127.0.0.1:{self.gateway.port}/app/index.html?{urlencode(query)}"
+
+    def foreign_page(self, origin: str, **query: object) -> str:
+        """The address of the app at another origin, for the stream of this gateway."""
+        order = urlencode({"steps": 4, "seconds": 0.4})
+        stream = f"http://127.0.0.1:{self.gateway.port}{STREAM}?{order}"
+        return f"{origin}/index.html?{urlencode({'endpoint': stream, **query})}"
 
     def restart_backend(self) -> None:
         """Start one where the one that was killed had been."""

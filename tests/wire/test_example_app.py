@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -92,13 +92,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExampleSite]:
 
 
 @asynccontextmanager
-async def opened(browser: Browser, site: ExampleSite, **query: object) -> AsyncIterator[App]:
+async def opened_at(browser: Browser, address: str) -> AsyncIterator[App]:
     app = App(await browser.new_page())
     try:
-        await app.page.goto(site.page(**query))
+        await app.page.goto(address)
         yield app
     finally:
         await app.page.close()
+
+
+def opened(
+    browser: Browser, site: ExampleSite, **query: object
+) -> AbstractAsyncContextManager[App]:
+    return opened_at(browser, site.page(**query))
 
 
 async def test_a_job_is_watched_from_start_to_its_end(browser: Browser, site: ExampleSite) -> None:
@@ -166,19 +172,54 @@ async def test_a_first_refusal_is_an_end_and_says_so(browser: Browser, site: Exa
         assert len(app.tokens) == 1
 
 
-async def test_a_stream_past_its_timeout_is_a_failure_where_nothing_connects_again(
+async def test_a_page_of_a_listed_origin_may_watch_with_a_token_and_then_with_its_cookie(
+    browser: Browser, site: ExampleSite
+) -> None:
+    async with opened_at(browser, site.foreign_page(site.app_url)) as app:
+        await app.press("Start")
+        await app.expect_status("completed")
+        await app.page.goto(site.foreign_page(site.app_url, tokenFrom="cookie"))
+        await app.press("Start")
+        await app.expect_status("completed")
+        assert app.complaints == []
+
+
+async def test_a_page_of_a_foreign_origin_is_refused(browser: Browser, site: ExampleSite) -> None:
+    foreign = site.app_url.replace("127.0.0.1", "localhost")
+    async with opened_at(browser, site.foreign_page(foreign, tokenFrom="cookie")) as app:
+        await app.press("Start")
+        await app.expect_status("failed")
+        await expect(app.page.get_by_role("alert")).to_contain_text("The stream was refused")
+
+
+async def test_a_stream_past_its_timeout_ends_with_that_as_the_reason(
     browser: Browser, tmp_path: Path
 ) -> None:
     routes = APP_ROUTES.replace("timeout: 300s", "timeout: 1s")
     assert routes != APP_ROUTES
     with running_example(tmp_path, routes) as site:
-        async with opened(browser, site, steps=1000, seconds=60, reconnect=0) as app:
+        async with opened(browser, site, steps=1000, seconds=60) as app:
             await app.press("Start")
             await app.expect_status("failed")
-            await expect(app.page.get_by_role("alert")).not_to_be_empty()
+            reason = "It took longer than this route allows."
+            await expect(app.page.get_by_role("alert")).to_have_text(reason)
             line = await site.gateway.request_line(route=STREAM)
             assert line["end_reason"] == "total_timeout"
             assert len(app.tokens) == 1
+
+
+async def test_a_backend_that_is_not_there_yet_is_watched_once_it_is(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with running_example(tmp_path) as site:
+        site.backend.kill()
+        async with opened(browser, site, steps=4, seconds=0.4) as app:
+            await app.press("Start")
+            await app.expect_status("waiting")
+            line = await site.gateway.request_line(route=STREAM)
+            assert (line["status"], line["code"]) == (502, "upstream_unreachable")
+            site.restart_backend()
+            await app.expect_status("completed")
 
 
 async def test_a_backend_that_is_killed_and_restarted_is_watched_to_the_end(
@@ -190,8 +231,9 @@ async def test_a_backend_that_is_killed_and_restarted_is_watched_to_the_end(
             await app.expect_work()
             site.backend.kill()
             await app.expect_status("waiting")
-            await expect(app.message).to_contain_text("Attempt 1 in")
-            # Nobody is there yet. The refusal is no end: the stream had been open before.
+            lost = "The connection to the service was lost. Attempt 1 in"
+            await expect(app.message).to_contain_text(lost)
+            # Nobody is there yet.
             await app.press("Connect now")
             await expect(app.message).to_contain_text("Attempt 2 in")
             site.restart_backend()
@@ -203,16 +245,24 @@ async def test_a_backend_that_is_killed_and_restarted_is_watched_to_the_end(
             assert statuses[-1] == 200
 
 
-async def test_a_gateway_that_is_killed_and_restarted_is_watched_to_the_end_with_a_fresh_token(
-    browser: Browser, tmp_path: Path
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (signal.SIGKILL, "The connection was lost."),
+        (signal.SIGTERM, "The gateway is shutting down"),
+    ],
+)
+async def test_a_gateway_that_is_restarted_is_watched_to_the_end_with_a_fresh_token(
+    browser: Browser, tmp_path: Path, end: signal.Signals, reason: str
 ) -> None:
     with running_example(tmp_path) as site:
         async with opened(browser, site, steps=20, seconds=2) as app:
             await app.press("Start")
             await app.expect_work()
-            site.gateway.signal(signal.SIGKILL)
+            site.gateway.signal(end)
             await app.expect_status("waiting")
             await expect(app.page.get_by_role("status")).to_have_text("Reconnecting")
+            await expect(app.message).to_contain_text(reason)
             site.restart_gateway()
             await app.expect_status("completed")
             first, *later = app.tokens

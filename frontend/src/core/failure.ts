@@ -25,10 +25,4 @@ export const FAILURES = Object.fromEntries(
  * stream went away, or the token did. The others are ends: a job that took too long, or said
  * nothing for too long, would do so again.
  */
-export const RETRY_CODES: readonly string[] = [
-  "drained",
-  "draining",
-  "token_expired",
-  "upstream_closed",
-  "upstream_unreachable",
-];
+export const RETRY_CODES: readonly string[] = ["draining", "token_expired", "upstream_closed"];

@@ -13,10 +13,4 @@ export const FAILURES = Object.fromEntries(Object.entries(rows).map(([code, mess
  * stream went away, or the token did. The others are ends: a job that took too long, or said
  * nothing for too long, would do so again.
  */
-export const RETRY_CODES = [
-    "drained",
-    "draining",
-    "token_expired",
-    "upstream_closed",
-    "upstream_unreachable",
-];
+export const RETRY_CODES = ["draining", "token_expired", "upstream_closed"];
