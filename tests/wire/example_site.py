@@ -17,15 +17,17 @@ from tests.wire.sample_site import ROUTES, STREAM, SampleBackend
 
 BUILT = ROOT / "frontend/example/dist"
 _LOGIN = "path: /demo/login\n    method: POST\n    proxy_upstream: "
-APP_ROUTES = (
-    "cors: {origins: $APP_URL, credentials: true}\n"
-    + ROUTES.replace(f"{_LOGIN}$PROCESSOR_SERVICE_URL", f"{_LOGIN}$LOGIN_SERVICE_URL")
-    + """
+_APP_ROUTE = """
   - path: /app/{file:path}
     strip_prefix: /app
     proxy_upstream: $APP_URL
     auth_required: false
 """
+APP_ROUTES = "cors: {origins: $APP_URL, credentials: true}\n" + (
+    ROUTES.replace("auth:\n", "auth:\n  token_endpoint: /auth/stream-token\n").replace(
+        f"{_LOGIN}$PROCESSOR_SERVICE_URL", f"{_LOGIN}$LOGIN_SERVICE_URL"
+    )
+    + _APP_ROUTE
 )
 
 

@@ -184,6 +184,32 @@ async def test_a_page_of_a_listed_origin_may_watch_with_a_token_and_then_with_it
         assert app.complaints == []
 
 
+async def test_each_connection_has_a_token_of_its_own_from_the_token_endpoint(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with running_example(tmp_path) as site:
+        async with opened(browser, site, steps=20, seconds=2, tokenFrom="endpoint") as app:
+            await app.page.request.post(f"http://127.0.0.1:{site.gateway.port}/demo/login")
+            await app.press("Start")
+            await app.expect_work()
+            site.backend.kill()
+            await app.expect_status("waiting")
+            site.restart_backend()
+            await app.expect_status("completed")
+            assert len(app.tokens) >= 2
+            assert len(set(app.tokens)) == len(app.tokens)
+
+
+async def test_a_person_who_has_not_signed_in_is_told_so(
+    browser: Browser, site: ExampleSite
+) -> None:
+    async with opened(browser, site, tokenFrom="endpoint") as app:
+        await app.press("Start")
+        await app.expect_status("failed")
+        await expect(app.page.get_by_role("alert")).to_contain_text("status 401: ")
+        assert app.tokens == []
+
+
 async def test_a_page_of_a_foreign_origin_is_refused(browser: Browser, site: ExampleSite) -> None:
     foreign = site.app_url.replace("127.0.0.1", "localhost")
     async with opened_at(browser, site.foreign_page(foreign, tokenFrom="cookie")) as app:
