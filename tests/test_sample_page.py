@@ -173,6 +173,23 @@ async def test_a_refused_stream_is_shown_with_what_a_page_can_know(page: Page) -
     await expect(card.get_by_test_id("job-hint")).to_contain_text("does not tell a page why")
 
 
+@pytest.mark.parametrize(
+    ("code", "status"), [("total_timeout", "ended"), ("upstream_closed", "lost")]
+)
+async def test_the_reason_that_the_gateway_gives_is_shown(
+    page: Page, code: str, status: str
+) -> None:
+    reason = {"message": "The gateway had a reason", "step": "gateway", "data": {"code": code}}
+    event = json.dumps({"status": "error", "progress": 40, **reason})
+    await page.route(
+        "**/process/stream?*",
+        lambda route: route.fulfill(content_type="text/event-stream", body=f"data: {event}\n\n"),
+    )
+    card = await start(page)
+    await expect_status(card, status)
+    await expect(card.get_by_test_id("job-message")).to_have_text("The gateway had a reason")
+
+
 async def test_five_jobs_run_at_once_and_a_sixth_waits_for_room(page: Page) -> None:
     for _ in range(5):
         card = await start(page, steps=1, seconds=600)

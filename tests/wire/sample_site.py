@@ -19,10 +19,10 @@ class SampleBackend(GatewayProcess):
     url: str
 
     @classmethod
-    def publishing(cls, public_key: Path) -> "SampleBackend":
+    def publishing(cls, public_key: Path, port: int = 0) -> "SampleBackend":
         """Start one that writes its public key into this file, and await its URL."""
         env = environment(SAMPLE_PUBLIC_KEY_FILE=str(public_key))
-        backend = cls("sample-backend", "--port", "0", env=env)
+        backend = cls("sample-backend", "--port", str(port), env=env)
         event = "sample_backend_listening"
         line = backend._await_line(event, lambda line: line["event"] == event)
         backend.url = str(line["url"])

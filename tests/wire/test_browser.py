@@ -249,7 +249,7 @@ async def test_a_service_that_dies_is_shown_with_that_as_the_reason(
         async with opened(browser, site) as page:
             job = await watch_running(page, seconds=60)
             site.backend.kill()
-            await job.expect_status("error")
+            await job.expect_status("lost")
             message = job.card.get_by_test_id("job-message")
             await expect(message).to_have_text("The connection to the service was lost.")
             assert (await ending(site, job))["end_reason"] == "upstream_closed"
@@ -268,7 +268,7 @@ async def test_a_stream_past_its_timeout_is_shown_with_that_as_the_reason(
     with running_site(tmp_path, routes) as site:
         async with opened(browser, site) as page:
             job = await watch(page, steps=1000, seconds=60)
-            await job.expect_status("error")
+            await job.expect_status("ended")
             message = job.card.get_by_test_id("job-message")
             await expect(message).to_have_text("It took longer than this route allows.")
             line = await ending(site, job)

@@ -1,4 +1,8 @@
-// Runs jobs and shows their progress. Each job's state is one object; `show` puts it on the page.
+// Runs jobs and shows their progress. A client of the front-end package watches each job (see
+// progress/, which scripts/frontend builds); `viewOf` says what its state means to a person, and
+// `show` puts that on the page.
+
+import { ProgressClient, RETRY_CODES, TokenError } from "./progress/index.js";
 
 const STREAM = "/api/v1/process/stream";
 const LOGIN = "/demo/login";
@@ -12,7 +16,15 @@ const BADGES = {
   error: "Failed",
   cancelled: "Cancelled",
   lost: "Connection lost",
+  ended: "Ended by the gateway",
   refused: "Refused",
+};
+// What else a person may want to know, by the code of a failure.
+const HINTS = {
+  connection_lost: "The service stops a job that nobody watches. Starting again begins at 0 %.",
+  refused: "A browser does not tell a page why. Often the token is missing, wrong or expired, or "
+    + "the service is down; the developer tools show the status.",
+  unreachable: "Is the gateway running, and the network up?",
 };
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", {
@@ -27,57 +39,49 @@ function start(choice) {
   const job = {
     number: jobs.length + 1,
     choice,
-    status: "connecting", // a key of BADGES
-    progress: 0,
-    step: "",
-    message: "Asking for a token",
-    hint: "",
-    data: null,
-    source: null,
+    view: null, // what the card shows
+    client: null,
     card: $("job-card").content.firstElementChild.cloneNode(true),
   };
+  job.client = clientFor(job);
   jobs.push(job);
   job.card.setAttribute("aria-label", `Job ${job.number}`);
   part(job, "job-progress").setAttribute("aria-label", `Progress of job ${job.number}`);
   const [stop, again] = [part(job, "job-cancel"), part(job, "job-again")];
   stop.setAttribute("aria-label", `Cancel job ${job.number}`);
-  stop.addEventListener("click", () => cancel(job));
+  stop.addEventListener("click", job.client.cancel);
   again.setAttribute("aria-label", `Start again what job ${job.number} did`);
   again.addEventListener("click", () => startAgain(job));
   $("jobs").prepend(job.card);
   $("no-jobs").hidden = true;
-  change(job, {});
-  connect(job);
+  job.client.subscribe(() => change(job));
+  job.client.start();
   return job;
 }
 
-async function connect(job) {
-  let url;
-  try {
-    url = await address(job.choice);
-  } catch (error) {
-    end(job, "refused", "No token could be had", error.message);
-    return;
-  }
-  if (job.status !== "connecting") return; // cancelled meanwhile
-  change(job, { message: "Connecting" });
-  const source = new EventSource(url, { withCredentials: true });
-  job.source = source;
-  source.onopen = () => {
-    note(job, "open", "");
-    change(job, { status: "processing", message: "Connected; waiting for the first report" });
-  };
-  source.onmessage = (event) => receive(job, event.data);
-  source.onerror = () => fail(job, source.readyState === EventSource.CLOSED);
+// Connecting again would start the job a second time: the page lets the person decide about that.
+function clientFor(job) {
+  return new ProgressClient(endpointOf(job.choice), {
+    reconnect: false,
+    getToken: () => tokenFor(job.choice),
+    onSignal: ({ type, text }) => {
+      if (type === "opened") note(job, "open", "");
+      if (type === "message") note(job, "message", text);
+    },
+  });
 }
 
-/** The URL of the stream. Rejects with an Error for people when the log-in gives no token. */
-async function address({ kind, steps, seconds, token: way }) {
+function endpointOf({ kind, steps, seconds }) {
   const query = new URLSearchParams({ steps, seconds });
   if (kind === "failing") query.set("fail", "1");
-  if (way === "invalid") return `${STREAM}?${query}&token=not-a-valid-token`;
+  return `${STREAM}?${query}`;
+}
+
+/** The token for the URL, or null where the cookie has it. */
+async function tokenFor({ token: way }) {
+  if (way === "invalid") return "not-a-valid-token";
   const token = await logIn(); // also sets the cookie
-  return `${STREAM}?${query}` + (way === "query" ? "&token=" + encodeURIComponent(token) : "");
+  return way === "query" ? token : null;
 }
 
 async function logIn() {
@@ -85,55 +89,59 @@ async function logIn() {
   try {
     response = await fetch(LOGIN, { method: "POST" });
   } catch {
-    throw new Error("The log-in did not answer. Is the gateway running?");
+    throw new TokenError("The log-in did not answer. Is the gateway running?", true);
   }
-  if (!response.ok) throw new Error(`The log-in answered with status ${response.status}.`);
+  if (!response.ok) {
+    throw new TokenError(`The log-in answered with status ${response.status}.`, true);
+  }
   return (await response.json()).token;
 }
 
-function receive(job, text) {
-  note(job, "message", text);
-  let report;
-  try {
-    report = JSON.parse(text);
-  } catch {
-    end(job, "error", "The service sent something that is not JSON");
-    return;
-  }
-  const { status, progress, message, step, data = null } = report;
-  change(job, { progress, message, step, data });
-  if (status !== "processing") end(job, status === "completed" ? status : "error", message);
-}
-
-// An EventSource that is not closed would connect again by itself, and so start the job anew.
-function fail(job, isClosed) {
-  if (job.status === "processing") {
-    end(job, "lost", `The connection was lost at ${job.progress} %`,
-      "The service stops a job that nobody watches. Starting again begins at 0 %.");
-  } else if (isClosed) {
-    end(job, "refused", "The stream was refused",
-      "A browser does not tell a page why. Often the token is missing, wrong or expired, or the "
-      + "service is down; the developer tools show the status.");
-  } else {
-    end(job, "refused", "No connection could be made", "Is the gateway running, and the network up?");
+/** What the state of a run means to a person. `status` is a key of BADGES. */
+function viewOf({ status, progress: report, error }) {
+  const { progress = 0, step = "", message = "", data = null } = report ?? {};
+  const view = { progress: Math.floor(progress), step, data, hint: "" };
+  switch (status) {
+    case "open":
+      return {
+        ...view,
+        status: "processing",
+        message: report ? message : "Connected; waiting for the first report",
+      };
+    case "completed":
+      return { ...view, status, message };
+    case "cancelled":
+      return { ...view, status, message: `You cancelled at ${view.progress} %` };
+    case "failed":
+      return { ...view, ...failureOf(error, view.progress) };
+    default:
+      return { ...view, status: "connecting", message: "Connecting" };
   }
 }
 
-function cancel(job) {
-  end(job, "cancelled", `You cancelled at ${job.progress} %`);
+function failureOf({ code, message }, progress) {
+  const hint = HINTS[code] ?? "";
+  switch (code) {
+    case "job_failed":
+      return { status: "error", message, hint };
+    case "connection_lost":
+      return { status: "lost", message: `The connection was lost at ${progress} %`, hint };
+    case "refused":
+      return { status: "refused", message: "The stream was refused", hint };
+    case "unreachable":
+      return { status: "refused", message: "No connection could be made", hint };
+    case "token_refused":
+    case "token_unavailable":
+      return { status: "refused", message: "No token could be had", hint: message };
+    default: // the gateway's own, which says why
+      if (RETRY_CODES.includes(code)) return { status: "lost", message, hint: HINTS.connection_lost };
+      return { status: "ended", message, hint: `At ${progress} %: ${code}`, data: null };
+  }
 }
 
 function startAgain(job) {
   const next = start(job.choice);
   if (next) part(next, "job-cancel").focus();
-}
-
-function end(job, status, message, hint = "") {
-  job.source?.close();
-  note(job, "closed", `${BADGES[status]}: ${message}`);
-  const hadFocus = document.activeElement === part(job, "job-cancel");
-  change(job, { status, message, hint });
-  if (hadFocus) focusAfter(job);
 }
 
 // The focused Cancel button has gone: go on to what takes its place, or can be used.
@@ -142,30 +150,34 @@ function focusAfter(job) {
   (again.disabled ? document.querySelector("[data-testid=start]") : again).focus();
 }
 
-function change(job, changes) {
-  const before = { ...job };
-  Object.assign(job, changes);
+function change(job) {
+  const before = job.view;
+  job.view = viewOf(job.client.snapshot());
+  const { status, step, message } = job.view;
+  const hasEnded = !isRunning(job) && before !== null && RUNNING.includes(before.status);
+  if (hasEnded) note(job, "closed", `${BADGES[status]}: ${message}`);
+  const hadFocus = document.activeElement === part(job, "job-cancel");
   show(job);
-  const isNews = before.step !== job.step || before.status !== job.status;
-  if (isNews) announce(job);
+  if (hasEnded && hadFocus) focusAfter(job);
+  if (before?.step !== step || before?.status !== status) announce(job);
 }
 
 function show(job) {
-  const isRunning = RUNNING.includes(job.status);
-  job.card.dataset.status = job.status;
+  const { view } = job;
+  job.card.dataset.status = view.status;
   write(job, "job-name", `Job ${job.number}`);
-  write(job, "job-status", BADGES[job.status]);
-  write(job, "job-step", job.step);
-  write(job, "job-percent", `${job.progress} %`);
-  write(job, "job-message", job.message);
-  write(job, "job-hint", job.hint);
-  write(job, "job-result", job.data ? JSON.stringify(job.data, null, 2) : "");
+  write(job, "job-status", BADGES[view.status]);
+  write(job, "job-step", view.step);
+  write(job, "job-percent", `${view.progress} %`);
+  write(job, "job-message", view.message);
+  write(job, "job-hint", view.hint);
+  write(job, "job-result", view.data ? JSON.stringify(view.data, null, 2) : "");
   write(job, "job-order", describe(job.choice));
   const bar = part(job, "job-progress");
-  bar.setAttribute("aria-valuenow", job.progress);
-  bar.style.setProperty("--progress", job.progress / 100);
-  part(job, "job-cancel").hidden = !isRunning;
-  part(job, "job-again").hidden = isRunning;
+  bar.setAttribute("aria-valuenow", view.progress);
+  bar.style.setProperty("--progress", view.progress / 100);
+  part(job, "job-cancel").hidden = !isRunning(job);
+  part(job, "job-again").hidden = isRunning(job);
   showRoom();
 }
 
@@ -177,7 +189,9 @@ function showRoom() {
   }
 }
 
-const isFull = () => jobs.filter((job) => RUNNING.includes(job.status)).length >= MOST_RUNNING;
+const isRunning = (job) => RUNNING.includes(job.view?.status);
+
+const isFull = () => jobs.filter(isRunning).length >= MOST_RUNNING;
 
 const part = (job, name) => job.card.querySelector(`[data-testid=${name}]`);
 
@@ -195,8 +209,8 @@ function describe({ kind, steps, seconds, token }) {
 
 // A change of step or status is read out; every single percent would be noise.
 function announce(job) {
-  const isRunning = job.status === "processing";
-  const news = isRunning && job.step ? job.step : `${BADGES[job.status]}. ${job.message}`;
+  const { status, step, message } = job.view;
+  const news = status === "processing" && step ? step : `${BADGES[status]}. ${message}`;
   $("announcer").textContent = `Job ${job.number}: ${news}`;
 }
 

@@ -1,0 +1,35 @@
+import { RETRY_CODES } from "./failure.js";
+
+/** When to connect again, and for how long to go on trying. Times are in milliseconds. */
+export interface Policy {
+  /** false: a lost connection ends the run, and the person decides. */
+  readonly reconnect: boolean;
+  /** How many attempts in a row may fail before the run does; Infinity is allowed. */
+  readonly maxAttempts: number;
+  readonly minDelay: number;
+  readonly maxDelay: number;
+  /** A connection that lived this long was a good one: the next loss counts from one again. */
+  readonly stableAfter: number;
+  /** The gateway's codes after which to connect again. */
+  readonly retryCodes: readonly string[];
+}
+
+export const POLICY: Policy = {
+  reconnect: true,
+  maxAttempts: 10,
+  minDelay: 1_000,
+  maxDelay: 30_000,
+  stableAfter: 10_000,
+  retryCodes: RETRY_CODES,
+};
+
+/**
+ * The wait before the given attempt (1, 2, ...): it doubles each time, and half of it is chance, so
+ * that browsers which lost the same gateway do not all come back at once.
+ *
+ * `random` is in [0, 1). With the defaults: 1-2 s, 2-4 s, 4-8 s, 8-16 s, then 15-30 s.
+ */
+export function backoff(attempt: number, random: number, { minDelay, maxDelay }: Policy): number {
+  const longest = Math.min(maxDelay, minDelay * 2 ** attempt);
+  return Math.min(maxDelay, Math.max(minDelay, (longest * (1 + random)) / 2));
+}
