@@ -58,8 +58,28 @@ class EventStream:
         """Follow these bytes, and give those of them that go on now: all, or less the mark."""
         if self._is_opening:
             return self._open(data)
-        self._follow(data)
+        if not self._is_one_event(data):
+            self._follow(data)
+            return data
+        self._is_after_cr = False
+        if _PROGRESS in data:
+            self._last = data[5:-2]
         return data
+
+    def _is_one_event(self, data: bytes) -> bool:
+        """Whether these bytes are the most usual of all: an event of one line of data, whole.
+
+        After it the stream stands where it stood, and there is nothing to be followed.
+        """
+        return (
+            data.startswith(b"data:")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+            and len(data) <= MAX_EVENT
+            and not self._is_in_line
+            and not self._is_in_event
+        )
 
     @property
     def progress(self) -> int | float:

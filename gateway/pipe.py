@@ -30,6 +30,7 @@ from gateway.response import CONTINUE, Receiver, ResponseHead
 RELAYING: Final = 0  # until the service ends the body, or the gateway does
 FLUSHING: Final = 1  # until the browser has taken what is left
 ENDED: Final = 2
+SMALL: Final = 2048  # bytes that cost less to copy than to send in parts
 
 
 class Pipe(Receiver):
@@ -262,10 +263,16 @@ class Pipe(Receiver):
 
     def _put(self, data: bytes) -> None:
         self.bytes_out += len(data)
-        # As parts, so that no byte of it is copied: the transport sends them as one.
-        parts = [b"%x\r\n" % len(data), data, b"\r\n"] if self._is_chunked else [data]
+        if not self._is_chunked:
+            parts = [data]
+        elif len(data) < SMALL:
+            parts = [b"%x\r\n%b\r\n" % (len(data), data)]
+        else:  # as parts, so that no byte of it is copied: the kernel takes them as one
+            parts = [b"%x\r\n" % len(data), data, b"\r\n"]
         if self._outlet is None:
             self._held += parts
+        elif len(parts) == 1:
+            self._outlet.write(parts[0])
         else:
             self._outlet.writelines(parts)
 
