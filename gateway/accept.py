@@ -237,7 +237,10 @@ def remote_of(connection: web.RequestHandler) -> str:
 
 
 class Relayed(web.StreamResponse):
-    """A response whose bytes are on the wire: aiohttp learns only whether a request may follow."""
+    """A response whose bytes are on the wire: aiohttp learns only whether a request may follow.
+
+    Nothing of it is a response's own: `KEEPING` and `CLOSING` serve for all.
+    """
 
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
@@ -254,6 +257,10 @@ class Relayed(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""
+
+
+KEEPING = Relayed(keep_alive=True)
+CLOSING = Relayed(keep_alive=False)
 
 
 class Server(web.Server):

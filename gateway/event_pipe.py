@@ -16,7 +16,7 @@ from gateway.config import StreamOptions, Timeouts
 from gateway.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
 from gateway.events import HEARTBEAT, EventStream, error_event
 from gateway.headers import first, values
-from gateway.heads import Reply, is_event_stream
+from gateway.heads import Reply
 from gateway.heartbeat import Heartbeat
 from gateway.pipe import RELAYING, Pipe
 from gateway.reconnect import delay
@@ -101,7 +101,7 @@ class EventPipe(Pipe):
             self._retry_later(head)
             return
         super().head(head)
-        if self._state != RELAYING or head.status != _OK or not is_event_stream(head):
+        if self._state != RELAYING or head.status != _OK or not head.is_event_stream:
             return
         if self._terms.expires_at is not None:
             self._await_expiry(self._terms.expires_at)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.accept import Relayed
+from gateway.accept import CLOSING, KEEPING
 from gateway.account import EndReason
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
@@ -104,7 +104,7 @@ class Handler:
             self._streams.release(pipe)
         if pipe.refusal is not None:
             raise pipe.refusal
-        return Relayed(keep_alive=pipe.keep_alive)
+        return KEEPING if pipe.keep_alive else CLOSING
 
     async def _run_once(self, relay: Relay, ticket: Ticket) -> None:
         """Run for a token of one use, which is used up unless no service was there to answer it.
@@ -181,4 +181,4 @@ def _give_up(incoming: Incoming) -> web.StreamResponse:
     exchange.end(EndReason.ERROR)
     if transport is not None:
         transport.abort()
-    return Relayed(keep_alive=False)
+    return CLOSING

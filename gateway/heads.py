@@ -10,12 +10,9 @@ from enum import Enum
 
 from gateway.cors import Access
 from gateway.headers import (
-    EVENT_STREAM,
     Edits,
     Headers,
-    first,
     for_client,
-    media_type,
     serialize,
 )
 from gateway.response import ResponseHead
@@ -48,11 +45,6 @@ class Reply:
     access: Access | None = None
 
 
-def is_event_stream(head: ResponseHead) -> bool:
-    """Whether a response is an event stream, by its parsed media type."""
-    return media_type(first(head.headers, b"content-type")) == EVENT_STREAM
-
-
 def framing_of(head: ResponseHead, reply: Reply) -> Framing:
     """How to frame a response for this browser. HTTP/1.0 knows no chunks."""
     if not head.has_body:
@@ -64,7 +56,7 @@ def framing_of(head: ResponseHead, reply: Reply) -> Framing:
 
 def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_closing: bool) -> bytes:
     """A response head for the browser, ready to be sent, for a body framed in this way."""
-    headers = for_client(head.headers, is_event_stream=is_event_stream(head))
+    headers = for_client(head.headers, is_event_stream=head.is_event_stream)
     names = {name.lower() for name, _ in headers}
     if b"date" not in names:
         headers.append((b"Date", formatdate(usegmt=True).encode()))

@@ -19,7 +19,6 @@ from gateway.heads import (
     Reply,
     framing_of,
     informational_head,
-    is_event_stream,
     response_head,
 )
 from gateway.http1 import Connection
@@ -152,7 +151,7 @@ class Pipe(Receiver):
         self._is_chunked = self._framing is Framing.CHUNKED
         if self.owes_body or self._framing is Framing.UNTIL_CLOSE:
             self.keep_alive = False
-        self._deadlines.await_body(is_event_stream=is_event_stream(head))
+        self._deadlines.await_body(is_event_stream=head.is_event_stream)
         self._held = [
             response_head(head, self._framing, self._reply, is_closing=not self.keep_alive)
         ]

@@ -7,7 +7,7 @@ from mypy_extensions import mypyc_attr
 
 from gateway.chunked import MORE, OTHER, plain_chunks
 from gateway.errors import Failure
-from gateway.headers import first, values
+from gateway.headers import EVENT_STREAM, first, media_type, values
 
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
@@ -20,7 +20,10 @@ UNKNOWN: Final = -1
 
 
 class ResponseHead:
-    """A final response head. `has_body` is False where RFC 9112 6.3 rules a body out."""
+    """A final response head. `has_body` is False where RFC 9112 6.3 rules a body out.
+
+    `is_event_stream` goes by its parsed media type.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class ResponseHead:
         self.headers = headers
         self.has_body = has_body
         self.has_length = has_length
+        self.is_event_stream = media_type(first(headers, b"content-type")) == EVENT_STREAM
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -14,7 +14,6 @@ from gateway.heads import (
     Reply,
     framing_of,
     informational_head,
-    is_event_stream,
     request_head,
     response_head,
 )
@@ -161,9 +160,9 @@ def test_a_routes_rules_come_after_what_the_gateway_adds() -> None:
 
 
 def test_an_event_stream_is_known_by_its_media_type() -> None:
-    assert is_event_stream(head((b"content-type", b"Text/Event-Stream; charset=utf-8")))
-    assert not is_event_stream(head((b"Content-Type", b"text/plain")))
-    assert not is_event_stream(head())
+    assert head((b"content-type", b"Text/Event-Stream; charset=utf-8")).is_event_stream
+    assert not head((b"Content-Type", b"text/plain")).is_event_stream
+    assert not head().is_event_stream
 
 
 def test_an_informational_head_is_whole() -> None:
