@@ -24,10 +24,7 @@ _APP_ROUTE = """
     auth_required: false
 """
 APP_ROUTES = "cors: {origins: $APP_URL, credentials: true}\n" + (
-    ROUTES.replace("auth:\n", "auth:\n  token_endpoint: /auth/stream-token\n").replace(
-        f"{_LOGIN}$PROCESSOR_SERVICE_URL", f"{_LOGIN}$LOGIN_SERVICE_URL"
-    )
-    + _APP_ROUTE
+    ROUTES.replace(f"{_LOGIN}$PROCESSOR_SERVICE_URL", f"{_LOGIN}$LOGIN_SERVICE_URL") + _APP_ROUTE
 )
 
 
