@@ -19,14 +19,22 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.account import Exchange, request_id
-from gateway.alarm import Alarm
+from gateway.alarm import NEVER, Alarm
 from gateway.answer import answer
-from gateway.config import MAX_HEADER_SIZE, SEND_TIMEOUT
-from gateway.errors import BAD_REQUEST, HEADERS_TOO_LARGE, INTERNAL_ERROR, Failure, Refusal
+from gateway.config import SEND_TIMEOUT, Limits
+from gateway.errors import (
+    BAD_REQUEST,
+    HEADERS_TOO_LARGE,
+    INTERNAL_ERROR,
+    REQUEST_TIMEOUT,
+    Failure,
+    Refusal,
+)
 from gateway.hangup import Hangups
 from gateway.outlet import Outlet
+from gateway.turned_away import TurnedAway
 
-# An idle connection, or one that is slow to send a request head, is closed after this long.
+# A connection that is idle between two requests is closed after this long.
 KEEPALIVE_TIMEOUT = 75.0
 LINGERING_TIME = 5.0
 MAX_HEADERS = 256
@@ -55,8 +63,10 @@ class BrowserConnection(web.RequestHandler):
 
     __slots__ = (
         "_hangups",
+        "_head_due",
+        "_head_fault",
         "_head_size",
-        "_is_head_too_large",
+        "_limits",
         "_unread",
         "alarm",
         "flow",
@@ -67,13 +77,15 @@ class BrowserConnection(web.RequestHandler):
     flow: Flow | None
     outlet: Outlet
 
-    def bind(self, hangups: Hangups) -> None:
+    def bind(self, hangups: Hangups, limits: Limits) -> None:
         """Give it what it needs of the server; before it is connected."""
         self.alarm = Alarm()
         self.flow = None
         self._hangups = hangups
+        self._limits = limits
         self._head_size = 0
-        self._is_head_too_large = False
+        self._head_due = NEVER
+        self._head_fault: Failure | None = None
         self._unread: asyncio.TimerHandle | None = None
 
     # What an exchange does with it
@@ -119,9 +131,13 @@ class BrowserConnection(web.RequestHandler):
         A write mark of zero: whatever the kernel does not take at once pauses the writing.
         """
         writable = cast("asyncio.Transport", transport)
+        if self._is_one_too_many():
+            writable.set_protocol(TurnedAway(writable))
+            return
         writable.set_write_buffer_limits(high=0)
         self.outlet = Outlet(writable)
         super().connection_made(transport)
+        self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
@@ -190,7 +206,7 @@ class BrowserConnection(web.RequestHandler):
         exchange = Exchange(
             method="", path="", request_id=request_id(None), trace_id="", client=remote_of(self)
         )
-        failure = HEADERS_TOO_LARGE if self._is_head_too_large else _failure(status, exc)
+        failure = self._head_fault or _failure(status, exc)
         response = answer(Refusal(failure, reason=type(exc).__name__), exchange)
         response.force_close()
         exchange.report()
@@ -199,15 +215,48 @@ class BrowserConnection(web.RequestHandler):
     # Inside
 
     def _bound_head(self, size: int) -> None:
-        """Refuse a head that grows past the limit, line by line, without ever being whole."""
+        """Refuse a head that grows past the limit, line by line, or takes too long to be whole.
+
+        Most are whole at once, and cost nothing here. What comes of the next one while a request is
+        under way is not counted: the bound for idle connections holds for that.
+        """
         is_at_work = self._waiter is None and self._request_count > 0
         if self._messages or is_at_work:
-            self._head_size = 0
+            self._head_size, self._head_due = 0, NEVER
             return
         self._head_size += size
-        if self._head_size > MAX_HEADER_SIZE and not self._is_head_too_large:
-            self._is_head_too_large = True
+        if self._head_due == NEVER:
+            self._await_head()
+        if self._head_size > self._limits.max_header_size:
+            self._refuse_head(HEADERS_TOO_LARGE)
+
+    def _await_head(self) -> None:
+        """Bound the time for a head, which begins now."""
+        bound = self._limits.header_timeout
+        if bound is not None and self._head_fault is None:
+            self._head_due = asyncio.get_running_loop().time() + bound
+            self.alarm.listen(self._look_for_head)
+            self.alarm.set(self._head_due)
+
+    def _look_for_head(self) -> None:
+        """The alarm rang: close where nothing came, refuse what came in part."""
+        if asyncio.get_running_loop().time() < self._head_due:
+            if self._head_due != NEVER:
+                self.alarm.set(self._head_due)
+        elif self._head_size == 0:
+            self.force_close()
+        else:
+            self._refuse_head(REQUEST_TIMEOUT)
+
+    def _refuse_head(self, failure: Failure) -> None:
+        """Make the parser give up on a head, once: its fault is answered like any other."""
+        if self._head_fault is None:
+            self._head_fault, self._head_due = failure, NEVER
             super().data_received(NO_BYTE)
+
+    def _is_one_too_many(self) -> bool:
+        most, server = self._limits.max_connections, self._manager
+        return most is not None and server is not None and len(server._connections) >= most  # noqa: SLF001 - its list is a copy
 
     def _forget_unread(self) -> None:
         if self._unread is not None:
@@ -264,10 +313,18 @@ CLOSING = Relayed(keep_alive=False)
 
 
 class Server(web.Server):
-    """aiohttp's server, with a handler that is cancelled the moment its browser leaves."""
+    """aiohttp's server, with a handler that is cancelled the moment its browser leaves.
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    `limits` hold for each connection from its start to its end.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        limits: Limits | None = None,
+    ) -> None:
         super().__init__(handler, handler_cancellation=True)
+        self.limits = limits or Limits()
         self._hangups = Hangups()
 
     def __call__(self) -> BrowserConnection:
@@ -279,11 +336,11 @@ class Server(web.Server):
             auto_decompress=False,  # a body goes on as it came
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             lingering_time=LINGERING_TIME,
-            max_line_size=MAX_HEADER_SIZE,
-            max_field_size=MAX_HEADER_SIZE,
+            max_line_size=self.limits.max_header_size,
+            max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._hangups)
+        connection.bind(self._hangups, self.limits)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own

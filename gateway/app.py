@@ -51,7 +51,7 @@ class Gateway:
         self._hurry = asyncio.Event()
         self._gate = Gate(config)
         handler = Handler(config, self._streams, self._upstreams, self._gate, self._answer_health)
-        self._public = web.ServerRunner(Server(handler), shutdown_timeout=END_GRACE)
+        self._public = web.ServerRunner(Server(handler, config.limits), shutdown_timeout=END_GRACE)
         self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 

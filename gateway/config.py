@@ -16,6 +16,7 @@ SEND_TIMEOUT = 60.0
 MAX_BODY = 10 * 1024 * 1024
 MAX_TOKEN = 8 * 1024
 MAX_HEADER_SIZE = 32 * 1024
+HEADER_TIMEOUT = 10.0
 MIN_SECRET = 32
 CORS_MAX_AGE = 600.0
 CORS_EXPOSED = ("Retry-After", "X-Request-Id")  # what of the gateway's own answers a page reads
@@ -172,8 +173,15 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for the gateway as a whole. `redis` is a URL, with its password if it has one."""
+    """What holds for the gateway as a whole. `redis` is a URL, with its password if it has one.
 
+    `max_connections` is of the public port. `header_timeout` is from the first byte of a request
+    head, or the opening of the connection, to the head's end.
+    """
+
+    max_connections: int | None = None
+    max_header_size: int = MAX_HEADER_SIZE
+    header_timeout: float | None = HEADER_TIMEOUT
     redis: str | None = field(default=None, repr=False)
 
 

@@ -56,6 +56,9 @@ ROUTE_NOT_FOUND = Failure("route_not_found", _S.NOT_FOUND, _C, "No route has thi
 METHOD_NOT_ALLOWED = Failure(
     "method_not_allowed", _S.METHOD_NOT_ALLOWED, _C, "The route does not take this method."
 )
+REQUEST_TIMEOUT = Failure(
+    "request_timeout", _S.REQUEST_TIMEOUT, _C, "The request head did not come in time."
+)
 BODY_TOO_LARGE = Failure(
     "body_too_large", _S.REQUEST_ENTITY_TOO_LARGE, _C, "The request body is over the limit."
 )
@@ -76,6 +79,13 @@ DRAINING = Failure(
     _S.SERVICE_UNAVAILABLE,
     _G,
     "The gateway is shutting down; try again.",
+    (*_RETRY_SOON, ("Connection", "close")),
+)
+TOO_MANY_CONNECTIONS = Failure(
+    "too_many_connections",
+    _S.SERVICE_UNAVAILABLE,
+    _G,
+    "The gateway has as many connections as it may; try again.",
     (*_RETRY_SOON, ("Connection", "close")),
 )
 KEYS_UNAVAILABLE = Failure(

@@ -45,6 +45,7 @@ class Handler:
         health: HealthAnswer,
     ) -> None:
         self._auth = config.auth
+        self._max_header_size = config.limits.max_header_size
         self._table = Table(config.routes)
         sections = {config.cors, *(route.cors for route in config.routes)}
         policies = {cors: Policy(cors) for cors in sections if cors is not None}
@@ -82,7 +83,7 @@ class Handler:
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
         if self._policy is not None:
             incoming.access = self._policy.access(incoming.first(b"origin"))
-        incoming.check_head()
+        incoming.check_head(self._max_header_size)
         if incoming.method == "OPTIONS":
             told = self._preflights.answer(incoming)
             if told is not None:

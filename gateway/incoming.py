@@ -7,7 +7,6 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from gateway.accept import remote_of
 from gateway.account import Exchange, request_id, traceparent
 from gateway.client import Networks, client_of
-from gateway.config import MAX_HEADER_SIZE
 from gateway.cors import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
 from gateway.headers import Headers, by_name, origin_form
@@ -87,9 +86,9 @@ class Incoming:
             and (self.is_http_11 or not self.values(b"transfer-encoding"))
         )
 
-    def check_head(self) -> None:
-        """Refuse what is too large as a whole, or has no one meaning."""
-        if sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_SIZE:
+    def check_head(self, limit: int) -> None:
+        """Refuse what is larger as a whole than `limit` bytes, or has no one meaning."""
+        if sum(len(name) + len(value) for name, value in self.headers) > limit:
             raise Refusal(HEADERS_TOO_LARGE)
         if self.request.version < HttpVersion10:
             raise Refusal(BAD_REQUEST, "HTTP/0.9 is not spoken here; use HTTP/1.1.")

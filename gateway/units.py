@@ -6,6 +6,8 @@ from decimal import Decimal
 LONGEST = 8760 * 3600  # a year, in seconds
 LARGEST = 1024**4  # 1 TiB
 
+MOST = 1_000_000  # of whatever is counted
+
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 _SECONDS = (Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
@@ -55,3 +57,10 @@ def size(text: str) -> int:
     if not 1 <= count <= LARGEST:
         raise ValueError("must be from 1 byte to 1024GiB")
     return count
+
+
+def count(text: str) -> int:
+    """How many there may be of something, from 1 to `MOST`. Raises ValueError, with the mend."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST:
+        raise ValueError(f"must be a whole number from 1 to {MOST}")
+    return int(text)

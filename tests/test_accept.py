@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway import accept
 from gateway.accept import BrowserConnection, Relayed, Server, remote_of
-from gateway.config import MAX_HEADER_SIZE
+from gateway.config import MAX_HEADER_SIZE, Limits
 from tests.wire.raw_client import RawClient
 
 PATIENCE = 10.0
@@ -20,11 +20,11 @@ Serve = Callable[[web.BaseRequest], web.StreamResponse]
 
 
 @asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[int]:
+async def serving(serve: Serve, limits: Limits | None = None) -> AsyncIterator[int]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         return serve(request)
 
-    runner = web.ServerRunner(Server(handle))
+    runner = web.ServerRunner(Server(handle, limits))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -200,6 +200,114 @@ async def test_a_large_body_is_no_large_head() -> None:
         for path in (b"/1", b"/"):
             assert (await client.head()).status == 200
             assert bytes((await client.rest()).body) == path
+
+
+async def test_a_head_has_the_bound_that_it_is_given() -> None:
+    limits = Limits(max_header_size=4 * MAX_HEADER_SIZE)
+    head = GET.removesuffix(b"\r\n") + LINE * 100 + b"\r\n"
+    async with serving(ok, limits) as port, browser(port) as client:
+        await client.send(head)
+        assert (await client.head()).status == 200
+        await client.rest()
+        await client.send(HALF_A_HEAD + LINE * 200)
+        assert (await client.head()).status == 431
+
+
+# A head that takes its time
+
+
+QUICK = Limits(header_timeout=0.2)
+
+
+def ok(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text=request.path)
+
+
+async def test_a_head_that_takes_too_long_is_refused_though_bytes_keep_coming() -> None:
+    with capture_logs() as lines:
+        async with serving(malformed, QUICK) as port, browser(port) as client:
+            with suppress(ConnectionError):
+                await trickled(client, HALF_A_HEAD)
+            assert (await client.head()).status == 408
+            assert (await client.rest()).json()["code"] == "request_timeout"
+            await client.closed()
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["status"], line["code"]) == (408, "request_timeout")
+    assert (line["client"], line["end_reason"]) == ("127.0.0.1", "refused")
+
+
+async def trickled(client: RawClient, head: bytes) -> None:
+    for byte in head:
+        await client.send(bytes([byte]))
+        await asyncio.sleep(0.02)
+
+
+async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
+    with capture_logs() as lines:
+        async with serving(malformed, QUICK) as port, browser(port) as client:
+            assert await client.closed() == b""
+    assert lines == []
+
+
+async def test_a_head_in_time_may_be_followed_by_a_longer_silence() -> None:
+    async with serving(ok, QUICK) as port, browser(port) as client:
+        for _ in range(2):
+            await client.send(HALF_A_HEAD)
+            await client.send(b"\r\n")
+            assert (await client.head()).status == 200
+            await client.rest()
+            await asyncio.sleep(3 * (QUICK.header_timeout or 0))
+
+
+async def test_a_second_head_that_takes_too_long_is_refused_like_the_first() -> None:
+    async with serving(ok, QUICK) as port, browser(port) as client:
+        await client.send(GET)
+        assert (await client.head()).status == 200
+        await client.rest()
+        await client.send(HALF_A_HEAD)
+        assert (await client.head()).status == 408
+
+
+async def test_a_head_without_a_bound_may_take_its_time() -> None:
+    async with serving(ok, Limits(header_timeout=None)) as port, browser(port) as client:
+        await trickled(client, GET)
+        assert (await client.head()).status == 200
+
+
+# Connections too many
+
+
+async def test_a_connection_too_many_is_told_so_and_makes_room_for_none() -> None:
+    full = Limits(max_connections=2)
+    with capture_logs() as lines:
+        async with serving(ok, full) as port, browser(port) as one, browser(port) as other:
+            await asked(one)
+            await asked(other)
+            for _ in range(3):
+                async with browser(port) as third:
+                    assert await asked(third) == 503
+                    await third.closed()
+            assert await asked(one) == 200
+            other.close()
+            await until_served(port)
+    codes = [line.get("code") for line in lines if line["event"] == "request"]
+    assert set(codes) == {"too_many_connections"}
+
+
+async def asked(client: RawClient) -> int:
+    await client.send(GET)
+    status = (await client.head()).status
+    await client.rest()
+    return status
+
+
+async def until_served(port: int) -> None:
+    """Wait until there is room: the server learns in its own time that a browser left."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with browser(port) as client:
+                if await asked(client) == 200:
+                    return
 
 
 # A browser that does not read

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.config import MAX_HEADER_SIZE
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Failure, Refusal
 from gateway.incoming import MAX_LENGTH_DIGITS, Incoming, over, raw
 from tests.receiving import Received
@@ -141,18 +142,19 @@ async def test_another_request_may_follow_only_where_it_can_be_told_from_the_fir
 async def test_a_head_at_the_limit_is_taken_and_one_over_it_is_not(received: Received) -> None:
     fields = [f"X-{number}: {'x' * 1000}" for number in range(32)]
     small = await received(request(*fields[:-1], method="GET"))
-    small.check_head()
+    small.check_head(MAX_HEADER_SIZE)
     large = await received(request(*fields, f"X-Last: {'x' * 700}", method="GET"))
     with pytest.raises(Refusal) as refused:
-        large.check_head()
+        large.check_head(MAX_HEADER_SIZE)
     assert refused.value.failure is HEADERS_TOO_LARGE
+    large.check_head(2 * MAX_HEADER_SIZE)
 
 
 @pytest.mark.parametrize("start", [b"GET /\r\n", b"GET / HTTP/0.9\r\n"])
 async def test_http_0_9_is_refused_with_its_mend(received: Received, start: bytes) -> None:
     incoming = await received(start + b"Host: h\r\n\r\n")
     with pytest.raises(Refusal) as refused:
-        incoming.check_head()
+        incoming.check_head(MAX_HEADER_SIZE)
     assert refused.value.failure is BAD_REQUEST
     assert "HTTP/1.1" in refused.value.detail
     assert not incoming.keeps_alive
@@ -164,7 +166,7 @@ async def test_a_target_with_a_hash_is_refused_with_its_mend(
 ) -> None:
     incoming = await received(request(target=target, method="GET"))
     with pytest.raises(Refusal) as refused:
-        incoming.check_head()
+        incoming.check_head(MAX_HEADER_SIZE)
     assert refused.value.failure is BAD_REQUEST
     assert "percent-encode" in refused.value.detail
 

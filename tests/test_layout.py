@@ -55,6 +55,7 @@ ORDER = [
     "outlet",
     "streams",
     "hangup",
+    "turned_away",
     "accept",
     "incoming",
     "token_endpoint",

@@ -99,3 +99,16 @@ def test_any_text_is_read_or_refused_with_a_message(text: str) -> None:
             assert str(error)  # noqa: PT017 - the property is: a value, or a message
         else:
             assert value is None or value > 0
+
+
+@given(st.integers(1, units.MOST))
+def test_a_count_is_a_whole_number(number: int) -> None:
+    assert units.count(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "+1", "1.0", "1_0", "1e3", "1000001", "\u0661", "9" * 99]
+)
+def test_what_is_no_count_is_refused_with_its_bounds(text: str) -> None:
+    with pytest.raises(ValueError, match="a whole number from 1 to 1000000"):
+        units.count(text)

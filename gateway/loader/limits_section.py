@@ -5,18 +5,36 @@ from functools import partial
 
 import yaml
 
-from gateway.config import Limits
+from gateway import units
+from gateway.config import HEADER_TIMEOUT, MAX_HEADER_SIZE, Limits
 from gateway.loader import address
-from gateway.loader.section import Section, expanded
+from gateway.loader.section import Section, expanded, parsed
 
-KEYS = ("redis",)
-LATER = ("max_connections", "max_header_size", "header_timeout")
+KEYS = ("max_connections", "max_header_size", "header_timeout", "redis")
+
+SMALLEST_HEAD, LARGEST_HEAD = 1024, 1024**2  # bytes: what any browser sends, what no browser does
 
 
 def limits(node: yaml.Node, environ: Mapping[str, str] | None) -> Limits:
     """Read the section. Raises ConfigError."""
-    section = Section(node, KEYS, LATER)
+    section = Section(node, KEYS)
     redis = partial(expanded, environ=environ, parse=address.redis)
-    read = Limits(redis=section.read("redis", redis, None))
+    read = Limits(
+        max_connections=section.read("max_connections", partial(parsed, parse=units.count), None),
+        max_header_size=section.read(
+            "max_header_size", partial(parsed, parse=_head_size), MAX_HEADER_SIZE
+        ),
+        header_timeout=section.read(
+            "header_timeout", partial(parsed, parse=units.duration), HEADER_TIMEOUT
+        ),
+        redis=section.read("redis", redis, None),
+    )
     section.finish()
     return read
+
+
+def _head_size(text: str) -> int:
+    size = units.size(text)
+    if not SMALLEST_HEAD <= size <= LARGEST_HEAD:
+        raise ValueError("must be from 1KiB to 1MiB; 32KiB is the default")
+    return size

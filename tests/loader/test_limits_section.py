@@ -51,9 +51,29 @@ def test_a_password_is_not_in_what_is_printed_of_the_limits() -> None:
     assert PASSWORD not in repr(limits(compose(f"redis: 'redis://:{PASSWORD}@redis'"), {}))
 
 
-@pytest.mark.parametrize("key", ["max_connections", "max_header_size", "header_timeout"])
-def test_a_limit_that_does_nothing_yet_is_refused(key: str) -> None:
-    assert f"this version does not support '{key}'" in refused(f"{key}: 1")
+def test_the_bounds_of_connections_and_heads_are_read() -> None:
+    text = "{max_connections: 500, max_header_size: 64KiB, header_timeout: 2500ms}"
+    assert limits(compose(text), {}) == Limits(500, 64 * 1024, 2.5)
+
+
+def test_without_them_heads_are_bounded_and_connections_are_not() -> None:
+    assert limits(compose("{}"), {}) == Limits(None, 32 * 1024, 10.0)
+    assert limits(compose("header_timeout: none"), {}).header_timeout is None
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("max_connections: 0", "must be a whole number from 1 to 1000000"),
+        ("max_connections: many", "must be a whole number from 1 to 1000000"),
+        ("max_header_size: 512", "must be from 1KiB to 1MiB"),
+        ("max_header_size: 2MiB", "must be from 1KiB to 1MiB"),
+        ("header_timeout: 10", "a duration needs a unit, such as 10s"),
+        ("max_conections: 1", "did you mean 'max_connections'?"),
+    ],
+)
+def test_a_bound_that_is_none_is_refused_with_its_mend(text: str, mend: str) -> None:
+    assert mend in refused(text)
 
 
 def test_without_an_environment_what_refers_to_it_is_not_checked() -> None:

@@ -325,7 +325,6 @@ KEYS = st.sampled_from(
         *route_section.LATER,
         *auth_section.KEYS,
         *limits_section.KEYS,
-        *limits_section.LATER,
     ]
 )
 VALUES = st.recursive(
