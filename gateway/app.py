@@ -14,6 +14,7 @@ from gateway.config import RESERVED_PATHS, Config
 from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.logs import log
+from gateway.quotas import Quotas
 from gateway.streams import Streams
 from gateway.upstream import Upstreams
 
@@ -50,7 +51,10 @@ class Gateway:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._gate = Gate(config)
-        handler = Handler(config, self._streams, self._upstreams, self._gate, self._answer_health)
+        self._quotas = Quotas(config.limits.redis)
+        handler = Handler(
+            config, self._streams, self._upstreams, self._gate, self._quotas, self._answer_health
+        )
         self._public = web.ServerRunner(Server(handler, config.limits), shutdown_timeout=END_GRACE)
         self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
@@ -94,6 +98,7 @@ class Gateway:
         await self._public.cleanup()
         await self._ops.cleanup()
         await self._gate.close()
+        await self._quotas.close()
         log.info("stopped")
 
     async def _drain(self) -> None:

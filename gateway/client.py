@@ -1,11 +1,14 @@
 """Who sent a request, as far as this hop can know: pure."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.headers import Headers, first, values
 
 Networks = Sequence[IPv4Network | IPv6Network]
+
+LONGEST_ADDRESS = 64  # of one that is none
+SUBSCRIBER = 64  # bits: a client has all the addresses of an IPv6 network (RFC 6177)
 
 
 class Client:
@@ -32,16 +35,33 @@ class Client:
         )
 
 
-def _is_within(address: str, networks: Networks) -> bool:
-    if not networks:
-        return False
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """The address, an IPv4 one also where it is written as an IPv6 one; None for what is none."""
     try:
         parsed = ip_address(address)
     except ValueError:
-        return False
+        return None
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
-    return any(parsed in network for network in networks)
+        return parsed.ipv4_mapped
+    return parsed
+
+
+def subscriber(address: str) -> str:
+    """The one that limits hold for: an IPv4 address, or the /64 network that an IPv6 one is in."""
+    parsed = _parsed(address)
+    if parsed is None:
+        return address[:LONGEST_ADDRESS]
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    prefix = int(parsed) >> SUBSCRIBER << SUBSCRIBER
+    return f"{IPv6Address(prefix)}/{SUBSCRIBER}"
+
+
+def _is_within(address: str, networks: Networks) -> bool:
+    if not networks:
+        return False
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def _client_address(peer: str, chain: list[str], trusted: Networks) -> str:

@@ -125,6 +125,20 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteLimits:
+    """How much of a route may be used. What is None has no bound.
+
+    A stream is here any exchange under way. `interval` is what a steady client leaves between two
+    requests, in seconds, and `burst` how many it may send at once after a pause.
+    """
+
+    max_streams: int | None = None
+    max_streams_per_user: int | None = None
+    interval: float | None = None
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One entry of routes.yaml.
 
@@ -147,6 +161,7 @@ class Route:
     max_body: int = MAX_BODY
     cors: Cors | None = None
     stream: StreamOptions = field(default_factory=StreamOptions)
+    limits: RouteLimits = field(default_factory=RouteLimits)
     description: str = ""
     line: int = 0
 

@@ -68,6 +68,20 @@ HEADERS_TOO_LARGE = Failure(
     _C,
     "The request line or a header is over the limit.",
 )
+# Its Retry-After is the refusal's own: when the next one may come.
+RATE_LIMITED = Failure(
+    "rate_limited",
+    _S.TOO_MANY_REQUESTS,
+    _C,
+    "Too many requests came in a short time; try again later.",
+)
+TOO_MANY_STREAMS = Failure(
+    "too_many_streams",
+    _S.TOO_MANY_REQUESTS,
+    _C,
+    "This route serves as many at a time as it may; try again later.",
+    (("Retry-After", "5"),),
+)
 UPSTREAM_UNREACHABLE = Failure(
     "upstream_unreachable", _S.BAD_GATEWAY, _U, "No connection to the service could be made."
 )

@@ -24,6 +24,8 @@ from gateway.matching import Table
 from gateway.origin import require_same_origin
 from gateway.preflight import Preflights
 from gateway.prepared import Prepared
+from gateway.quota import Permit
+from gateway.quotas import Quotas
 from gateway.relay import Relay
 from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
@@ -36,12 +38,13 @@ HealthAnswer = Callable[[str], web.Response]
 class Handler:
     """Answers every request on the public port. `health` answers the reserved paths."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what the steps of the path need
         self,
         config: Config,
         streams: Streams,
         upstreams: Upstreams,
         gate: Gate,
+        quotas: Quotas,
         health: HealthAnswer,
     ) -> None:
         self._auth = config.auth
@@ -54,7 +57,8 @@ class Handler:
         for route in config.routes:
             policy = policies[route.cors] if route.cors is not None else None
             pool = upstreams.pool(route.upstream)
-            self._prepared[id(route)] = Prepared(route, config.auth, policy, pool)
+            quota = quotas.of(route)
+            self._prepared[id(route)] = Prepared(route, config.auth, policy, pool, quota)
         self._gate = gate
         self._token_endpoint = TokenEndpoint(config, self._table, policies, gate)
         self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
@@ -91,17 +95,21 @@ class Handler:
         if incoming.path == self._token_endpoint.path:
             return _own(incoming, await self._token_endpoint.answer(incoming))
         try:
-            relay, ticket = self._prepare(incoming)
+            relay, permit, ticket = self._prepare(incoming)
         except KeyUnknown:
             await self._gate.look_again()
-            relay, ticket = self._prepare(incoming)
+            relay, permit, ticket = self._prepare(incoming)
         incoming.forget_headers()
         pipe = relay.pipe
         try:
             self._streams.admit(pipe)
+            if permit is not None:
+                await permit.take()
             await (relay.run() if ticket is None else self._run_once(relay, ticket))
         finally:
             pipe.close()
+            if permit is not None:
+                permit.release()
             self._streams.release(pipe)
         if pipe.refusal is not None:
             raise pipe.refusal
@@ -123,7 +131,7 @@ class Handler:
         if status in TRANSIENT:
             await self._gate.release(ticket)
 
-    def _prepare(self, incoming: Incoming) -> tuple[Relay, Ticket | None]:
+    def _prepare(self, incoming: Incoming) -> tuple[Relay, Permit | None, Ticket | None]:
         """Match and authenticate; what is known only here is not kept while a stream goes on."""
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
@@ -134,7 +142,8 @@ class Handler:
         head = prepared.request_head(incoming, match, identity)
         pipe = prepared.pipe(incoming, identity)
         relay = Relay(incoming, match.route, head, pipe, prepared.pool)
-        return relay, identity.ticket if identity is not None else None
+        permit = prepared.permit(incoming, identity)
+        return relay, permit, identity.ticket if identity is not None else None
 
     def _authenticate(self, incoming: Incoming, prepared: Prepared) -> Identity | None:
         """Who is asking; None on a route that does not ask."""

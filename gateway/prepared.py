@@ -5,6 +5,7 @@ For each it is the request head that the service gets, and the pipe that its res
 
 from gateway.accept import BrowserConnection
 from gateway.auth import Identity
+from gateway.client import subscriber
 from gateway.config import Auth, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
@@ -14,14 +15,23 @@ from gateway.heads import Reply, request_head
 from gateway.incoming import Incoming, raw
 from gateway.matching import Match, target_path
 from gateway.pipe import Pipe
+from gateway.quota import Permit, Quota
 from gateway.upstream import Pool
 
 
 class Prepared:
-    """A route and what its options come to. `policy` is None without CORS."""
+    """A route and what its options come to: no `policy` without CORS, no `quota` without limits."""
 
-    def __init__(self, route: Route, auth: Auth, policy: Policy | None, pool: Pool) -> None:
+    def __init__(
+        self,
+        route: Route,
+        auth: Auth,
+        policy: Policy | None,
+        pool: Pool,
+        quota: Quota | None = None,
+    ) -> None:
         self.route = route
+        self.quota = quota
         self.policy = policy
         self.pool = pool
         self._leeway = auth.leeway
@@ -41,6 +51,14 @@ class Prepared:
             incoming.access = self.policy.access(incoming.first(b"origin"))
         else:
             incoming.access = None
+
+    def permit(self, incoming: Incoming, identity: Identity | None) -> Permit | None:
+        """What asks for leave under the route's limits; None without limits."""
+        if self.quota is None:
+            return None
+        if identity is not None and identity.subject:
+            return self.quota.permit(f"subject {identity.subject}")
+        return self.quota.permit(f"address {subscriber(incoming.client.address)}")
 
     def request_head(self, incoming: Incoming, match: Match, identity: Identity | None) -> bytes:
         """What the service gets to see of a request, less its body."""

@@ -6,18 +6,15 @@ import math
 import secrets
 import time
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.errors import TOKEN_STORE_UNAVAILABLE, Refusal
 from gateway.logs import log
+from gateway.redis_client import client
 from gateway.stream_tokens import Ticket
 from gateway.used_tokens import used
 
 TIMEOUT = 1.0  # seconds, for all that a claim takes
-MAX_CONNECTIONS = 32
 PREFIX = "gateway:used-token:"
 
 
@@ -28,16 +25,7 @@ class UsedAnywhere:
         """`leeway` is how many seconds the clock of a replica may be off."""
         self._leeway = leeway
         self._is_reached = True
-        # One more try, at once, as a connection that lay idle may be dead. `claim` bears it.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=TIMEOUT,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 1),
-        )
-        self._redis = Redis.from_pool(pool)
+        self._redis = client(url, TIMEOUT)
 
     async def claim(self, ticket: Ticket) -> None:
         """Use a token up. See `UsedTokens`."""

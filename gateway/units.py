@@ -13,6 +13,9 @@ _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{
 _SECONDS = (Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
 _SHORTEST = Decimal("0.001")
 
+_RATE = re.compile(r"([0-9]{1,9})/([smh])")
+_PERIODS = {"s": 1, "m": 60, "h": 3600}
+
 _SIZE = re.compile(r"(0|[1-9][0-9]{0,18})([A-Za-z]*)")
 _BYTES = {
     "": 1,
@@ -64,3 +67,13 @@ def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST:
         raise ValueError(f"must be a whole number from 1 to {MOST}")
     return int(text)
+
+
+def rate(text: str) -> tuple[int, int]:
+    """How many in how many seconds, of `10/s`, `100/m` or `1000/h`. Raises ValueError."""
+    parts = _RATE.fullmatch(text)
+    if parts is None:
+        raise ValueError("must be a rate such as 10/s, 100/m or 1000/h")
+    if not 1 <= int(parts[1]) <= MOST:
+        raise ValueError(f"must be from 1 to {MOST} for each s, m or h")
+    return int(parts[1]), _PERIODS[parts[2]]

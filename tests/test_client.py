@@ -1,12 +1,12 @@
 """Who the client is: what a trusted proxy says of it, and nothing that it says itself."""
 
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client import Networks, client_of
+from gateway.client import LONGEST_ADDRESS, Networks, client_of, subscriber
 
 TRUSTED: Networks = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -75,3 +75,34 @@ def test_a_proxy_that_says_no_scheme_leaves_it_unknown(said: list[tuple[bytes, b
 def test_without_a_host_none_is_forwarded() -> None:
     names = [name for name, _ in client_of([], "192.0.2.7", TRUSTED).forwarded]
     assert names == [b"X-Forwarded-For", b"X-Forwarded-Proto"]
+
+
+@pytest.mark.parametrize(
+    ("address", "one"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:0db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("no address", "no address"),
+        ("x" * 1000, "x" * LONGEST_ADDRESS),
+    ],
+)
+def test_limits_hold_for_an_ipv4_address_or_an_ipv6_network(address: str, one: str) -> None:
+    assert subscriber(address) == one
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
+def test_all_addresses_of_one_ipv6_network_are_one(address: IPv6Address, host: int) -> None:
+    other = IPv6Address(int(address) >> 64 << 64 | host)
+    if not address.ipv4_mapped and not other.ipv4_mapped:
+        assert subscriber(str(address)) == subscriber(str(other))
+
+
+@given(st.text())
+def test_any_text_is_some_one(text: str) -> None:
+    assert len(subscriber(text)) <= LONGEST_ADDRESS

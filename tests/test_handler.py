@@ -15,6 +15,7 @@ from gateway.config import Upstream as Place
 from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.http1 import Connection
+from gateway.quotas import Quotas
 from gateway.streams import Streams
 from gateway.upstream import Pool, Upstreams
 from tests.wire.raw_client import Ending, RawClient, Response
@@ -72,7 +73,7 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
         )
         pools = upstreams or Upstreams()
         config = Config(routes, Auth(secret=SECRET))
-        handler = Handler(config, Streams(), pools, Gate(config), health)
+        handler = Handler(config, Streams(), pools, Gate(config), Quotas(None), health)
         runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()

@@ -112,3 +112,23 @@ def test_a_count_is_a_whole_number(number: int) -> None:
 def test_what_is_no_count_is_refused_with_its_bounds(text: str) -> None:
     with pytest.raises(ValueError, match="a whole number from 1 to 1000000"):
         units.count(text)
+
+
+@given(st.integers(1, units.MOST), st.sampled_from([("s", 1), ("m", 60), ("h", 3600)]))
+def test_a_rate_is_a_count_in_so_many_seconds(number: int, period: tuple[str, int]) -> None:
+    unit, seconds = period
+    assert units.rate(f"{number}/{unit}") == (number, seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "/s", "1.5/s", "10/d", "10/ s", "10/S", "1/s/s", "-1/s"]
+)
+def test_what_is_no_rate_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 10/s, 100/m or 1000/h"):
+        units.rate(text)
+
+
+@pytest.mark.parametrize("text", ["0/s", "1000001/h"])
+def test_a_rate_out_of_bounds_is_refused_with_them(text: str) -> None:
+    with pytest.raises(ValueError, match="from 1 to 1000000"):
+        units.rate(text)

@@ -11,6 +11,7 @@ from gateway.config import (
     Cors,
     HeaderRules,
     Route,
+    RouteLimits,
     Segment,
     StreamOptions,
     Timeouts,
@@ -21,6 +22,7 @@ from gateway.loader.cors_section import cors
 from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
 from gateway.loader.header_rules import header_rules
 from gateway.loader.method import methods
+from gateway.loader.route_limits import route_limits
 from gateway.loader.section import Section, boolean, expanded, items, parsed, text
 from gateway.loader.stream_section import stream_options
 
@@ -43,10 +45,11 @@ KEYS = (
     "max_body",
     "cors",
     "stream",
+    "limits",
     "description",
 )
 DEFAULTS_KEYS = tuple(key for key in KEYS if key != "path")
-LATER = ("retries", "health_check", "resume", "limits")
+LATER = ("retries", "health_check", "resume")
 
 CORS_PREFIX = "access-control-"
 _PATH_CHANGES = frozenset(("strip_prefix", "rewrite"))
@@ -118,6 +121,7 @@ def _read(
         max_body=section.read("max_body", partial(parsed, parse=units.size), MAX_BODY),
         cors=section.read("cors", partial(cors, environ=environ), gateway_wide),
         stream=section.read("stream", stream_options, StreamOptions()),
+        limits=section.read("limits", route_limits, RouteLimits()),
         description=section.read("description", text, "").strip(),
         line=fault_at(section.node, "").line,
     )

@@ -106,7 +106,7 @@ def test_a_value_that_could_not_work_is_refused(more: str, message: str) -> None
     assert message in fault
 
 
-@pytest.mark.parametrize("key", ["retries", "health_check", "resume", "limits"])
+@pytest.mark.parametrize("key", ["retries", "health_check", "resume"])
 def test_a_key_of_later_versions_is_refused_as_that(key: str) -> None:
     assert refused(f"  {key}: 1") == [f"this version does not support '{key}'"]
 

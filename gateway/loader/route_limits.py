@@ -1,0 +1,34 @@
+"""`limits:` of a route: how many at a time, and how fast new ones may come."""
+
+from functools import partial
+
+import yaml
+
+from gateway import units
+from gateway.config import RouteLimits
+from gateway.loader.section import Section, is_false, parsed
+
+KEYS = ("max_streams", "max_streams_per_user", "rate", "burst")
+
+
+def route_limits(node: yaml.Node) -> RouteLimits:
+    """Read `limits:`; there are none where they are turned off. Raises ConfigError.
+
+    A burst is as many as the rate names, unless one is given.
+    """
+    if is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none"):
+        return RouteLimits()
+    section = Section(node, KEYS)
+    count = partial(parsed, parse=units.count)
+    number, seconds = section.read("rate", partial(parsed, parse=units.rate), (0, 0))
+    burst = section.read("burst", count, number or 1)
+    if "burst" in section.nodes and "rate" not in section.nodes:
+        section.blame("burst", "burst is of a rate: add one, such as rate: 10/s")
+    read = RouteLimits(
+        max_streams=section.read("max_streams", count, None),
+        max_streams_per_user=section.read("max_streams_per_user", count, None),
+        interval=seconds / number if number else None,
+        burst=burst,
+    )
+    section.finish()
+    return read

@@ -1,0 +1,57 @@
+"""The quotas of all routes, which outlive a change of the routes, and the ledger behind them."""
+
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from gateway.config import Route, RouteLimits
+from gateway.quota import Quota
+
+if TYPE_CHECKING:
+    from gateway.redis_ledger import RedisLedger
+
+
+class Quotas:
+    """One quota for each route that has limits, for as long as anybody uses it.
+
+    With `redis`, a URL, what users do counts on all replicas together.
+    """
+
+    def __init__(self, redis: str | None) -> None:
+        self._redis = redis
+        self._ledger: RedisLedger | None = None
+        self._quotas: WeakValueDictionary[str, Quota] = WeakValueDictionary()
+
+    def of(self, route: Route) -> Quota | None:
+        """The quota of a route, with its limits of now; None for one without."""
+        if route.limits == RouteLimits():
+            return None
+        name = " ".join([*sorted(route.methods), route.path])
+        quota = self._quotas.get(name)
+        if quota is None:
+            quota = self._quotas[name] = Quota(name, route.limits, self._shared())
+        else:
+            quota.adopt(route.limits)
+        return quota
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether Redis is used, and was there when it was last asked."""
+        return self._ledger is not None and self._ledger.is_reached
+
+    @property
+    def fallbacks(self) -> int:
+        """How often limits held in this process alone, as Redis was out of reach."""
+        return self._ledger.fallbacks if self._ledger is not None else 0
+
+    async def close(self) -> None:
+        """Let go of Redis."""
+        if self._ledger is not None:
+            await self._ledger.close()
+
+    def _shared(self) -> "RedisLedger | None":
+        if self._ledger is None and self._redis is not None:
+            # The client takes a tenth of a second to import, which only those pay who use it.
+            from gateway.redis_ledger import RedisLedger  # noqa: PLC0415
+
+            self._ledger = RedisLedger(self._redis)
+        return self._ledger

@@ -1,0 +1,185 @@
+"""A route's limits hold exactly, and what is over is counted no more."""
+
+import asyncio
+
+import pytest
+
+from gateway.config import RouteLimits
+from gateway.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Refusal
+from gateway.quota import Lease, Ledger, Permit, Quota, too_fast, too_many
+
+
+async def taken(quota: Quota, user: str = "ada") -> Permit:
+    permit = quota.permit(user)
+    await permit.take()
+    return permit
+
+
+async def refused(quota: Quota, user: str = "ada") -> Refusal:
+    permit = quota.permit(user)
+    with pytest.raises(Refusal) as caught:
+        await permit.take()
+    permit.release()
+    return caught.value
+
+
+async def test_a_route_takes_as_many_as_it_may_and_another_when_one_is_over() -> None:
+    quota = Quota("/a", RouteLimits(max_streams=2), None)
+    first, _ = await taken(quota), await taken(quota, "grace")
+    refusal = await refused(quota, "joan")
+    assert refusal.failure is TOO_MANY_STREAMS
+    first.release()
+    await taken(quota, "joan")
+    assert (await refused(quota)).failure is TOO_MANY_STREAMS
+
+
+async def test_a_user_has_as_many_as_one_may_and_takes_none_from_others() -> None:
+    quota = Quota("/a", RouteLimits(max_streams_per_user=2), None)
+    first, _ = await taken(quota), await taken(quota)
+    refusal = await refused(quota)
+    assert (refusal.failure, "2 streams" in refusal.detail) == (TOO_MANY_STREAMS, True)
+    await taken(quota, "grace")
+    first.release()
+    await taken(quota)
+
+
+async def test_released_twice_or_never_taken_changes_nothing() -> None:
+    quota = Quota("/a", RouteLimits(max_streams=1), None)
+    permit = await taken(quota)
+    for _ in range(2):
+        quota.permit("ada").release()
+        permit.release()
+    await taken(quota)
+    assert (await refused(quota)).failure is TOO_MANY_STREAMS
+
+
+async def test_of_a_user_who_left_nothing_is_kept() -> None:
+    quota = Quota("/a", RouteLimits(max_streams_per_user=1), None)
+    for number in range(100):
+        (await taken(quota, str(number))).release()
+    assert quota._of_user == {}
+
+
+async def test_who_comes_too_fast_is_told_when_to_come_again_and_is_not_under_way() -> None:
+    quota = Quota("/a", RouteLimits(max_streams=3, interval=3600, burst=2), None)
+    await taken(quota)
+    await taken(quota)
+    refusal = await refused(quota)
+    assert (refusal.failure, refusal.headers) == (RATE_LIMITED, (("Retry-After", "3600"),))
+    await taken(quota, "grace")
+
+
+async def test_what_is_refused_for_the_streams_does_not_count_for_the_rate() -> None:
+    quota = Quota("/a", RouteLimits(max_streams_per_user=1, interval=3600, burst=2), None)
+    permit = await taken(quota)
+    for _ in range(5):
+        assert (await refused(quota)).failure is TOO_MANY_STREAMS
+    permit.release()
+    await taken(quota)
+
+
+async def test_new_limits_hold_for_what_is_under_way_too() -> None:
+    quota = Quota("/a", RouteLimits(max_streams=1, interval=3600, burst=1), None)
+    await taken(quota)
+    quota.adopt(RouteLimits(max_streams=2, interval=3600, burst=1))
+    assert (await refused(quota)).failure is RATE_LIMITED, "the same rate goes on"
+    quota.adopt(RouteLimits(max_streams=2, interval=3600, burst=2))
+    await taken(quota)
+    assert (await refused(quota)).failure is TOO_MANY_STREAMS
+    quota.adopt(RouteLimits(max_streams=3))
+    await taken(quota)
+
+
+# With a ledger
+
+
+class Told(Ledger):
+    """A ledger that says what it is told to."""
+
+    def __init__(self, verdict: bool | Refusal) -> None:
+        self.verdict = verdict
+        self.entered: list[Lease] = []
+        self.left: list[Lease] = []
+
+    async def enter(self, lease: Lease, limits: RouteLimits) -> bool:  # noqa: ARG002 - the protocol's
+        self.entered.append(lease)
+        if isinstance(self.verdict, Refusal):
+            raise self.verdict
+        return self.verdict
+
+    def leave(self, lease: Lease) -> None:
+        self.left.append(lease)
+
+
+SHARED = RouteLimits(max_streams_per_user=2, interval=3600, burst=1)
+
+
+async def test_what_the_ledger_lets_in_needs_no_leave_of_the_rate_here() -> None:
+    ledger = Told(True)
+    quota = Quota("/a", SHARED, ledger)
+    permits = [await taken(quota), await taken(quota)]
+    for permit in permits:
+        permit.release()
+        permit.release()
+    assert ledger.entered == ledger.left
+    assert len({lease.id for lease in ledger.left}) == 2
+    assert len({lease.key for lease in ledger.left}) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "failure"), [(too_many(2), TOO_MANY_STREAMS), (too_fast(1.5), RATE_LIMITED)]
+)
+async def test_what_the_ledger_refuses_is_not_under_way_here(
+    refusal: Refusal, failure: Failure
+) -> None:
+    ledger = Told(refusal)
+    quota = Quota("/a", SHARED, ledger)
+    for _ in range(3):
+        assert (await refused(quota)).failure is failure
+    assert quota._of_user == {}
+
+
+async def test_where_the_ledger_cannot_tell_the_limits_hold_here() -> None:
+    ledger = Told(False)
+    quota = Quota("/a", SHARED, ledger)
+    await taken(quota)
+    assert (await refused(quota)).failure is RATE_LIMITED
+    assert len(ledger.entered) == 2
+
+
+async def test_what_is_refused_here_already_is_not_asked_of_the_ledger() -> None:
+    ledger = Told(True)
+    quota = Quota("/a", SHARED, ledger)
+    await taken(quota)
+    await taken(quota)
+    assert (await refused(quota)).failure is TOO_MANY_STREAMS
+    assert len(ledger.entered) == 2
+
+
+async def test_the_bound_of_a_route_alone_needs_no_ledger() -> None:
+    ledger = Told(False)
+    await taken(Quota("/a", RouteLimits(max_streams=1), ledger))
+    assert ledger.entered == []
+
+
+async def test_a_browser_that_leaves_while_the_ledger_is_asked_is_not_under_way() -> None:
+    class Slow(Told):
+        async def enter(self, lease: Lease, limits: RouteLimits) -> bool:  # noqa: ARG002
+            await asyncio.get_running_loop().create_future()
+            return True
+
+    quota = Quota("/a", SHARED, Slow(True))
+    permit = quota.permit("ada")
+    task = asyncio.create_task(permit.take())
+    await asyncio.sleep(0)
+    assert quota._of_user == {"ada": 1}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    permit.release()
+    assert quota._of_user == {}
+
+
+def test_a_key_tells_neither_route_nor_user_and_confuses_none() -> None:
+    keys = {Lease(route, user).key for route in ("/a", "/a b") for user in ("ada", "b ada")}
+    assert len(keys) == 4
+    assert not any("ada" in key for key in keys)
