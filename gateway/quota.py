@@ -137,7 +137,7 @@ class Permit:
 def too_many(most: int) -> Refusal:
     """Say that a user has as many exchanges under way as allowed."""
     return Refusal(
-        TOO_MANY_STREAMS, f"You have {most} streams open here, which is the most: close one."
+        TOO_MANY_STREAMS, f"You have as many streams open here as you may, {most}: close one."
     )
 
 

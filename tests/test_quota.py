@@ -37,7 +37,7 @@ async def test_a_user_has_as_many_as_one_may_and_takes_none_from_others() -> Non
     quota = Quota("/a", RouteLimits(max_streams_per_user=2), None)
     first, _ = await taken(quota), await taken(quota)
     refusal = await refused(quota)
-    assert (refusal.failure, "2 streams" in refusal.detail) == (TOO_MANY_STREAMS, True)
+    assert (refusal.failure, "as you may, 2: close" in refusal.detail) == (TOO_MANY_STREAMS, True)
     await taken(quota, "grace")
     first.release()
     await taken(quota)
