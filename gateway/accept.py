@@ -206,8 +206,11 @@ class BrowserConnection(web.RequestHandler):
         exchange = Exchange(
             method="", path="", request_id=request_id(None), trace_id="", client=remote_of(self)
         )
-        failure = self._head_fault or _failure(status, exc)
-        response = answer(Refusal(failure, reason=type(exc).__name__), exchange)
+        fault = self._head_fault
+        refusal = Refusal(
+            fault or _failure(status, exc), reason="" if fault else type(exc).__name__
+        )
+        response = answer(refusal, exchange)
         response.force_close()
         exchange.report()
         return response
