@@ -140,9 +140,9 @@ class Handler:
         identity = self._authenticate(incoming, prepared)
         incoming.check_body(match.route.max_body)
         head = prepared.request_head(incoming, match, identity)
+        permit = prepared.permit(incoming, identity)
         pipe = prepared.pipe(incoming, identity)
         relay = Relay(incoming, match.route, head, pipe, prepared.pool)
-        permit = prepared.permit(incoming, identity)
         return relay, permit, identity.ticket if identity is not None else None
 
     def _authenticate(self, incoming: Incoming, prepared: Prepared) -> Identity | None:
