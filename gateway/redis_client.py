@@ -7,14 +7,14 @@ from redis.backoff import NoBackoff
 MAX_CONNECTIONS = 32
 
 
-def client(url: str, timeout: float) -> Redis:
+def client(url: str, timeout: float, connections: int = MAX_CONNECTIONS) -> Redis:
     """A client whose every step takes `timeout` seconds at most. It connects when it is used.
 
     One more try, at once, as a connection that lay idle may be dead. Who sends a command bears it.
     """
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=MAX_CONNECTIONS,
+        max_connections=connections,
         timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,

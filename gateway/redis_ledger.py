@@ -22,6 +22,7 @@ PATIENCE = 1.0  # for what no request waits for
 LEASE = 30.0  # after which a stream is over whose replica says no more of it
 RENEWAL = 10.0
 PAUSE = 1.0  # between two looks at a Redis that is out of reach
+CONNECTIONS = 8  # few, as many who come at once should not wait for more to be opened
 BATCH = 200  # leases, or users, in one command
 MOST_LEAVING = 10_000  # users, and streams of one, that are remembered to be struck out
 
@@ -79,7 +80,7 @@ class RedisLedger:
     def __init__(self, url: str) -> None:
         self.is_reached = True
         self.fallbacks = 0
-        self._redis = client(url, PATIENCE)
+        self._redis = client(url, PATIENCE, CONNECTIONS)
         self._enter = self._redis.register_script(_ENTER)
         self._renew = self._redis.register_script(_RENEW)
         self._live: dict[str, Lease] = {}

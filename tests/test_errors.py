@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import errors
-from gateway.errors import Failure, Refusal, Source
+from gateway.errors import TOO_MANY_STREAMS, Failure, Refusal, Source
 
 TABLE = [value for value in vars(errors).values() if isinstance(value, Failure)]
 
@@ -23,14 +23,18 @@ def test_every_code_has_the_status_that_the_contract_gives_it() -> None:
         "origin_denied": 403,
         "route_not_found": 404,
         "method_not_allowed": 405,
+        "request_timeout": 408,
         "body_too_large": 413,
         "headers_too_large": 431,
+        "rate_limited": 429,
+        "too_many_streams": 429,
         "internal_error": 500,
         "upstream_unreachable": 502,
         "upstream_bad_response": 502,
         "draining": 503,
         "keys_unavailable": 503,
         "token_store_unavailable": 503,
+        "too_many_connections": 503,
         "upstream_timeout": 504,
     }
 
@@ -48,7 +52,8 @@ def test_a_client_is_blamed_by_4xx_alone(failure: Failure) -> None:
 def test_a_status_that_promises_a_header_has_it(failure: Failure) -> None:
     names = {name for name, _ in failure.headers}
     assert ("WWW-Authenticate" in names) >= (failure.status == HTTPStatus.UNAUTHORIZED)
-    assert ("Retry-After" in names) == (failure.status == HTTPStatus.SERVICE_UNAVAILABLE)
+    tells_when = failure.status == HTTPStatus.SERVICE_UNAVAILABLE or failure is TOO_MANY_STREAMS
+    assert ("Retry-After" in names) == tells_when
 
 
 def test_a_problem_has_the_members_of_the_contract() -> None:
