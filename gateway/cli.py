@@ -19,6 +19,7 @@ from gateway.demo import demo
 from gateway.loader import ConfigError, load
 from gateway.logs import configure_logging
 from gateway.sample.backend import serve as serve_sample
+from gateway.source import Source
 from gateway.units import duration
 
 FAULT = 1
@@ -56,13 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> None:
     configure_logging(options.log_format, options.log_level)
+    source = Source(options.routes, os.environ)
     config = load(options.routes, os.environ)
     settings = Settings(
         options.host, options.port, options.ops_port, options.drain_delay, options.drain_timeout
     )
 
     async def serve() -> None:
-        await Gateway(config, settings).run()
+        await Gateway(config, settings, source).run()
 
     _run(serve())
 

@@ -37,7 +37,7 @@ async def test_used_tokens_are_remembered_where_the_limits_say(
     endpoint: str | None, limits: Limits, kind: type
 ) -> None:
     gate = Gate(Config((), Auth(secret=SECRET, token_endpoint=endpoint), limits=limits))
-    assert isinstance(gate._used, kind)
+    assert isinstance(gate.used, kind)
     await gate.close()
 
 
@@ -68,8 +68,8 @@ async def test_a_key_that_was_withdrawn_lets_nobody_in_who_was_known(tmp_path: P
     assert gate.has_keys
     assert [subject(old), subject(old)] == ["ada", "ada"]
     remote.text = key_set(new)
-    assert gate._issuer
-    gate._issuer._next_ask = 0
+    assert gate.issuer
+    gate.issuer._next_ask = 0
     await gate.look_again()
     assert subject(new) == "ada"
     with pytest.raises(Refusal, match="a key that is not known"):

@@ -71,6 +71,8 @@ ORDER = [
     "preflight",
     "prepared",
     "handler",
+    "source",
+    "reload",
     "app",
     "demo",
     "cli",
