@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Source:
         self._seen = await asyncio.to_thread(self._digest)
         return await asyncio.to_thread(load, self.path, self._environ)
 
-    async def changes(self, stop: asyncio.Event) -> AsyncIterator[None]:
+    async def changes(self, stop: asyncio.Event) -> AsyncGenerator[None, None]:
         """Yield when the file is no more what was last read, until told to stop.
 
         However it was changed: written in place, replaced by another (as editors do), or by the
