@@ -121,6 +121,7 @@ class Gateway:
         """Not ready at once; closed to new connections after the delay; then bounded waiting."""
         settings = self._settings
         self._is_draining = True
+        self._streams.leave()
         if self.reload is not None:
             await self.reload.close()
         log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)

@@ -65,6 +65,8 @@ class Handler:
         incoming = Incoming(request, self._auth.trusted_proxies)
         if incoming.path in RESERVED_PATHS:
             return self._health(incoming.path)
+        if self._streams.is_leaving:
+            incoming.keeps_alive = False
         exchange = incoming.exchange
         try:
             return await self._serve(incoming)

@@ -22,6 +22,7 @@ class Streams:
         self._nobody_left = asyncio.Event()
         self._nobody_left.set()
         self.is_closed = False
+        self.is_leaving = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -38,6 +39,10 @@ class Streams:
         self._live.discard(stream)
         if not self._live:
             self._nobody_left.set()
+
+    def leave(self) -> None:
+        """Let each connection go after its response: its client is to find another gateway."""
+        self.is_leaving = True
 
     def close(self) -> None:
         """Admit nobody from now on."""
