@@ -19,6 +19,7 @@ from gateway.demo import demo
 from gateway.loader import ConfigError, load
 from gateway.logs import configure_logging
 from gateway.sample.backend import serve as serve_sample
+from gateway.schema import schema_text
 from gateway.source import Source
 from gateway.units import duration
 
@@ -124,6 +125,10 @@ def _signed(config: Config, secret: str, options: argparse.Namespace) -> str:
     return jwt.encode(claims | dict(options.claim), secret, algorithm=auth.algorithms[0])
 
 
+def _schema(_: argparse.Namespace) -> None:
+    print(schema_text())
+
+
 def _sample_backend(options: argparse.Namespace) -> None:
     configure_logging(options.log_format, options.log_level)
     _run(serve_sample(options.host, options.port))
@@ -173,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument(
         "--claim", action="append", default=[], type=_claim, metavar="K=V", help="another claim"
     )
+
+    _command(commands, "schema", _schema, "print the JSON Schema of routes.yaml, for editors")
 
     backend = _command(commands, "sample-backend", _sample_backend, "run the sample backend")
     backend.add_argument("--host", default="127.0.0.1", help="address to listen on")

@@ -7,11 +7,11 @@ LONGEST = 8760 * 3600  # a year, in seconds
 LARGEST = 1024**4  # 1 TiB
 
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
+DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 _SECONDS = (Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
 _SHORTEST = Decimal("0.001")
 
-_SIZE = re.compile(r"(0|[1-9][0-9]{0,18})([A-Za-z]*)")
+SIZE = re.compile(r"(0|[1-9][0-9]{0,18})([A-Za-z]*)")
 _BYTES = {
     "": 1,
     "B": 1,
@@ -34,7 +34,7 @@ def duration(text: str, *, zero_allowed: bool = False) -> float | None:
         return None
     if re.fullmatch(r"[0-9.]+", text):
         raise ValueError(f"a duration needs a unit, such as {text[:20]}s")
-    parts = _DURATION.fullmatch(text)
+    parts = DURATION.fullmatch(text)
     if parts is None or not text:
         raise ValueError("must be a duration such as 300s, 5m, 1h30m or 250ms, or none")
     pairs = zip(parts.groups("0"), _SECONDS, strict=True)
@@ -48,7 +48,7 @@ def duration(text: str, *, zero_allowed: bool = False) -> float | None:
 
 def size(text: str) -> int:
     """Bytes of `10MiB`, `512KiB`, `1GB` or `4096`. Raises ValueError, with the mend."""
-    parts = _SIZE.fullmatch(text)
+    parts = SIZE.fullmatch(text)
     if parts is None or parts[2] not in _BYTES:
         raise ValueError("must be a size such as 10MiB, 512KiB, 1GB or a number of bytes")
     count = int(parts[1]) * _BYTES[parts[2]]

@@ -19,6 +19,7 @@ from gateway.loader import (
     limits_section,
     pattern,
     route_section,
+    shape,
 )
 from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
 from gateway.loader.method import methods as read_methods
@@ -26,7 +27,15 @@ from gateway.loader.section import Section, boolean
 
 __all__ = ["ConfigError", "Fault", "load", "loads"]
 
-KEYS = ("routes", "defaults", "auth", "cors", "limits")
+KEYS: shape.Keys = {
+    "routes": shape.many(
+        route_section.SHAPE, "What is served; the most specific path wins.", least=1
+    ),
+    "defaults": route_section.DEFAULTS_SHAPE,
+    "auth": auth_section.SHAPE,
+    "cors": cors_section.SHAPE,
+    "limits": limits_section.SHAPE,
+}
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -335,8 +336,8 @@ VALUES = st.recursive(
 )
 
 
-def section(keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    return VALUES | st.dictionaries(st.sampled_from(keys), VALUES, max_size=6)
+def section(keys: Collection[str]) -> st.SearchStrategy[Any]:
+    return VALUES | st.dictionaries(st.sampled_from(tuple(keys)), VALUES, max_size=6)
 
 
 DOCUMENTS = st.fixed_dictionaries(
