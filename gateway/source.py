@@ -10,6 +10,7 @@ from watchfiles import Change, awatch
 
 from gateway.config import Config
 from gateway.loader import load
+from gateway.loader.document import MAX_SIZE
 
 # Milliseconds. A change is over after this much quiet: an editor may write a file in several steps.
 QUIET = 100
@@ -65,8 +66,14 @@ class Source:
         return Path(path).name in {self._file.name, DATA_LINK}
 
     def _digest(self) -> bytes:
-        """What stands for the file's bytes; nothing for one that cannot be read."""
+        """What stands for the file's bytes; nothing for one that cannot be read.
+
+        Nor for a pipe, of which each byte can be read but once.
+        """
         try:
-            return sha256(self._file.read_bytes()).digest()
+            if not self._file.is_file():
+                return b""
+            with self._file.open("rb") as file:
+                return sha256(file.read(MAX_SIZE + 1)).digest()
         except OSError:
             return b""

@@ -1,6 +1,7 @@
 """A source is read as it is now, and tells of each change of its text, however that was made."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -44,6 +45,16 @@ async def test_faults_are_those_of_the_loader(file: Path) -> None:
     source = Source(file, {})
     with pytest.raises(ConfigError, match="SERVICE is not set"):
         await source.read()
+
+
+async def test_a_pipe_is_left_for_who_loads_it(tmp_path: Path) -> None:
+    """Such as `--routes <(envsubst ...)`: what is read of it once is gone."""
+    pipe = tmp_path / "routes.yaml"
+    os.mkfifo(pipe)
+    writing = asyncio.create_task(asyncio.to_thread(write, pipe, TEXT))
+    config = await Source(pipe, ENVIRON).read()
+    assert config.routes[0].path == "/a"
+    await writing
 
 
 async def test_a_change_from_before_the_watch_is_told(
