@@ -123,7 +123,7 @@ class Gateway:
         self._is_draining = True
         self._streams.leave()
         if self.reload is not None:
-            await self.reload.close()
+            self.reload.stop()
         log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
         if settings.drain_delay:
             await self._unless_hurried(asyncio.sleep(settings.drain_delay))

@@ -36,11 +36,15 @@ class Reload:
         """Read it again, changed or not."""
         self._asked.set()
 
-    async def close(self) -> None:
+    def stop(self) -> None:
         """Reload no more. One that is under way is given up, or was done."""
         self._stop.set()
         for task in self._tasks:
             task.cancel()
+
+    async def close(self) -> None:
+        """Stop, and wait until it has."""
+        self.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _watch(self) -> None:

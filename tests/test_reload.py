@@ -114,8 +114,9 @@ async def test_where_nothing_can_be_watched_it_still_does_what_it_is_asked(
 
 async def test_closed_it_reloads_no_more(file: Path, taker: Taker) -> None:
     async with reloading(file, taker) as (reload, _):
-        await reload.close()
+        reload.stop()
         reload.ask()
+        await reload.close()
     assert taker.taken.empty()
 
 
