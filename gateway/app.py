@@ -2,24 +2,27 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.accept import Server
-from gateway.account import EndReason
+from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
 from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.logs import log
+from gateway.metrics import Metrics
 from gateway.streams import Streams
 from gateway.upstream import Upstreams
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
+OPS_PATHS = (*RESERVED_PATHS, "/metrics")
 
 
 class StartupError(Exception):
@@ -50,8 +53,18 @@ class Gateway:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._gate = Gate(config)
-        handler = Handler(config, self._streams, self._upstreams, self._gate, self._answer_health)
-        self._public = web.ServerRunner(Server(handler), shutdown_timeout=END_GRACE)
+        self._metrics = Metrics(self._streams)
+        self._metrics.reloaded("success", config.digest)
+        handler = Handler(
+            config,
+            self._streams,
+            self._upstreams,
+            self._gate,
+            self._answer_health,
+            report=self._report,
+        )
+        server = Server(handler, self._report)
+        self._public = web.ServerRunner(server, shutdown_timeout=END_GRACE)
         self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 
@@ -136,7 +149,19 @@ class Gateway:
     async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
-        return _json({"paths": list(RESERVED_PATHS)}, 404)
+        if request.path == "/metrics":
+            return self._answer_metrics(request)
+        return _json({"paths": list(OPS_PATHS)}, 404)
+
+    def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
+        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
+        return web.Response(body=body, headers=headers)
+
+    def _report(self, exchange: Exchange) -> None:
+        """Write the line of an exchange that ended, and count it."""
+        exchange.report()
+        self._metrics.ended(exchange, time.monotonic())
 
 
 async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
