@@ -12,12 +12,10 @@ from gateway.account import EndReason, Exchange
 
 # Upper bounds, in seconds. A quick service is seen apart from a slow one, and a slow one apart from
 # one that runs into the default bounds of 30 s.
-LATENCY: Final = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-)
+_UNDER_A_SECOND: tuple[float, ...] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+LATENCY: tuple[float, ...] = (*_UNDER_A_SECOND, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # A stream's life: from one that broke off at once to one that stayed a day.
-LIFE: Final = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+LIFE: tuple[float, ...] = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 # RFC 9110 9.1 and RFC 5789. What a client may make up would be a series of its own each time.
 METHODS: Final = frozenset(
