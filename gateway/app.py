@@ -150,11 +150,11 @@ class Gateway:
         if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
         if request.path == "/metrics":
-            return self._answer_metrics(request)
+            return await self._answer_metrics(request)
         return _json({"paths": list(OPS_PATHS)}, 404)
 
-    def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
-        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+    async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
+        body, content_type = await self._metrics.exposition(request.headers.get("Accept", ""))
         headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
         return web.Response(body=body, headers=headers)
 

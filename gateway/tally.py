@@ -41,6 +41,12 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    def copy(self) -> "Histogram":
+        """What it says now, to keep."""
+        copy = Histogram(self.bounds)
+        copy.counts, copy.total = self.counts.copy(), self.total
+        return copy
+
     def observe(self, seconds: float) -> None:
         """Count a value."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
@@ -48,7 +54,10 @@ class Histogram:
 
 
 class Tally:
-    """One route's numbers since the start. `requests` has them by method and status."""
+    """One route's numbers since the start. `requests` has them by method and status.
+
+    `active` counts the event streams under way, in a copy that they were added to.
+    """
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
@@ -57,6 +66,7 @@ class Tally:
         self.stream_durations = Histogram(LIFE)
         self.streams: dict[str, int] = {}  # by end reason
         self.upstream_errors: dict[str, int] = {}  # by code
+        self.active = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.events: int | None = None  # None where nobody follows them
@@ -76,6 +86,26 @@ class Tally:
         code = upstream_code(exchange)
         if code:
             _add(self.upstream_errors, code)
+        self._add_relayed(exchange)
+
+    def add_live(self, exchange: Exchange) -> None:
+        """Count what can be of an exchange that is still under way."""
+        self.active += exchange.is_event_stream
+        self._add_relayed(exchange)
+
+    def copy(self) -> "Tally":
+        """What it says now, to keep."""
+        copy = Tally()
+        copy.requests = self.requests.copy()
+        copy.durations = self.durations.copy()
+        copy.first_bytes = self.first_bytes.copy()
+        copy.stream_durations = self.stream_durations.copy()
+        copy.streams = self.streams.copy()
+        copy.upstream_errors = self.upstream_errors.copy()
+        copy.bytes_in, copy.bytes_out, copy.events = self.bytes_in, self.bytes_out, self.events
+        return copy
+
+    def _add_relayed(self, exchange: Exchange) -> None:
         self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
         if exchange.events is not None:

@@ -54,6 +54,7 @@ ORDER = [
     "gate",
     "outlet",
     "streams",
+    "exposition",
     "metrics",
     "hangup",
     "accept",

@@ -1,11 +1,8 @@
 """What a scraper reads: every family by its name, what is under way included, nothing twice."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from gateway.account import EndReason, Exchange
 from gateway.metrics import Metrics
@@ -48,7 +45,7 @@ def exchange(route: str = "/jobs/{id}", *, is_event_stream: bool = False) -> Exc
 
 def families(metrics: Metrics) -> dict[str, Metric]:
     """What is told, as Prometheus's own parser reads it."""
-    body, _ = metrics.exposition("")
+    body, _ = metrics.snapshot().encode("")
     read = list(parser.text_string_to_metric_families(body.decode()))
     assert len({family.name for family in read}) == len(read), "a family is told twice"
     return {family.name: family for family in read}
@@ -197,19 +194,21 @@ def test_a_file_that_was_refused_leaves_the_one_before_in_force() -> None:
     assert value(metrics, "gateway_config_info", sha256="bb22") == 1
 
 
-@given(st.text())
-def test_whatever_a_label_says_it_is_read_as_it_was(text: str) -> None:
-    metrics = Metrics(Streams())
-    metrics.upstream_is("/", text, up=True)
-    assert value(metrics, "gateway_upstream_up", route="/", upstream=text) == 1
-
-
-def test_a_scraper_that_asks_for_open_metrics_gets_it() -> None:
+def test_what_was_read_once_does_not_change_any_more() -> None:
     metrics = Metrics(Streams())
     ended = exchange(is_event_stream=True)
+    ended.code, ended.events = "token_missing", 1
     metrics.ended(ended, ended.started)
-    body, content_type = metrics.exposition(OPEN_METRICS)
-    assert content_type.startswith("application/openmetrics-text")
-    parse = openmetrics_parser.text_string_to_metric_families
-    read = list(parse(body.decode()))  # type: ignore[no-untyped-call]
-    assert set(NAMES) <= {family.name for family in read}
+    before = metrics.snapshot()
+    told = list(before.collect())
+    metrics.ended(ended, ended.started)
+    metrics.reloaded("success", "aa11")
+    metrics.upstream_is("/", "http://jobs:8080", up=True)
+    assert list(before.collect()) == told
+    assert list(metrics.snapshot().collect()) != told
+
+
+async def test_it_is_put_into_words_beside_the_event_loop() -> None:
+    body, content_type = await Metrics(Streams()).exposition("")
+    assert content_type.startswith("text/plain")
+    assert b"gateway_config_info" in body
