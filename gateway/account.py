@@ -75,6 +75,7 @@ class Exchange:
         self.bytes_out = 0
         self.is_event_stream = False  # the response, once its head is known
         self.events: int | None = None  # how many of them passed; None where nobody follows them
+        self.span: object = None  # what the tracer keeps of it until it ends
         self.end_reason: EndReason | None = None
         self.started = time.monotonic()
         self.first_byte_at: float | None = None

@@ -1,6 +1,7 @@
 """Wiring: the two ports, health, and an orderly end."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Awaitable, Mapping
@@ -17,6 +18,7 @@ from gateway.handler import Handler
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.streams import Streams
+from gateway.tracing import tracer
 from gateway.upstream import Upstreams
 
 # What an exchange that was told to end may take to do it.
@@ -53,6 +55,7 @@ class Gateway:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._gate = Gate(config)
+        self._tracer = tracer(os.environ)
         self._metrics = Metrics(self._streams)
         self._metrics.reloaded("success", config.digest)
         handler = Handler(
@@ -62,6 +65,7 @@ class Gateway:
             self._gate,
             self._answer_health,
             report=self._report,
+            tracer=self._tracer,
         )
         server = Server(handler, self._report)
         self._public = web.ServerRunner(server, shutdown_timeout=END_GRACE)
@@ -107,6 +111,8 @@ class Gateway:
         await self._public.cleanup()
         await self._ops.cleanup()
         await self._gate.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         log.info("stopped")
 
     async def _drain(self) -> None:
@@ -159,9 +165,12 @@ class Gateway:
         return web.Response(body=body, headers=headers)
 
     def _report(self, exchange: Exchange) -> None:
-        """Write the line of an exchange that ended, and count it."""
+        """Write the line of an exchange that ended, count it, and send its span."""
         exchange.report()
-        self._metrics.ended(exchange, time.monotonic())
+        now = time.monotonic()
+        self._metrics.ended(exchange, now)
+        if self._tracer is not None:
+            self._tracer.ended(exchange, now)
 
 
 async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:

@@ -28,6 +28,7 @@ from gateway.relay import Relay
 from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
 from gateway.token_endpoint import TokenEndpoint
+from gateway.tracing import Tracer
 from gateway.upstream import Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
@@ -48,6 +49,7 @@ class Handler:
         health: HealthAnswer,
         *,
         report: Report = Exchange.report,
+        tracer: Tracer | None = None,
     ) -> None:
         self._auth = config.auth
         self._table = Table(config.routes)
@@ -65,6 +67,7 @@ class Handler:
         self._streams = streams
         self._health = health
         self._report = report
+        self._tracer = tracer
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take a request from aiohttp and give back the response, on the wire or not."""
@@ -72,6 +75,8 @@ class Handler:
         if incoming.path in RESERVED_PATHS:
             return self._health(incoming.path)
         exchange = incoming.exchange
+        if self._tracer is not None:
+            self._tracer.begin(incoming)
         try:
             return await self._serve(incoming)
         except Refusal as refusal:

@@ -59,6 +59,8 @@ ORDER = [
     "hangup",
     "accept",
     "incoming",
+    "otel",
+    "tracing",
     "token_endpoint",
     "chunked",
     "response",
