@@ -5,6 +5,7 @@ send spans. A request that is not sampled has no span, and its traceparent passe
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -113,7 +114,8 @@ class Tracer:
 
         def close() -> None:
             self._processor.shutdown()  # type: ignore[no-untyped-call]
-            loop.call_soon_threadsafe(closed.set)
+            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+                loop.call_soon_threadsafe(closed.set)
 
         # No executor: the end of the process would wait for its threads, whatever they wait for.
         threading.Thread(target=close, daemon=True).start()
