@@ -57,7 +57,8 @@ class Gateway:
         self._gate = Gate(config)
         self._tracer = tracer(os.environ)
         self._metrics = Metrics(self._streams)
-        self._metrics.reloaded("success", config.digest)
+        self._metrics.serves(config)
+        self._metrics.reloaded("success")
         handler = Handler(
             config,
             self._streams,

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Final, Literal
 
 from gateway.account import Exchange
+from gateway.config import Config
 from gateway.errors import (
     ORIGIN_DENIED,
     SCOPE_MISSING,
@@ -49,18 +50,19 @@ class Metrics:
         """Say whether an upstream of a route takes requests, as far as is known."""
         self._upstreams[route, upstream] = up
 
-    def forget_upstreams(self) -> None:
-        """Say that other upstreams take the place of those that were told of."""
-        self._upstreams.clear()
+    def serves(self, config: Config) -> None:
+        """Say what is served from now on: its routes are told of before anybody asks for them.
 
-    def reloaded(self, result: Reload, digest: str = "") -> None:
-        """Say that a configuration was read: at the start, and each time after that.
-
-        The digest is that of the file which is served from now on; a failure changes none.
+        What was said of upstreams is forgotten, and to be said anew.
         """
+        self._digest = config.digest
+        self._upstreams.clear()
+        for route in config.routes:
+            self._tallies[route.path]
+
+    def reloaded(self, result: Reload) -> None:
+        """Say that a configuration was read: at the start, and each time after that."""
         self._reloads[result] += 1
-        if result == "success":
-            self._digest = digest
 
     def snapshot(self) -> Snapshot:
         """What is so now, with what is under way."""

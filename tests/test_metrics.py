@@ -5,7 +5,8 @@ from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
 
 from gateway.account import EndReason, Exchange
-from gateway.metrics import Metrics
+from gateway.config import Config, Route, Upstream
+from gateway.metrics import Metrics, Reload
 from gateway.streams import Streams
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -178,20 +179,26 @@ def test_an_upstream_is_up_or_down_as_it_was_said_last_until_others_take_its_pla
     for is_up in (True, False, True):
         metrics.upstream_is(**labels, up=is_up)
         assert value(metrics, "gateway_upstream_up", **labels) == is_up
-    metrics.forget_upstreams()
+    metrics.serves(Config(()))
     assert value(metrics, "gateway_upstream_up", **labels) is None
 
 
-def test_a_file_that_was_refused_leaves_the_one_before_in_force() -> None:
+def test_what_is_served_is_told_and_its_routes_before_the_first_request() -> None:
     metrics = Metrics(Streams())
-    metrics.reloaded("success", "aa11")
-    metrics.reloaded("failure")
-    assert value(metrics, "gateway_config_reloads_total", result="success") == 1
-    assert value(metrics, "gateway_config_reloads_total", result="failure") == 1
-    assert value(metrics, "gateway_config_info", sha256="aa11") == 1
-    metrics.reloaded("success", "bb22")
+    place = Upstream("", "http", "127.0.0.1", 1)
+    for digest in ("aa11", "bb22"):
+        metrics.serves(Config((Route(f"/{digest}", (), place),), digest=digest))
+        assert value(metrics, "gateway_config_info", sha256=digest) == 1
+        assert value(metrics, "gateway_active_streams", route=f"/{digest}") == 0
     assert value(metrics, "gateway_config_info", sha256="aa11") is None
-    assert value(metrics, "gateway_config_info", sha256="bb22") == 1
+
+
+@pytest.mark.parametrize("result", ["success", "failure"])
+def test_files_that_were_read_are_counted_by_what_came_of_it(result: Reload) -> None:
+    metrics = Metrics(Streams())
+    assert value(metrics, "gateway_config_reloads_total", result=result) == 0
+    metrics.reloaded(result)
+    assert value(metrics, "gateway_config_reloads_total", result=result) == 1
 
 
 def test_what_was_read_once_does_not_change_any_more() -> None:
@@ -202,7 +209,7 @@ def test_what_was_read_once_does_not_change_any_more() -> None:
     before = metrics.snapshot()
     told = list(before.collect())
     metrics.ended(ended, ended.started)
-    metrics.reloaded("success", "aa11")
+    metrics.reloaded("success")
     metrics.upstream_is("/", "http://jobs:8080", up=True)
     assert list(before.collect()) == told
     assert list(metrics.snapshot().collect()) != told
