@@ -33,6 +33,8 @@ MAX_HEADERS = 256
 NO_BYTE = b"\0"  # that a request head may hold
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
+Report = Callable[[Exchange], None]  # tells of an exchange that ended
+
 
 class Flow(Protocol):
     """The exchange under way on a connection, as far as the connection is concerned."""
@@ -57,6 +59,7 @@ class BrowserConnection(web.RequestHandler):
         "_hangups",
         "_head_size",
         "_is_head_too_large",
+        "_report",
         "_unread",
         "alarm",
         "flow",
@@ -67,8 +70,9 @@ class BrowserConnection(web.RequestHandler):
     flow: Flow | None
     outlet: Outlet
 
-    def bind(self, hangups: Hangups) -> None:
+    def bind(self, hangups: Hangups, report: Report) -> None:
         """Give it what it needs of the server; before it is connected."""
+        self._report = report
         self.alarm = Alarm()
         self.flow = None
         self._hangups = hangups
@@ -193,7 +197,7 @@ class BrowserConnection(web.RequestHandler):
         failure = HEADERS_TOO_LARGE if self._is_head_too_large else _failure(status, exc)
         response = answer(Refusal(failure, reason=type(exc).__name__), exchange)
         response.force_close()
-        exchange.report()
+        self._report(exchange)
         return response
 
     # Inside
@@ -266,9 +270,14 @@ CLOSING = Relayed(keep_alive=False)
 class Server(web.Server):
     """aiohttp's server, with a handler that is cancelled the moment its browser leaves."""
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        report: Report = Exchange.report,
+    ) -> None:
         super().__init__(handler, handler_cancellation=True)
         self._hangups = Hangups()
+        self._report = report
 
     def __call__(self) -> BrowserConnection:
         """A protocol for a new connection."""
@@ -283,7 +292,7 @@ class Server(web.Server):
             max_field_size=MAX_HEADER_SIZE,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._hangups)
+        connection.bind(self._hangups, self._report)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own

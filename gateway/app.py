@@ -1,14 +1,16 @@
 """Wiring: the two ports, health, what a reload changes, and an orderly end."""
 
 import asyncio
+import os
 import signal
+import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.accept import Server
-from gateway.account import EndReason
+from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
 from gateway.errors import Refusal
@@ -16,14 +18,17 @@ from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
-from gateway.reload import Reload
+from gateway.metrics import Metrics
+from gateway.reload import SUCCESS, Reload
 from gateway.source import Source
 from gateway.streams import Streams
+from gateway.tracing import tracer
 from gateway.upstream import Upstreams
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
+OPS_PATHS = (*RESERVED_PATHS, "/metrics")
 
 # What a reload cannot take over, or not now.
 _REDIS_STAYS = Fault(
@@ -64,9 +69,16 @@ class Gateway:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._gate = Gate(config)
+        self._tracer = tracer(os.environ)
+        self._metrics = Metrics(self._streams)
+        self._metrics.serves(config)
+        self._metrics.reloaded(SUCCESS)
         self._handler = self._handler_of(config, self._gate)
-        self.reload = Reload(source, self._take) if source is not None else None
-        self._public = web.ServerRunner(Server(self._answer), shutdown_timeout=END_GRACE)
+        self.reload: Reload | None = None
+        if source is not None:
+            self.reload = Reload(source, self._take, self._metrics.reloaded)
+        server = Server(self._answer, self._report)
+        self._public = web.ServerRunner(server, shutdown_timeout=END_GRACE)
         self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 
@@ -115,6 +127,8 @@ class Gateway:
         await self._public.cleanup()
         await self._ops.cleanup()
         await self._gate.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         log.info("stopped")
 
     async def _drain(self) -> None:
@@ -146,7 +160,15 @@ class Gateway:
         return self._handler(request)
 
     def _handler_of(self, config: Config, gate: Gate) -> Handler:
-        return Handler(config, self._streams, self._upstreams, gate, self._answer_health)
+        return Handler(
+            config,
+            self._streams,
+            self._upstreams,
+            gate,
+            self._answer_health,
+            report=self._report,
+            tracer=self._tracer,
+        )
 
     async def _take(self, config: Config) -> None:
         """Serve new requests by another configuration; those under way keep theirs.
@@ -169,6 +191,7 @@ class Gateway:
         gate.begin()
         self._config, self._gate, self._handler = config, gate, handler
         self._upstreams.keep(route.upstream for route in config.routes)
+        self._metrics.serves(config)
         await before.close(gate)
 
     def _answer_health(self, path: str) -> web.Response:
@@ -192,7 +215,22 @@ class Gateway:
     async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
-        return _json({"paths": list(RESERVED_PATHS)}, 404)
+        if request.path == "/metrics":
+            return await self._answer_metrics(request)
+        return _json({"paths": list(OPS_PATHS)}, 404)
+
+    async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
+        body, content_type = await self._metrics.exposition(request.headers.get("Accept", ""))
+        headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
+        return web.Response(body=body, headers=headers)
+
+    def _report(self, exchange: Exchange) -> None:
+        """Write the line of an exchange that ended, count it, and send its span."""
+        exchange.report()
+        now = time.monotonic()
+        self._metrics.ended(exchange, now)
+        if self._tracer is not None:
+            self._tracer.ended(exchange, now)
 
 
 async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:

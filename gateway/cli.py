@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "run the gateway")
     _add_routes(serve)
     _add_address(serve, host="0.0.0.0", port=8080)  # noqa: S104 - a front is meant to be reached
-    _add(serve, "--ops-port", _port, 9090, "port for health")
+    _add(serve, "--ops-port", _port, 9090, "port for health and metrics")
     _add(serve, "--drain-delay", _duration, "0s", "after SIGTERM, still answer this long")
     _add(serve, "--drain-timeout", _duration, "30s", "then let streams finish this long")
     _add_logging(serve)

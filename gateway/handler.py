@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.accept import CLOSING, KEEPING
-from gateway.account import EndReason
+from gateway.accept import CLOSING, KEEPING, Report
+from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
@@ -28,21 +28,28 @@ from gateway.relay import Relay
 from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
 from gateway.token_endpoint import TokenEndpoint
+from gateway.tracing import Tracer
 from gateway.upstream import Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
 
 
 class Handler:
-    """Answers every request on the public port. `health` answers the reserved paths."""
+    """Answers every request on the public port. `health` answers the reserved paths.
 
-    def __init__(
+    `report` tells of each exchange once, when it has ended.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the steps of the path need
         self,
         config: Config,
         streams: Streams,
         upstreams: Upstreams,
         gate: Gate,
         health: HealthAnswer,
+        *,
+        report: Report = Exchange.report,
+        tracer: Tracer | None = None,
     ) -> None:
         self._auth = config.auth
         self._table = Table(config.routes)
@@ -59,6 +66,8 @@ class Handler:
         self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
         self._streams = streams
         self._health = health
+        self._report = report
+        self._tracer = tracer
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take a request from aiohttp and give back the response, on the wire or not."""
@@ -68,6 +77,8 @@ class Handler:
         if self._streams.is_leaving:
             incoming.keeps_alive = False
         exchange = incoming.exchange
+        if self._tracer is not None:
+            self._tracer.begin(incoming)
         try:
             return await self._serve(incoming)
         except Refusal as refusal:
@@ -79,7 +90,7 @@ class Handler:
             log.exception("internal_error", request_id=exchange.request_id)
             return _give_up(incoming)
         finally:
-            exchange.report()
+            self._report(exchange)
 
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
         if self._policy is not None:

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from gateway.config import Config
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
 from gateway.source import Source
 
-SUCCESS, FAILURE = "success", "failure"
+Result = Literal["success", "failure"]
+SUCCESS: Result = "success"
+FAILURE: Result = "failure"
 _BROKEN = Fault(0, 0, "a fault of the gateway's own: its log has the whole of it")
 
 
@@ -19,11 +22,19 @@ class Reload:
     not; there are none where what runs is what the file says.
     """
 
-    def __init__(self, source: Source, take: Callable[[Config], Awaitable[None]]) -> None:
-        """`take` takes a configuration over, or raises ConfigError and has changed nothing."""
-        self.counts = {SUCCESS: 0, FAILURE: 0}
+    def __init__(
+        self,
+        source: Source,
+        take: Callable[[Config], Awaitable[None]],
+        count: Callable[[Result], None] = lambda _result: None,
+    ) -> None:
+        """`take` takes a configuration over, or raises ConfigError and has changed nothing.
+
+        `count` is told each result.
+        """
+        self.counts: dict[Result, int] = {SUCCESS: 0, FAILURE: 0}
         self.faults: tuple[Fault, ...] = ()
-        self._source, self._take = source, take
+        self._source, self._take, self._count = source, take, count
         self._asked = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,11 +82,15 @@ class Reload:
             self._refuse(ConfigError([_BROKEN], str(self._source.path)))
         else:
             self.faults = ()
-            self.counts[SUCCESS] += 1
+            self._tell(SUCCESS)
             log.info("reloaded", routes=len(config.routes))
 
     def _refuse(self, error: ConfigError) -> None:
         self.faults = error.faults
-        self.counts[FAILURE] += 1
+        self._tell(FAILURE)
         for line in str(error).splitlines():
             log.error("reload_refused", fault=line)
+
+    def _tell(self, result: Result) -> None:
+        self.counts[result] += 1
+        self._count(result)
