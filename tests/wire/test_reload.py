@@ -1,6 +1,7 @@
 """A changed routes.yaml is taken over without a break, or changes nothing and says why."""
 
 import asyncio
+import hashlib
 import os
 import signal
 from collections.abc import Callable
@@ -202,6 +203,28 @@ async def test_a_file_with_faults_changes_nothing_and_is_told(
     await gateway.await_lines("reloaded")
     assert await version(client) == "new"
     assert await readiness(connect, gateway) == (200, {"ok": True, "faults": 0})
+
+
+async def test_metrics_tell_the_file_that_is_served_and_how_each_reload_went(
+    start_gateway: StartGateway, connect: Connect, routes: Path
+) -> None:
+    async def told() -> list[str]:
+        got = await (await connect(gateway.ops_port)).fetch("/metrics")
+        return [
+            line for line in got.body.decode().splitlines() if line.startswith("gateway_config")
+        ]
+
+    gateway = start_gateway(OLD)
+    replace(routes, BROKEN)
+    await gateway.await_lines("reload_refused", 2)
+    replace(routes, NEW)
+    await gateway.await_lines("reloaded")
+    digest = hashlib.sha256(NEW.encode()).hexdigest()
+    assert await told() == [
+        'gateway_config_reloads_total{result="success"} 2.0',
+        'gateway_config_reloads_total{result="failure"} 1.0',
+        f'gateway_config_info{{sha256="{digest}"}} 1.0',
+    ]
 
 
 async def test_a_file_that_is_gone_changes_nothing(
