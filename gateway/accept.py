@@ -41,6 +41,8 @@ MAX_HEADERS = 256
 NO_BYTE = b"\0"  # that a request head may hold
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
+Report = Callable[[Exchange], None]  # tells of an exchange that ended
+
 
 class Flow(Protocol):
     """The exchange under way on a connection, as far as the connection is concerned."""
@@ -67,6 +69,7 @@ class BrowserConnection(web.RequestHandler):
         "_head_fault",
         "_head_size",
         "_limits",
+        "_report",
         "_unread",
         "alarm",
         "flow",
@@ -77,8 +80,9 @@ class BrowserConnection(web.RequestHandler):
     flow: Flow | None
     outlet: Outlet
 
-    def bind(self, hangups: Hangups, limits: Limits) -> None:
+    def bind(self, hangups: Hangups, report: Report, limits: Limits) -> None:
         """Give it what it needs of the server; before it is connected."""
+        self._report = report
         self.alarm = Alarm()
         self.flow = None
         self._hangups = hangups
@@ -132,7 +136,7 @@ class BrowserConnection(web.RequestHandler):
         """
         writable = cast("asyncio.Transport", transport)
         if self._is_one_too_many():
-            writable.set_protocol(TurnedAway(writable))
+            writable.set_protocol(TurnedAway(writable, self._report))
             return
         writable.set_write_buffer_limits(high=0)
         self.outlet = Outlet(writable)
@@ -212,7 +216,7 @@ class BrowserConnection(web.RequestHandler):
         )
         response = answer(refusal, exchange)
         response.force_close()
-        exchange.report()
+        self._report(exchange)
         return response
 
     # Inside
@@ -318,17 +322,19 @@ CLOSING = Relayed(keep_alive=False)
 class Server(web.Server):
     """aiohttp's server, with a handler that is cancelled the moment its browser leaves.
 
-    `limits` hold for each connection from its start to its end.
+    `limits` hold for each connection from its start to its end; new ones hold for new connections.
     """
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        report: Report = Exchange.report,
         limits: Limits | None = None,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)
         self.limits = limits or Limits()
         self._hangups = Hangups()
+        self._report = report
 
     def __call__(self) -> BrowserConnection:
         """A protocol for a new connection."""
@@ -343,7 +349,7 @@ class Server(web.Server):
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._hangups, self.limits)
+        connection.bind(self._hangups, self._report, self.limits)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own

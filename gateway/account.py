@@ -73,6 +73,9 @@ class Exchange:
         self.error = ""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.is_event_stream = False  # the response, once its head is known
+        self.events: int | None = None  # how many of them passed; None where nobody follows them
+        self.span: object = None  # what the tracer keeps of it until it ends
         self.end_reason: EndReason | None = None
         self.started = time.monotonic()
         self.first_byte_at: float | None = None
@@ -85,6 +88,11 @@ class Exchange:
         """Say how it ended, and for the operator why. What is said first stands."""
         if self.end_reason is None:
             self.end_reason, self.error = reason, error
+
+    @property
+    def ending(self) -> EndReason:
+        """How it ended. An end that nobody told is an error."""
+        return self.end_reason or EndReason.ERROR
 
     def report(self) -> None:
         """Write the log line of an exchange that ended."""
@@ -108,7 +116,7 @@ class Exchange:
             "bytes_out": self.bytes_out,
             "first_byte_ms": None if first is None else _milliseconds(first - self.started),
             "duration_ms": _milliseconds(now - self.started),
-            "end_reason": (self.end_reason or EndReason.ERROR).value,
+            "end_reason": self.ending.value,
         }
         if self.code:
             fields["code"] = self.code

@@ -1,26 +1,41 @@
-"""Wiring: the two ports, health, and an orderly end."""
+"""Wiring: the two ports, health, what a reload changes, and an orderly end."""
 
 import asyncio
+import os
 import signal
+import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.accept import Server
-from gateway.account import EndReason
+from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
+from gateway.errors import Refusal
 from gateway.gate import Gate
 from gateway.handler import Handler
+from gateway.loader import ConfigError, Fault
 from gateway.logs import log
+from gateway.metrics import Metrics
 from gateway.quotas import Quotas
+from gateway.reload import SUCCESS, Reload
+from gateway.source import Source
 from gateway.streams import Streams
+from gateway.tracing import tracer
 from gateway.upstream import Upstreams
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
+OPS_PATHS = (*RESERVED_PATHS, "/metrics")
+
+# What a reload cannot take over, or not now.
+_REDIS_STAYS = Fault(
+    0, 0, "limits.redis differs from that at the start, and what was used is written there: restart"
+)
+_NO_KEYS = Fault(0, 0, "auth.jwks_url gave no keys: see keys_not_fetched, mend it and reload")
 
 
 class StartupError(Exception):
@@ -39,9 +54,13 @@ class Settings:
 
 
 class Gateway:
-    """A gateway that serves one configuration on two ports until it is told to stop."""
+    """A gateway that serves a configuration on two ports until it is told to stop.
 
-    def __init__(self, config: Config, settings: Settings) -> None:
+    With the `source` of the configuration it serves what that says anew, on SIGHUP or when it
+    changed.
+    """
+
+    def __init__(self, config: Config, settings: Settings, source: Source | None = None) -> None:
         self._config = config
         self._settings = settings
         self._streams = Streams()
@@ -52,10 +71,16 @@ class Gateway:
         self._hurry = asyncio.Event()
         self._gate = Gate(config)
         self._quotas = Quotas(config.limits.redis)
-        handler = Handler(
-            config, self._streams, self._upstreams, self._gate, self._quotas, self._answer_health
-        )
-        self._public = web.ServerRunner(Server(handler, config.limits), shutdown_timeout=END_GRACE)
+        self._tracer = tracer(os.environ)
+        self._metrics = Metrics(self._streams)
+        self._metrics.serves(config)
+        self._metrics.reloaded(SUCCESS)
+        self._handler = self._handler_of(config, self._gate)
+        self.reload: Reload | None = None
+        if source is not None:
+            self.reload = Reload(source, self._take, self._metrics.reloaded)
+        self._server = Server(self._answer, self._report, config.limits)
+        self._public = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
         self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 
@@ -63,6 +88,8 @@ class Gateway:
         """Open both ports. Raises `StartupError` where one cannot be had."""
         settings = self._settings
         self._gate.start()
+        if self.reload is not None:
+            self.reload.start()
         self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
         self.port = await _listen(self._public, settings.host, settings.port)
         log.info(
@@ -85,6 +112,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        if self.reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self.reload.ask)
         try:
             await self._start()
             await self._stop.wait()
@@ -94,17 +123,24 @@ class Gateway:
 
     async def _close(self) -> None:
         """Close both ports and every connection."""
+        if self.reload is not None:
+            await self.reload.close()
         self._upstreams.close()
         await self._public.cleanup()
         await self._ops.cleanup()
         await self._gate.close()
         await self._quotas.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         log.info("stopped")
 
     async def _drain(self) -> None:
         """Not ready at once; closed to new connections after the delay; then bounded waiting."""
         settings = self._settings
         self._is_draining = True
+        self._streams.leave()
+        if self.reload is not None:
+            self.reload.stop()
         log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
         if settings.drain_delay:
             await self._unless_hurried(asyncio.sleep(settings.drain_delay))
@@ -122,26 +158,84 @@ class Gateway:
         for task in tasks:
             task.cancel()
 
+    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Answer a request on the public port by the configuration of now, to its end."""
+        return self._handler(request)
+
+    def _handler_of(self, config: Config, gate: Gate) -> Handler:
+        return Handler(
+            config,
+            self._streams,
+            self._upstreams,
+            gate,
+            self._quotas,
+            self._answer_health,
+            report=self._report,
+            tracer=self._tracer,
+        )
+
+    async def _take(self, config: Config) -> None:
+        """Serve new requests by another configuration; those under way keep theirs.
+
+        Raises ConfigError, and has changed nothing then.
+        """
+        if config.limits.redis != self._config.limits.redis:
+            raise ConfigError([_REDIS_STAYS], config.source)
+        before, gate = self._gate, Gate(config, self._gate)
+        try:
+            gate.start()
+            await gate.await_keys(before)
+            handler = self._handler_of(config, gate)
+        except BaseException as error:
+            await gate.close(before)
+            if isinstance(error, Refusal):
+                raise ConfigError([_NO_KEYS], config.source) from None
+            raise
+        # Nothing is waited for from here on: a request sees all of the one or all of the other.
+        gate.begin()
+        self._config, self._gate, self._handler = config, gate, handler
+        self._server.limits = config.limits
+        self._upstreams.keep(route.upstream for route in config.routes)
+        self._metrics.serves(config)
+        await before.close(gate)
+
     def _answer_health(self, path: str) -> web.Response:
         """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
         if path == "/healthz":
             return _json({"status": "ok"})
         has_keys, is_draining = self._gate.has_keys, self._is_draining
         is_ready = has_keys and not is_draining
-        body = {
-            "status": "ready" if is_ready else "not_ready",
-            "checks": {
-                "routes": {"ok": True, "loaded": len(self._config.routes)},
-                "keys": {"ok": has_keys},
-                "draining": {"ok": not is_draining, "streams": len(self._streams)},
-            },
+        checks: dict[str, object] = {
+            "routes": {"ok": True, "loaded": len(self._config.routes)},
+            "keys": {"ok": has_keys},
+            "draining": {"ok": not is_draining, "streams": len(self._streams)},
         }
-        return _json(body, 200 if is_ready else 503)
+        if self.reload is not None:
+            # How many faults, and no more: what they say of the file is for the log.
+            faults = len(self.reload.faults)
+            checks["reload"] = {"ok": not faults, "faults": faults}
+        status = "ready" if is_ready else "not_ready"
+        return _json({"status": status, "checks": checks}, 200 if is_ready else 503)
 
     async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
-        return _json({"paths": list(RESERVED_PATHS)}, 404)
+        if request.path == "/metrics":
+            return await self._answer_metrics(request)
+        return _json({"paths": list(OPS_PATHS)}, 404)
+
+    async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
+        body, content_type = await self._metrics.exposition(request.headers.get("Accept", ""))
+        headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
+        return web.Response(body=body, headers=headers)
+
+    def _report(self, exchange: Exchange) -> None:
+        """Write the line of an exchange that ended, count it, and send its span."""
+        exchange.report()
+        now = time.monotonic()
+        self._metrics.ended(exchange, now)
+        if self._tracer is not None:
+            self._tracer.ended(exchange, now)
 
 
 async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:

@@ -94,7 +94,8 @@ class Authenticator:
     Without any key there is nothing that it would let in, until `use` gives it some.
     """
 
-    def __init__(self, auth: Auth) -> None:
+    def __init__(self, auth: Auth, own_key: bytes | None = None) -> None:
+        """`own_key` signs stream tokens where there is no secret. See `StreamTokens`."""
         self._auth = auth
         self._login_auth = replace(auth, query=None)
         self._keys: Keys = FixedKeys(auth) if auth.jwks_url is None else KeySet(auth.algorithms, {})
@@ -102,7 +103,7 @@ class Authenticator:
         self._remembered: dict[bytes, _Verified] = {}
         self._headers = [(claim, name.encode("ascii")) for claim, name in auth.forward_claims]
         claims = (*_SCOPE_CLAIMS, *(claim for claim, _ in auth.forward_claims))
-        self._stream_tokens = StreamTokens(auth, claims) if auth.token_endpoint else None
+        self._stream_tokens = StreamTokens(auth, claims, own_key) if auth.token_endpoint else None
 
     def use(self, keys: Keys) -> None:
         """Verify with these keys from now on, also what was verified with others before."""

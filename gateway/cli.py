@@ -19,6 +19,8 @@ from gateway.demo import demo
 from gateway.loader import ConfigError, load
 from gateway.logs import configure_logging
 from gateway.sample.backend import serve as serve_sample
+from gateway.schema import schema_text
+from gateway.source import Source
 from gateway.units import duration
 
 FAULT = 1
@@ -56,13 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> None:
     configure_logging(options.log_format, options.log_level)
+    source = Source(options.routes, os.environ)
     config = load(options.routes, os.environ)
     settings = Settings(
         options.host, options.port, options.ops_port, options.drain_delay, options.drain_timeout
     )
 
     async def serve() -> None:
-        await Gateway(config, settings).run()
+        await Gateway(config, settings, source).run()
 
     _run(serve())
 
@@ -122,6 +125,10 @@ def _signed(config: Config, secret: str, options: argparse.Namespace) -> str:
     return jwt.encode(claims | dict(options.claim), secret, algorithm=auth.algorithms[0])
 
 
+def _schema(_: argparse.Namespace) -> None:
+    print(schema_text())
+
+
 def _sample_backend(options: argparse.Namespace) -> None:
     configure_logging(options.log_format, options.log_level)
     _run(serve_sample(options.host, options.port))
@@ -150,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "run the gateway")
     _add_routes(serve)
     _add_address(serve, host="0.0.0.0", port=8080)  # noqa: S104 - a front is meant to be reached
-    _add(serve, "--ops-port", _port, 9090, "port for health")
+    _add(serve, "--ops-port", _port, 9090, "port for health and metrics")
     _add(serve, "--drain-delay", _duration, "0s", "after SIGTERM, still answer this long")
     _add(serve, "--drain-timeout", _duration, "30s", "then let streams finish this long")
     _add_logging(serve)
@@ -171,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument(
         "--claim", action="append", default=[], type=_claim, metavar="K=V", help="another claim"
     )
+
+    _command(commands, "schema", _schema, "print the JSON Schema of routes.yaml, for editors")
 
     backend = _command(commands, "sample-backend", _sample_backend, "run the sample backend")
     backend.add_argument("--host", default="127.0.0.1", help="address to listen on")

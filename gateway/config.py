@@ -204,7 +204,8 @@ class Limits:
 class Config:
     """A whole routes.yaml that was found sound.
 
-    `cors` holds for what is asked of no route; each route has its own, or the same.
+    `cors` holds for what is asked of no route; each route has its own, or the same. `digest` is the
+    file's SHA-256, in hex.
     """
 
     routes: tuple[Route, ...]
@@ -212,3 +213,4 @@ class Config:
     source: str = "routes.yaml"
     cors: Cors | None = None
     limits: Limits = field(default_factory=Limits)
+    digest: str = ""

@@ -70,6 +70,12 @@ class EventPipe(Pipe):
 
     # The handler's side
 
+    def record(self) -> Exchange:
+        """What is known of it by now."""
+        if self._events is not None:
+            self._exchange.events = self._events.count
+        return super().record()
+
     def close(self) -> None:
         """Stop all timers and let go of the browser, however it ended."""
         super().close()

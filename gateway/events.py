@@ -32,6 +32,7 @@ class EventStream:
     """
 
     def __init__(self) -> None:
+        self.count = 0  # events that are whole, and have data: those that a browser dispatches
         self._is_opening = True  # the stream may still begin with a byte order mark
         self._opening = b""  # the part of it that came
         self._is_interrupted = False  # something of ours went before
@@ -39,6 +40,7 @@ class EventStream:
         self._is_in_line = False
         self._is_in_event = False
         self._is_after_cr = False
+        self._has_data = False
         self._data: list[bytes] = []
         self._size = 0
         self._last = b""  # the data of the last event that told of progress
@@ -62,6 +64,7 @@ class EventStream:
             self._follow(data)
             return data
         self._is_after_cr = False
+        self.count += 1
         if _PROGRESS in data:
             self._last = data[5:-2]
         return data
@@ -132,14 +135,18 @@ class EventStream:
             self._is_in_event = True
             name, _, value = line.partition(b":")
             self._size += len(line)
-            if name == b"data" and self._size <= MAX_EVENT:
-                self._data.append(value.removeprefix(b" "))
+            if name == b"data":
+                self._has_data = True
+                if self._size <= MAX_EVENT:
+                    self._data.append(value.removeprefix(b" "))
 
     def _end_event(self) -> None:
         data = b"\n".join(self._data)
         if self._size <= MAX_EVENT and _PROGRESS in data:
             self._last = data
-        self._is_in_event = False
+        if self._has_data:
+            self.count += 1
+        self._is_in_event = self._has_data = False
         self._data = []
         self._size = 0
 

@@ -1,56 +1,103 @@
 """Who may pass, with what there is to wait for: the issuer's keys, and the mark of a used token."""
 
+import secrets
+
 from gateway.auth import Authenticator
-from gateway.config import Config
+from gateway.config import Auth, Config
 from gateway.issuer import Issuer
-from gateway.stream_tokens import Ticket
+from gateway.stream_tokens import KEY_SIZE, Ticket
 from gateway.used_tokens import UsedHere, UsedTokens
 
 
 class Gate:
-    """The authenticator and what it depends on, from start to close."""
+    """The authenticator and what it depends on, from start to close.
 
-    def __init__(self, config: Config) -> None:
+    One that comes `after` another takes over what must not be lost: the tokens that were used, and
+    the key of this process, that stream tokens are signed with where there is no secret. Fetched
+    keys and remembered tokens are taken over where nothing was said anew on how they are had.
+    """
+
+    def __init__(self, config: Config, after: "Gate | None" = None) -> None:
         auth = config.auth
-        self.authenticator = Authenticator(auth)
-        self._issuer: Issuer | None = None
-        if auth.jwks_url is not None:
-            self._issuer = Issuer(auth.jwks_url, auth.algorithms, self.authenticator.use)
-        self._used = _used_tokens(config)
+        self.auth: Auth = auth
+        self.own_key: bytes = secrets.token_bytes(KEY_SIZE) if after is None else after.own_key
+        self.authenticator: Authenticator
+        self.issuer: Issuer | None = None
+        if after is not None and after.auth == auth:
+            self.authenticator, self.issuer = after.authenticator, after.issuer
+        else:
+            # What was verified by other rules, or with another key, counts for nothing here.
+            self.authenticator = Authenticator(auth, self.own_key)
+            self.issuer = self._issuer_of(auth, after)
+        self.used: UsedTokens = _used_tokens(config, None if after is None else after.used)
 
     @property
     def has_keys(self) -> bool:
         """Whether there is anything to verify a token with, or will not be more than there is."""
-        return self._issuer is None or self._issuer.has_keys
+        return self.issuer is None or self.issuer.has_keys
 
     def start(self) -> None:
-        """Begin to fetch keys, where they are fetched."""
-        if self._issuer is not None:
-            self._issuer.start()
+        """Begin to fetch keys, where they are fetched and nobody began before."""
+        if self.issuer is not None:
+            self.issuer.start()
 
-    async def close(self) -> None:
-        """Let go of the issuer and of Redis."""
-        if self._issuer is not None:
-            await self._issuer.close()
-        await self._used.close()
+    def begin(self) -> None:
+        """Let requests in from now on. Until then it has changed nothing of the one before."""
+        self.used.leeway = self.auth.leeway
+        if self.issuer is not None:
+            self.issuer.hand_to(self.authenticator.use)
+
+    async def close(self, other: "Gate | None" = None) -> None:
+        """Let go of the issuer and of Redis, but not of those that the other has too."""
+        if self.issuer is not None and (other is None or other.issuer is not self.issuer):
+            await self.issuer.close()
+        if other is None or other.used is not self.used:
+            await self.used.close()
+
+    async def await_keys(self, other: "Gate") -> None:
+        """Wait for the first keys of an issuer that the other does not have.
+
+        Raises Refusal KEYS_UNAVAILABLE.
+        """
+        if self.issuer is not None and self.issuer is not other.issuer:
+            await self.issuer.look_again()
 
     async def look_again(self) -> None:
         """Wait for the keys, after `KeyUnknown`. Raises Refusal KEYS_UNAVAILABLE."""
-        if self._issuer is not None:
-            await self._issuer.look_again()
+        if self.issuer is not None:
+            await self.issuer.look_again()
 
     async def claim(self, ticket: Ticket) -> None:
         """Use a stream token up. Raises Refusal, see `UsedTokens`."""
-        await self._used.claim(ticket)
+        await self.used.claim(ticket)
 
     async def release(self, ticket: Ticket) -> None:
         """Take a claim back."""
-        await self._used.release(ticket)
+        await self.used.release(ticket)
+
+    def _issuer_of(self, auth: Auth, after: "Gate | None") -> Issuer | None:
+        if auth.jwks_url is None:
+            return None
+        if after is not None and after.issuer is not None and _same_issuer(auth, after.auth):
+            return after.issuer
+        return Issuer(auth.jwks_url, auth.algorithms, self.authenticator.use)
 
 
-def _used_tokens(config: Config) -> UsedTokens:
+def _same_issuer(auth: Auth, other: Auth) -> bool:
+    return (auth.jwks_url, auth.algorithms) == (other.jwks_url, other.algorithms)
+
+
+def _used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
+    """Where used tokens are written down: where they were, also while there is no token endpoint.
+
+    To a Redis it goes from memory only with the first token endpoint: `limits.redis` stays as it
+    was at the start, and without an endpoint nobody had a token to use.
+    """
     auth, redis = config.auth, config.limits.redis
-    if redis is None or auth.token_endpoint is None:
+    is_shared = redis is not None and auth.token_endpoint is not None
+    if before is not None and (not is_shared or not isinstance(before, UsedHere)):
+        return before
+    if redis is None or not is_shared:
         return UsedHere(auth.leeway)
     # The client takes a tenth of a second to import, which only those pay who use it.
     from gateway.redis_tokens import UsedAnywhere  # noqa: PLC0415

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.accept import CLOSING, KEEPING
-from gateway.account import EndReason
+from gateway.accept import CLOSING, KEEPING, Report
+from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
 from gateway.config import RESERVED_PATHS, Config, Route
@@ -30,13 +30,17 @@ from gateway.relay import Relay
 from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
 from gateway.token_endpoint import TokenEndpoint
+from gateway.tracing import Tracer
 from gateway.upstream import Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
 
 
 class Handler:
-    """Answers every request on the public port. `health` answers the reserved paths."""
+    """Answers every request on the public port. `health` answers the reserved paths.
+
+    `report` tells of each exchange once, when it has ended.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what the steps of the path need
         self,
@@ -46,6 +50,9 @@ class Handler:
         gate: Gate,
         quotas: Quotas,
         health: HealthAnswer,
+        *,
+        report: Report = Exchange.report,
+        tracer: Tracer | None = None,
     ) -> None:
         self._auth = config.auth
         self._max_header_size = config.limits.max_header_size
@@ -64,13 +71,19 @@ class Handler:
         self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
         self._streams = streams
         self._health = health
+        self._report = report
+        self._tracer = tracer
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take a request from aiohttp and give back the response, on the wire or not."""
         incoming = Incoming(request, self._auth.trusted_proxies)
         if incoming.path in RESERVED_PATHS:
             return self._health(incoming.path)
+        if self._streams.is_leaving:
+            incoming.keeps_alive = False
         exchange = incoming.exchange
+        if self._tracer is not None:
+            self._tracer.begin(incoming)
         try:
             return await self._serve(incoming)
         except Refusal as refusal:
@@ -82,7 +95,7 @@ class Handler:
             log.exception("internal_error", request_id=exchange.request_id)
             return _give_up(incoming)
         finally:
-            exchange.report()
+            self._report(exchange)
 
     async def _serve(self, incoming: Incoming) -> web.StreamResponse:
         if self._policy is not None:

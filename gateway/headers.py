@@ -34,7 +34,9 @@ FORWARDING = frozenset({b"forwarded", b"x-real-ip"})
 FORWARDING_PREFIX = b"x-forwarded-"
 # What the gateway says to a service, whatever the client said.
 SETTLED_HERE = (
-    FORWARDING | HOP_BY_HOP | {b"host", b"content-length", b"x-request-id", b"traceparent"}
+    FORWARDING
+    | HOP_BY_HOP
+    | {b"host", b"content-length", b"x-request-id", b"traceparent", b"tracestate"}
 )
 # RFC 9110 6.5.1: fields that a trailer may not carry.
 NOT_IN_TRAILERS = HOP_BY_HOP | {

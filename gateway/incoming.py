@@ -38,7 +38,11 @@ class Incoming:
         self.is_chunked = self.has_body and self.first(b"content-length") is None
         self.keeps_alive = self._keeps_alive()
         self.client = client_of(headers, remote_of(request.protocol), trusted_proxies)
-        self.traceparent, trace_id = traceparent(self.values(b"traceparent"))
+        parents = self.values(b"traceparent")
+        self.traceparent, trace_id = traceparent(parents)
+        # W3C Trace Context 3.3: the state is that of a trace, and worth nothing in another.
+        self.continues_trace = parents == [self.traceparent]
+        self.tracestate = self.values(b"tracestate") if self.continues_trace else []
         self.exchange = Exchange(
             method=self.method,
             path=path,

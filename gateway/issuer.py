@@ -35,6 +35,7 @@ class Issuer:
         self.has_keys = False
         self._url, self._algorithms, self._take = url, algorithms, take
         self._text = b""
+        self._keys: KeySet | None = None
         self._failures = 0  # since it last answered
         self._delay = 0.0
         self._next_ask = 0.0
@@ -44,13 +45,23 @@ class Issuer:
         self._fetching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to fetch, now and again, until `close`."""
+        """Begin to fetch, now and again, until `close`. Once begun it goes on."""
+        if self._keeper is not None:
+            return
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": SERVER},
         )
         self._keeper = asyncio.create_task(self._keep(self._session))
+
+    def hand_to(self, take: Callable[[KeySet], None]) -> None:
+        """Hand the keys to another from now on, at once those that there are."""
+        if take == self._take:
+            return
+        self._take = take
+        if self._keys is not None:
+            take(self._keys)
 
     async def close(self) -> None:
         """Stop, and close the connection."""
@@ -103,7 +114,7 @@ class Issuer:
         self._settled.set()
 
     def _learn(self, text: bytes) -> None:
-        keys = KeySet.parse(text, self._algorithms)
+        self._keys = keys = KeySet.parse(text, self._algorithms)
         self._take(keys)
         self._text = text
         log.info("keys_fetched", keys=len(keys))

@@ -97,12 +97,17 @@ class Pipe(Receiver):
         self._is_client_awaited = is_awaited
         self._deadlines.touch()
 
+    def record(self) -> Exchange:
+        """What is known of it by now."""
+        self._exchange.bytes_out = self.bytes_out
+        return self._exchange
+
     def close(self) -> None:
         """Stop all timers and let go of the browser, however it ended."""
         self._state = ENDED
         self._deadlines.cancel()
         self._browser.flow = None
-        self._exchange.bytes_out = self.bytes_out
+        self.record()
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
         """End it before its time: as a refusal where that is still possible, else as a cut."""
@@ -146,6 +151,7 @@ class Pipe(Receiver):
         if self._state != RELAYING:
             return
         self._exchange.status = head.status
+        self._exchange.is_event_stream = head.is_event_stream and head.has_body
         self._exchange.mark_first_byte()
         self._framing = framing_of(head, self._reply)
         self._is_chunked = self._framing is Framing.CHUNKED

@@ -74,6 +74,7 @@ class Prepared:
             *incoming.client.forwarded,
             (b"X-Request-Id", incoming.exchange.request_id.encode()),
             (b"traceparent", incoming.traceparent),
+            *[(b"tracestate", state) for state in incoming.tracestate],
             *(identity.headers if identity else ()),
         ]
         headers = self._request_edits.apply(headers)

@@ -23,7 +23,7 @@ class UsedAnywhere:
 
     def __init__(self, url: str, leeway: float) -> None:
         """`leeway` is how many seconds the clock of a replica may be off."""
-        self._leeway = leeway
+        self.leeway = leeway
         self._is_reached = True
         self._redis = client(url, TIMEOUT)
 
@@ -60,7 +60,7 @@ class UsedAnywhere:
 
     def _life(self, ticket: Ticket) -> int:
         """Seconds to remember it: until it expired also by a clock as late as ours is early."""
-        return max(1, math.ceil(ticket.expires - time.time() + 2 * self._leeway))
+        return max(1, math.ceil(ticket.expires - time.time() + 2 * self.leeway))
 
     def _unreached(self, error: Exception) -> Refusal:
         reason = f"redis: {type(error).__name__}"

@@ -25,9 +25,9 @@ from gateway.matching import is_same_path
 LIFE = 60  # seconds, or what is left of the login token
 TYPE = "gateway-stream+jwt"
 AUDIENCE = "gateway:stream"
+KEY_SIZE = 32  # bytes
 _ALGORITHM = "HS256"
 _PURPOSE = b"gateway stream token 1"
-_KEY_SIZE = 32
 _REQUIRED = ["exp", "aud", "jti"]
 
 
@@ -56,9 +56,13 @@ class Ticket:
 class StreamTokens:
     """Issues stream tokens and reads them. Whether one was used is not known here."""
 
-    def __init__(self, auth: Auth, claims: Iterable[str]) -> None:
-        """Carry these `claims` of the login token over, where it has them."""
-        self._key = _derived(auth.stream_token_secret or auth.secret)
+    def __init__(self, auth: Auth, claims: Iterable[str], own_key: bytes | None = None) -> None:
+        """Carry these `claims` of the login token over, where it has them.
+
+        `own_key` signs them where there is no secret to derive a key from; without it, a new one.
+        """
+        secret = auth.stream_token_secret or auth.secret
+        self._key = _derived(secret) if secret else own_key or secrets.token_bytes(KEY_SIZE)
         self._claims = ("sub", "exp", *claims)
         self._leeway = auth.leeway
 
@@ -102,9 +106,7 @@ class StreamTokens:
         return jwt.encode(payload, self._key, _ALGORITHM, {"typ": TYPE})
 
 
-def _derived(secret: str | None) -> bytes:
-    """A key for this purpose alone (RFC 5869): without a secret, one that dies with the process."""
-    if secret is None:
-        return secrets.token_bytes(_KEY_SIZE)
-    derivation = HKDF(algorithm=SHA256(), length=_KEY_SIZE, salt=None, info=_PURPOSE)
+def _derived(secret: str) -> bytes:
+    """A key for this purpose alone (RFC 5869)."""
+    derivation = HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=None, info=_PURPOSE)
     return derivation.derive(secret.encode())

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from gateway.account import EndReason
+from gateway.account import EndReason, Exchange
 from gateway.errors import DRAINING, Refusal
 
 
@@ -12,6 +12,9 @@ class Stream(Protocol):
 
     def end(self, reason: EndReason) -> None:
         """End it now, for this reason."""
+
+    def record(self) -> Exchange:
+        """What is known of it by now."""
 
 
 class Streams:
@@ -22,9 +25,14 @@ class Streams:
         self._nobody_left = asyncio.Event()
         self._nobody_left.set()
         self.is_closed = False
+        self.is_leaving = False
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def records(self) -> list[Exchange]:
+        """What is known by now of each."""
+        return [stream.record() for stream in self._live]
 
     def admit(self, stream: Stream) -> None:
         """Let an exchange begin, or raise `Refusal` where none may any more."""
@@ -38,6 +46,10 @@ class Streams:
         self._live.discard(stream)
         if not self._live:
             self._nobody_left.set()
+
+    def leave(self) -> None:
+        """Let each connection go after its response: its client is to find another gateway."""
+        self.is_leaving = True
 
     def close(self) -> None:
         """Admit nobody from now on."""

@@ -1,6 +1,7 @@
 """A connection too many: its request is told so, without being read, and the connection closed."""
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.account import EndReason, Exchange, request_id
 from gateway.answer import SERVER
@@ -18,8 +19,11 @@ class TurnedAway(asyncio.Protocol):
     bytes of the request lie unread would reset it, and cost the browser the answer.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, report: Callable[[Exchange], None] = Exchange.report
+    ) -> None:
         self._transport = transport
+        self._report = report
         self._is_answered = False
         self._bound = asyncio.get_running_loop().call_later(PATIENCE, transport.abort)
 
@@ -34,7 +38,7 @@ class TurnedAway(asyncio.Protocol):
         exchange.end(EndReason.REFUSED)
         self._transport.write(_response(refusal, exchange.request_id))
         self._transport.write_eof()
-        exchange.report()
+        self._report(exchange)
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - it is over
         """Called by the event loop."""

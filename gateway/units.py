@@ -5,18 +5,17 @@ from decimal import Decimal
 
 LONGEST = 8760 * 3600  # a year, in seconds
 LARGEST = 1024**4  # 1 TiB
-
 MOST = 1_000_000  # of whatever is counted
 
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
+DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 _SECONDS = (Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
 _SHORTEST = Decimal("0.001")
 
-_RATE = re.compile(r"([0-9]{1,9})/([smh])")
+RATE = re.compile(r"([0-9]{1,9})/([smh])")
 _PERIODS = {"s": 1, "m": 60, "h": 3600}
 
-_SIZE = re.compile(r"(0|[1-9][0-9]{0,18})([A-Za-z]*)")
+SIZE = re.compile(r"(0|[1-9][0-9]{0,18})([A-Za-z]*)")
 _BYTES = {
     "": 1,
     "B": 1,
@@ -39,7 +38,7 @@ def duration(text: str, *, zero_allowed: bool = False) -> float | None:
         return None
     if re.fullmatch(r"[0-9.]+", text):
         raise ValueError(f"a duration needs a unit, such as {text[:20]}s")
-    parts = _DURATION.fullmatch(text)
+    parts = DURATION.fullmatch(text)
     if parts is None or not text:
         raise ValueError("must be a duration such as 300s, 5m, 1h30m or 250ms, or none")
     pairs = zip(parts.groups("0"), _SECONDS, strict=True)
@@ -53,7 +52,7 @@ def duration(text: str, *, zero_allowed: bool = False) -> float | None:
 
 def size(text: str) -> int:
     """Bytes of `10MiB`, `512KiB`, `1GB` or `4096`. Raises ValueError, with the mend."""
-    parts = _SIZE.fullmatch(text)
+    parts = SIZE.fullmatch(text)
     if parts is None or parts[2] not in _BYTES:
         raise ValueError("must be a size such as 10MiB, 512KiB, 1GB or a number of bytes")
     count = int(parts[1]) * _BYTES[parts[2]]
@@ -71,7 +70,7 @@ def count(text: str) -> int:
 
 def rate(text: str) -> tuple[int, int]:
     """How many in how many seconds, of `10/s`, `100/m` or `1000/h`. Raises ValueError."""
-    parts = _RATE.fullmatch(text)
+    parts = RATE.fullmatch(text)
     if parts is None:
         raise ValueError("must be a rate such as 10/s, 100/m or 1000/h")
     if not 1 <= int(parts[1]) <= MOST:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Iterable
 
 import aiohappyeyeballs
 
@@ -27,6 +28,7 @@ class Pool:
         self._tls = tls if upstream.scheme == "https" else None
         self._idle: deque[tuple[float, Connection]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def take_idle(self) -> Connection | None:
         """The idle connection used last, or None."""
@@ -49,7 +51,7 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Take a connection back after an exchange: kept where another may follow, else closed."""
-        if not connection.is_reusable or len(self._idle) >= MAX_IDLE:
+        if self._is_closed or not connection.is_reusable or len(self._idle) >= MAX_IDLE:
             connection.abort()
             return
         connection.rest()
@@ -59,7 +61,8 @@ class Pool:
             self._sweep = loop.call_later(IDLE_EXPIRY, self._expire)
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, and keep none from now on. Those in use run to their end."""
+        self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         while self._idle:
@@ -109,6 +112,11 @@ class Upstreams:
                 self._tls = ssl.create_default_context()
             pool = self._pools[upstream] = Pool(upstream, self._tls)
         return pool
+
+    def keep(self, upstreams: Iterable[Upstream]) -> None:
+        """Close the pools of all others: no new request goes there."""
+        for upstream in self._pools.keys() - set(upstreams):
+            self._pools.pop(upstream).close()
 
     def close(self) -> None:
         """Close every idle connection."""

@@ -10,7 +10,12 @@ MAX_USED = 100_000  # tokens: some 20 MB, and 1,600 new streams a second for a m
 
 
 class UsedTokens(Protocol):
-    """Where it is written down that a token was used."""
+    """Where it is written down that a token was used.
+
+    `leeway` is how many seconds a clock may be off.
+    """
+
+    leeway: float
 
     async def claim(self, ticket: Ticket) -> None:
         """Use a token up. Of any number of claims at once, anywhere, one succeeds.
@@ -34,7 +39,7 @@ class UsedHere:
 
     def __init__(self, leeway: float) -> None:
         """`leeway` is how many seconds the clock may be set back."""
-        self._leeway = leeway
+        self.leeway = leeway
         self._until: dict[str, float] = {}  # in the order of their use
 
     async def claim(self, ticket: Ticket) -> None:
@@ -45,7 +50,7 @@ class UsedHere:
             raise used()
         if len(self._until) >= MAX_USED:
             raise Refusal(TOKEN_STORE_UNAVAILABLE, reason=f"{MAX_USED} tokens were used")
-        self._until[ticket.id] = ticket.expires + self._leeway
+        self._until[ticket.id] = ticket.expires + self.leeway
 
     async def release(self, ticket: Ticket) -> None:
         """Take a claim back."""

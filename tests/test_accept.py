@@ -24,7 +24,7 @@ async def serving(serve: Serve, limits: Limits | None = None) -> AsyncIterator[i
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         return serve(request)
 
-    runner = web.ServerRunner(Server(handle, limits))
+    runner = web.ServerRunner(Server(handle, limits=limits))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

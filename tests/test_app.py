@@ -56,7 +56,10 @@ async def test_both_ports_tell_that_it_is_alive_and_ready() -> None:
 async def test_the_ops_port_says_what_it_has() -> None:
     gateway = gateway_of()
     async with running(gateway):
-        assert await got(gateway.ops_port, "/") == (404, {"paths": ["/healthz", "/readyz"]})
+        assert await got(gateway.ops_port, "/") == (
+            404,
+            {"paths": ["/healthz", "/readyz", "/metrics"]},
+        )
 
 
 @pytest.mark.parametrize("stop", [Gateway.stop, lambda _: signal.raise_signal(signal.SIGTERM)])

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from gateway import logs
 from gateway.cli import main
+from gateway.schema import schema_text
 
 SECRET = "a secret of thirty-two bytes, yes"
-COMMANDS = ["serve", "check", "token", "sample-backend", "demo"]
+COMMANDS = ["serve", "check", "token", "schema", "sample-backend", "demo"]
 ROUTES = """\
 - path: /open
   method: [GET, POST]
@@ -175,6 +176,13 @@ def test_check_shows_a_table_of_the_routes(run: Run) -> None:
 def test_check_counts_a_single_route_as_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text("- path: /a\n  proxy_upstream: http://a\n")
     assert run("check", "one.yaml")[1].endswith("one.yaml: 1 route, no faults\n")
+
+
+def test_the_schema_is_printed_without_any_file_or_variable(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_ROUTES", "/nowhere")
+    assert run("schema") == (0, schema_text() + "\n", "")
 
 
 def test_check_without_the_environment_needs_no_variable(

@@ -1,7 +1,8 @@
 """Where an event stream stands is known in any pieces, and what is put between breaks no event."""
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -208,6 +209,42 @@ def test_the_second_half_of_a_line_end_is_no_blank_line() -> None:
     assert stream.is_between
     stream.take(b"\n")
     assert stream.is_between
+
+
+# The count
+
+
+def eventwise(stream: bytes) -> list[bytes]:
+    """Cut behind each event, as services send them."""
+    return re.findall(rb"(?s).+?(?:\n\n|\Z)", stream)
+
+
+@given(streams())
+def test_the_count_is_that_of_a_browser_in_any_pieces(stream: bytes) -> None:
+    dispatched = len(EventSource.read(stream).events)
+    for pieces_ in ([stream], bytewise(stream), eventwise(stream)):
+        followed = EventStream()
+        for piece in pieces_:
+            followed.take(piece)
+        assert followed.count == dispatched
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("cut", [lambda stream: [stream], bytewise, eventwise])
+def test_those_events_are_counted_that_a_browser_dispatches(
+    name: str, cut: Callable[[bytes], list[bytes]]
+) -> None:
+    stream, events = CASES[name]
+    followed = EventStream()
+    for piece in cut(stream):
+        followed.take(piece)
+    assert followed.count == len(events)
+
+
+def test_an_event_that_is_too_long_to_be_kept_is_counted_all_the_same() -> None:
+    followed = EventStream()
+    followed.take(b"data: %b\n\ndata: 1\n\n" % bytes(2 * MAX_EVENT))
+    assert followed.count == 2
 
 
 # Progress

@@ -1,5 +1,6 @@
 """The gate has what the configuration asks for, and nothing to wait for where it asks for none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ async def test_used_tokens_are_remembered_where_the_limits_say(
     endpoint: str | None, limits: Limits, kind: type
 ) -> None:
     gate = Gate(Config((), Auth(secret=SECRET, token_endpoint=endpoint), limits=limits))
-    assert isinstance(gate._used, kind)
+    assert isinstance(gate.used, kind)
     await gate.close()
 
 
@@ -68,11 +69,90 @@ async def test_a_key_that_was_withdrawn_lets_nobody_in_who_was_known(tmp_path: P
     assert gate.has_keys
     assert [subject(old), subject(old)] == ["ada", "ada"]
     remote.text = key_set(new)
-    assert gate._issuer
-    gate._issuer._next_ask = 0
+    assert gate.issuer
+    gate.issuer._next_ask = 0
     await gate.look_again()
     assert subject(new) == "ada"
     with pytest.raises(Refusal, match="a key that is not known"):
         subject(old)
     await gate.close()
+    await remote.stop()
+
+
+AUTH = Auth(secret=SECRET, token_endpoint="/t")
+
+
+async def test_one_after_another_knows_which_tokens_were_used() -> None:
+    first, ticket = Gate(Config((), AUTH)), Ticket("a", "/", 4_000_000_000)
+    await first.claim(ticket)
+    second = Gate(Config((), Auth(secret=SECRET, leeway=3.0)), first)
+    third = Gate(Config((), AUTH), second)
+    for gate in (first, second, third):
+        with pytest.raises(Refusal):
+            await gate.claim(ticket)
+
+
+async def test_one_after_another_signs_with_the_same_key_of_its_own() -> None:
+    auth = Auth(algorithms=("ES256",), jwks_url="http://127.0.0.1:1", token_endpoint="/t")
+    first = Gate(Config((), auth))
+    token, _ = first.authenticator.issue({"sub": "ada", "exp": 4_000_000_000}, "/x")
+    second = Gate(Config((), replace(auth, leeway=3.0)), first)
+    for gate in (first, second):
+        query = b"token=" + token.encode()
+        asked = gate.authenticator.authenticate(authorization=(), query=query, cookies=())
+        assert asked.subject == "ada"
+    other = Gate(Config((), auth)).authenticator
+    with pytest.raises(Refusal):
+        other.authenticate(authorization=(), query=query, cookies=())
+
+
+def test_what_was_verified_is_remembered_only_under_the_same_rules() -> None:
+    first = Gate(Config((), AUTH))
+    assert Gate(Config((), replace(AUTH)), first).authenticator is first.authenticator
+    for change in ({"secret": SECRET[::-1]}, {"audience": ("a",)}, {"cookie": None}):
+        after = Gate(Config((), replace(AUTH, **change)), first)
+        assert after.authenticator is not first.authenticator
+
+
+async def test_a_redis_once_there_stays_also_without_a_token_endpoint() -> None:
+    without = replace(AUTH, token_endpoint=None)
+    first = Gate(Config((), without, limits=REDIS))
+    second = Gate(Config((), AUTH, limits=REDIS), first)
+    assert isinstance(second.used, UsedAnywhere)
+    third = Gate(Config((), without, limits=REDIS), second)
+    assert third.used is second.used
+    await second.close(third)
+    await third.close()
+
+
+async def test_until_it_begins_it_has_changed_nothing_of_the_one_before() -> None:
+    first = Gate(Config((), AUTH))
+    second = Gate(Config((), replace(AUTH, leeway=99.0)), first)
+    assert first.used.leeway == AUTH.leeway
+    second.begin()
+    assert first.used.leeway == 99.0
+
+
+async def test_fetched_keys_are_kept_where_the_issuer_is_the_same() -> None:
+    key, remote = Key("k"), KeyIssuer()
+    remote.text = key_set(key)
+    await remote.start()
+    auth = Auth(algorithms=("ES256",), jwks_url=remote.url)
+    first = Gate(Config((), auth))
+    first.start()
+    await first.look_again()
+    second = Gate(Config((), replace(auth, leeway=3.0)), first)
+    second.start()
+    await second.await_keys(first)
+    second.begin()
+    await first.close(second)
+    bearer = [b"Bearer " + key.token().encode()]
+    asked = second.authenticator.authenticate(authorization=bearer, query=b"", cookies=())
+    assert (asked.subject, len(remote.fetches)) == ("ada", 1)
+    third = Gate(Config((), replace(auth, algorithms=("ES256", "ES384"))), second)
+    third.start()
+    await third.await_keys(second)
+    assert len(remote.fetches) == 2
+    await third.close(second)
+    await second.close()
     await remote.stop()

@@ -59,6 +59,7 @@ def upward(*received: tuple[bytes, bytes]) -> Pairs:
         "Proxy_Authorization",
         "X-Request-Id",
         "traceparent",
+        "tracestate",
     ],
 )
 def test_what_the_gateway_says_itself_is_not_passed_on(name: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.account import EndReason
+from gateway.account import EndReason, Exchange
 from gateway.errors import DRAINING, Refusal
 from gateway.streams import Streams
 
@@ -15,6 +15,10 @@ class Recorded:
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
         self.told: list[EndReason] = []
+        self.exchange = Exchange("GET", "/", "id-1", "", "")
+
+    def record(self) -> Exchange:
+        return self.exchange
 
     def end(self, reason: EndReason) -> None:
         self.told.append(reason)
@@ -33,6 +37,13 @@ async def test_those_under_way_are_counted() -> None:
     assert len(streams) == 2
     streams.release(one)
     assert len(streams) == 1
+
+
+async def test_what_is_known_of_those_under_way_can_be_had() -> None:
+    streams = Streams()
+    one, two = admitted(streams), admitted(streams)
+    streams.release(one)
+    assert streams.records() == [two.exchange]
 
 
 async def test_releasing_twice_or_what_was_never_admitted_changes_nothing() -> None:

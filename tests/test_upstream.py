@@ -217,6 +217,30 @@ async def test_closing_closes_what_is_idle(service: Service) -> None:
     await until(lambda: not connection.is_open)
 
 
+async def test_after_closing_none_is_kept_that_was_in_use(service: Service) -> None:
+    pool = pool_to(service.port)
+    connection = await used(pool)
+    pool.close()
+    assert connection.is_reusable
+    pool.release(connection)
+    assert pool.take_idle() is None
+    await until(lambda: all(writer.is_closing() for writer in service.writers))
+
+
+async def test_of_upstreams_that_are_gone_the_pools_are_closed(service: Service) -> None:
+    stays, goes = (Upstream(url, "http", "127.0.0.1", service.port) for url in ("a", "b"))
+    upstreams = Upstreams()
+    kept, closed = upstreams.pool(stays), upstreams.pool(goes)
+    for pool in (kept, closed):
+        pool.release(await used(pool))
+    upstreams.keep([stays, stays])
+    assert upstreams.pool(stays) is kept
+    assert upstreams.pool(goes) is not closed
+    assert closed.take_idle() is None
+    assert kept.take_idle() is not None
+    upstreams.close()
+
+
 def test_each_upstream_has_one_pool() -> None:
     upstreams = Upstreams()
     one, other = Upstream("", "http", "a", 80), Upstream("", "https", "a", 80)

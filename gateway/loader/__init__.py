@@ -4,8 +4,10 @@ The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:`,
 `limits:`.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from gateway.loader import (
     limits_section,
     pattern,
     route_section,
+    shape,
 )
 from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
 from gateway.loader.method import methods as read_methods
@@ -26,7 +29,15 @@ from gateway.loader.section import Section, boolean
 
 __all__ = ["ConfigError", "Fault", "load", "loads"]
 
-KEYS = ("routes", "defaults", "auth", "cors", "limits")
+KEYS: shape.Keys = {
+    "routes": shape.many(
+        route_section.SHAPE, "What is served; the most specific path wins.", least=1
+    ),
+    "defaults": route_section.DEFAULTS_SHAPE,
+    "auth": auth_section.SHAPE,
+    "cors": cors_section.SHAPE,
+    "limits": limits_section.SHAPE,
+}
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
@@ -36,7 +47,8 @@ def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
             data = file.read(document.MAX_SIZE + 1)
         if len(data) > document.MAX_SIZE:
             raise ConfigError([document.TOO_LARGE], str(path))
-        return loads(data.decode("utf-8-sig"), environ, str(path))
+        config = loads(data.decode("utf-8-sig"), environ, str(path))
+        return replace(config, digest=hashlib.sha256(data).hexdigest())
     except UnicodeDecodeError as error:
         raise ConfigError([_not_text(error)], str(path)) from error
     except OSError as error:

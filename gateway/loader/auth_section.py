@@ -11,7 +11,7 @@ import yaml
 
 from gateway import units
 from gateway.config import JWT_SECRET_VARIABLE, Auth, Kind
-from gateway.loader import address, pattern
+from gateway.loader import address, pattern, shape
 from gateway.loader.faults import ConfigError, fault_at, quoted, unfit
 from gateway.loader.header_rules import TOKEN, header_name, repeated
 from gateway.loader.section import (
@@ -25,6 +25,7 @@ from gateway.loader.section import (
     parsed,
 )
 from gateway.loader.verification_key import (
+    ALGORITHMS,
     algorithm,
     check_public_key,
     is_hmac,
@@ -32,22 +33,33 @@ from gateway.loader.verification_key import (
     secret,
 )
 
-KEYS = (
-    "query",
-    "cookie",
-    "bearer",
-    "algorithms",
-    "secret",
-    "public_key",
-    "jwks_url",
-    "issuer",
-    "audience",
-    "leeway",
-    "forward_claims",
-    "token_endpoint",
-    "stream_token_secret",
-    "trusted_proxies",
-)
+_ABSOLUTE = "^/"
+KEYS: shape.Keys = {
+    "query": shape.or_off(shape.text("The token's query parameter. Default: token")),
+    "cookie": shape.or_off(shape.text("The token's cookie. Default: gateway_token")),
+    "bearer": shape.flag("Authorization: Bearer. Default: true"),
+    "algorithms": shape.one_or_many(
+        {"anyOf": [shape.one_of(ALGORITHMS), shape.expanded(shape.matching("^$"))]},
+        "HS*, or RS*, PS*, ES* and EdDSA with a public key. Default: HS256",
+    ),
+    "secret": shape.expanded(shape.matching("^.{8}", "An HMAC secret of 32 bytes or more.")),
+    "public_key": shape.expanded(shape.matching(".", "A PEM file, or the PEM text itself.")),
+    "jwks_url": shape.expanded(shape.matching("://", "Where the issuer's keys are fetched.")),
+    "issuer": shape.text("What iss must be."),
+    "audience": shape.one_or_many(shape.text(), "What aud must hold one of."),
+    "leeway": shape.expanded(shape.duration("How far clocks may be apart. Default: 10s")),
+    "forward_claims": shape.pairs(shape.text(), "The header that the service gets a claim in."),
+    "token_endpoint": shape.expanded(
+        shape.matching(_ABSOLUTE, "The path that gives tokens of one use.")
+    ),
+    "stream_token_secret": shape.expanded(
+        shape.matching("^.{8}", "What signs those where there is no secret.")
+    ),
+    "trusted_proxies": shape.many(
+        shape.expanded(shape.matching(r"[.:]")), "Networks whose X-Forwarded headers are believed."
+    ),
+}
+SHAPE = shape.section(KEYS, "How a token is found and verified.")
 
 _KEY_SOURCES = {"secret", "public_key", "jwks_url"}
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~-]+")

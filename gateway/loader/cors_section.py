@@ -9,13 +9,29 @@ import yaml
 
 from gateway import units
 from gateway.config import CORS_EXPOSED, CORS_MAX_AGE, Cors
+from gateway.loader import shape
 from gateway.loader.address import authority
 from gateway.loader.faults import quoted
 from gateway.loader.header_rules import TOKEN
-from gateway.loader.method import methods
+from gateway.loader.method import METHOD, methods
 from gateway.loader.section import Section, boolean, expanded, is_false, items, one_or_many, parsed
 
-KEYS = ("origins", "credentials", "methods", "headers", "expose", "max_age")
+KEYS: shape.Keys = {
+    "origins": shape.one_or_many(
+        shape.expanded(shape.matching(r"://|^\*$")),
+        "Those whose pages may call: https://app.example.com",
+    ),
+    "credentials": shape.flag("They may use the user's cookie. Default: false"),
+    "methods": shape.one_or_many(METHOD, "What they may send. Default: those of the route"),
+    "headers": shape.one_or_many(
+        shape.text(), "Request headers that they may send. Default: all that they ask for"
+    ),
+    "expose": shape.many(shape.text(), "Response headers that they may read."),
+    "max_age": shape.duration("How long a browser may remember the answer. Default: 10m"),
+}
+SHAPE = shape.or_off(
+    shape.section(KEYS, "Which other origins' pages may call.", ["origins"]), "none"
+)
 ANY = "*"
 
 _FORM = "must be scheme://host[:port], such as https://app.example.com"

@@ -8,8 +8,14 @@ from functools import partial
 import yaml
 
 from gateway.config import HeaderRules
+from gateway.loader import shape
 from gateway.loader.faults import quoted
 from gateway.loader.section import Section, expanded, one_or_many, pairs, parsed
+
+KEYS: shape.Keys = {
+    "set": shape.pairs(shape.text(), "Headers to set, in place of any of that name."),
+    "remove": shape.one_or_many(shape.text(), "Headers to remove, by name."),
+}
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
@@ -50,7 +56,7 @@ def header_value(text: str) -> str:
 
 def header_rules(node: yaml.Node, environ: Mapping[str, str] | None) -> HeaderRules:
     """Read `request_headers` or `response_headers`. Raises ConfigError."""
-    section = Section(node, ("set", "remove"))
+    section = Section(node, KEYS)
     value = partial(expanded, environ=environ, parse=header_value)
     put = section.read("set", lambda node: pairs(node, _name, value), ())
     removed = section.read("remove", lambda node: one_or_many(node, _name), ())

@@ -7,12 +7,22 @@ import yaml
 
 from gateway import units
 from gateway.config import HEADER_TIMEOUT, MAX_HEADER_SIZE, Limits
-from gateway.loader import address
+from gateway.loader import address, shape
 from gateway.loader.section import Section, expanded, parsed
 
-KEYS = ("max_connections", "max_header_size", "header_timeout", "redis")
-
 SMALLEST_HEAD, LARGEST_HEAD = 1024, 1024**2  # bytes: what any browser sends, what no browser does
+
+KEYS: shape.Keys = {
+    "max_connections": shape.count("How many the public port takes. Default: no bound"),
+    "max_header_size": shape.size(
+        "The largest request head, 1KiB to 1MiB. Default: 32KiB", least=SMALLEST_HEAD
+    ),
+    "header_timeout": shape.duration("How long a request head may take. Default: 10s"),
+    "redis": shape.expanded(
+        shape.matching("^(?:rediss?|unix)://", "The Redis that replicas share.")
+    ),
+}
+SHAPE = shape.section(KEYS, "What holds for the gateway as a whole.")
 
 
 def limits(node: yaml.Node, environ: Mapping[str, str] | None) -> Limits:

@@ -5,8 +5,12 @@ import difflib
 import yaml
 
 from gateway.config import METHODS
+from gateway.loader import shape
 from gateway.loader.faults import quoted
 from gateway.loader.section import one_or_many, parsed
+
+# In any case; editors offer the names.
+METHOD: shape.Shape = {"anyOf": [{"enum": sorted(METHODS)}, {"pattern": "[a-z]", "type": "string"}]}
 
 
 def methods(node: yaml.Node) -> frozenset[str]:

@@ -6,9 +6,16 @@ import yaml
 
 from gateway import units
 from gateway.config import RouteLimits
+from gateway.loader import shape
 from gateway.loader.section import Section, is_false, parsed
 
-KEYS = ("max_streams", "max_streams_per_user", "rate", "burst")
+KEYS: shape.Keys = {
+    "max_streams": shape.count("How many requests may be under way at a time, in each process."),
+    "max_streams_per_user": shape.count("The same, of one user."),
+    "rate": shape.matching(f"^{units.RATE.pattern}$", "Of one user: 10/s, 100/m or 1000/h"),
+    "burst": shape.count("How many may come at once. Default: as many as rate names"),
+}
+SHAPE = shape.or_off(shape.section(KEYS, "How many at a time, and how fast. Default: none"), "none")
 
 
 def route_limits(node: yaml.Node) -> RouteLimits:

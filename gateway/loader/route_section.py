@@ -17,38 +17,52 @@ from gateway.config import (
     Timeouts,
     Upstream,
 )
-from gateway.loader import address, pattern
+from gateway.loader import address, pattern, shape
+from gateway.loader.cors_section import SHAPE as CORS
 from gateway.loader.cors_section import cors
 from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
+from gateway.loader.header_rules import KEYS as RULES
 from gateway.loader.header_rules import header_rules
-from gateway.loader.method import methods
+from gateway.loader.method import METHOD, methods
+from gateway.loader.route_limits import SHAPE as LIMITS
 from gateway.loader.route_limits import route_limits
 from gateway.loader.section import Section, boolean, expanded, items, parsed, text
+from gateway.loader.stream_section import SHAPE as STREAM
 from gateway.loader.stream_section import stream_options
 
-KEYS = (
-    "path",
-    "method",
-    "proxy_upstream",
-    "strip_prefix",
-    "rewrite",
-    "auth_required",
-    "scopes",
-    "timeout",
-    "connect_timeout",
-    "first_byte_timeout",
-    "idle_timeout",
-    "send_timeout",
-    "request_headers",
-    "response_headers",
-    "preserve_host",
-    "max_body",
-    "cors",
-    "stream",
-    "limits",
-    "description",
-)
-DEFAULTS_KEYS = tuple(key for key in KEYS if key != "path")
+_ABSOLUTE = "^/"
+KEYS: shape.Keys = {
+    "path": shape.matching(_ABSOLUTE, "/exact, /jobs/{id}/stream or /files/{rest:path}"),
+    "method": shape.one_or_many(METHOD, "One or a list. HEAD comes with GET. Default: all"),
+    "proxy_upstream": shape.expanded(
+        shape.matching(
+            "^(?:[Hh][Tt][Tt][Pp][Ss]?://|unix:/)",
+            "http(s)://host[:port][/base] or unix:/path.sock",
+        )
+    ),
+    "strip_prefix": shape.matching(_ABSOLUTE, "Taken off the path before the service sees it."),
+    "rewrite": shape.matching(_ABSOLUTE, "The path that the service sees instead: /v2/{id}"),
+    "auth_required": shape.flag("A valid token, or 401. Default: true"),
+    "scopes": shape.one_or_many(shape.text(), "What the token must have, or 403.", least=0),
+    "timeout": shape.duration("The whole exchange. Default: none for event streams, else 30s"),
+    "connect_timeout": shape.duration("Until the service accepts. Default: 5s"),
+    "first_byte_timeout": shape.duration("Until the service's response head. Default: 30s"),
+    "idle_timeout": shape.duration(
+        "The longest silence of the service. Default: none for event streams, else 30s"
+    ),
+    "send_timeout": shape.duration("The longest that a browser may take nothing. Default: 60s"),
+    "request_headers": shape.section(RULES, "What the service gets to see."),
+    "response_headers": shape.section(RULES, "What the browser gets to see."),
+    "preserve_host": shape.flag("The service sees the client's Host. Default: false"),
+    "max_body": shape.size("The largest request body. Default: 10MiB"),
+    "cors": CORS,
+    "stream": STREAM,
+    "limits": LIMITS,
+    "description": shape.text("For people."),
+}
+DEFAULTS_KEYS = {key: value for key, value in KEYS.items() if key != "path"}
+SHAPE = shape.section(KEYS, "One route.", ["path"])
+DEFAULTS_SHAPE = shape.section(DEFAULTS_KEYS, "What holds where a route says nothing.")
 LATER = ("retries", "health_check", "resume")
 
 CORS_PREFIX = "access-control-"

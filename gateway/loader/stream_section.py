@@ -7,12 +7,23 @@ import yaml
 
 from gateway import units
 from gateway.config import StreamOptions
+from gateway.loader import shape
 from gateway.loader.faults import quoted
 from gateway.loader.section import Section, boolean, is_false, parsed
 
-KEYS = ("heartbeat", "error_event", "transient_errors", "close_on_token_expiry")
-
 _TRANSIENT = ("status", "retry")
+KEYS: shape.Keys = {
+    "heartbeat": shape.duration("A comment after each silence of this length. Default: none"),
+    "error_event": shape.text("The type of the event that says why the gateway ended a stream."),
+    "transient_errors": shape.one_of(
+        _TRANSIENT, "retry: a browser is told to come again where it would get a 502, 503 or 504."
+    ),
+    "close_on_token_expiry": shape.flag("A stream ends when its token does. Default: false"),
+}
+SHAPE = shape.or_off(
+    shape.section(KEYS, "What the gateway may say in an event stream. Default: nothing"), "none"
+)
+
 # What an EventSource tells of the connection itself (HTML standard, 9.2.2).
 _OF_THE_CONNECTION = frozenset(("open", "error"))
 

@@ -1,3 +1,5 @@
+import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,12 @@ def test_the_defaults_cors_goes_before_the_gateway_wide_one() -> None:
     config = loads(text, ENVIRON)
     assert config.cors == Cors(("https://a.dev",))
     assert config.routes[0].cors == Cors(("*",))
+
+
+def test_a_file_is_known_by_the_digest_of_its_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_bytes("\ufeff- {path: /, proxy_upstream: http://a, auth_required: false}".encode())
+    assert load(file, {}).digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_without_cors_no_route_has_it() -> None:
@@ -334,8 +342,8 @@ VALUES = st.recursive(
 )
 
 
-def section(keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    return VALUES | st.dictionaries(st.sampled_from(keys), VALUES, max_size=6)
+def section(keys: Collection[str]) -> st.SearchStrategy[Any]:
+    return VALUES | st.dictionaries(st.sampled_from(tuple(keys)), VALUES, max_size=6)
 
 
 DOCUMENTS = st.fixed_dictionaries(

@@ -54,7 +54,7 @@ class GatewayProcess:
         )
         self._output: list[tuple[str, str]] = []
         self._lines: list[Line] = []
-        self._news = threading.Condition()
+        self._news = threading.Condition()  # its lock may be taken again by who has it
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)
             for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
@@ -150,6 +150,22 @@ class GatewayProcess:
         return await asyncio.to_thread(
             self._await_line, wanted, lambda line: _is_request(line, fields)
         )
+
+    def lines(self, event: str) -> list[Line]:
+        """The lines so far of an event."""
+        with self._news:
+            return [line for line in self._lines if line.get("event") == event]
+
+    async def await_lines(self, event: str, count: int = 1) -> list[Line]:
+        """Wait until it wrote so many lines of an event."""
+
+        def wait() -> bool:
+            with self._news:
+                return self._news.wait_for(lambda: len(self.lines(event)) >= count, PATIENCE)
+
+        came = await asyncio.to_thread(wait)
+        assert came, f"not {count} lines of {event}:\n{self.output}"
+        return self.lines(event)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

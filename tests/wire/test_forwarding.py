@@ -147,6 +147,20 @@ async def test_a_trace_is_carried_on(
     await gateway.request_line(trace_id=TRACE)
 
 
+async def test_the_state_of_a_trace_goes_on_with_it(upstream: Upstream, client: RawClient) -> None:
+    states = ("tracestate: a=1,b=2", "tracestate: c=3")
+    await client.fetch("/open/x", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01", *states)
+    assert upstream.request.values("tracestate") == ["a=1,b=2", "c=3"]
+
+
+@pytest.mark.parametrize("given", [[], ["traceparent: nonsense"]])
+async def test_the_state_of_a_trace_ends_where_another_trace_begins(
+    upstream: Upstream, client: RawClient, given: list[str]
+) -> None:
+    await client.fetch("/open/x", "tracestate: a=1", *given)
+    assert upstream.request.values("tracestate") == []
+
+
 @pytest.mark.parametrize("given", [[], ["traceparent: nonsense"], [f"traceparent: 00-{'0' * 32}"]])
 async def test_a_trace_begins_where_none_came(
     upstream: Upstream, client: RawClient, given: list[str]

@@ -137,6 +137,21 @@ async def test_new_connections_are_answered_for_the_drain_delay(
     assert time.monotonic() - began >= 2
 
 
+async def test_in_the_drain_delay_a_connection_is_let_go_after_its_response(
+    start_gateway: StartGateway, connect: Connect, service: Upstream
+) -> None:
+    """So that none is left whose next request would be refused when the delay is over."""
+    gateway = start_gateway(ROUTES, "--drain-delay", "2s")
+    client, probe = await connect(gateway.port), await connect(gateway.port)
+    assert (await client.fetch("/x")).value("Connection") is None
+    gateway.signal(signal.SIGTERM)
+    await until_not_ready(connect, gateway)
+    got = await client.fetch("/x")
+    assert (got.status, got.value("Connection")) == (200, "close")
+    assert await client.closed() == b""
+    assert (await probe.fetch("/readyz")).value("Connection") is None
+
+
 async def test_an_open_connection_is_told_to_go_elsewhere_while_draining(
     start_gateway: StartGateway, connect: Connect, service: Upstream
 ) -> None:

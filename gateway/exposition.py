@@ -1,0 +1,179 @@
+"""The numbers of one moment, as a scraper reads them (Prometheus text format, or OpenMetrics)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from gateway.tally import Histogram, Tally
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot(Collector):
+    """What was so at one moment; nobody changes it any more, so that any thread may read it.
+
+    `tallies` are by route, `auth_failures` by code, `reloads` by result, and `upstreams`, whether
+    they are up, by route and address. `digest` is that of the file which is served.
+    """
+
+    tallies: Mapping[str, Tally]
+    auth_failures: Mapping[str, int]
+    reloads: Mapping[str, int]
+    upstreams: Mapping[tuple[str, str], bool]
+    digest: str
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """All of it, and its Content-Type, in a format that the scraper's Accept header names."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        for process in (ProcessCollector, PlatformCollector, GCCollector):
+            process(registry=registry)
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry need not look for names told twice, as nobody else has these."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of the gateway's own."""
+        yield from _of_requests(self.tallies)
+        yield from _of_streams(self.tallies)
+        yield from _of_bytes(self.tallies)
+        yield _counter(
+            "auth_failures",
+            "Requests refused for their token or its lack, a scope or an origin, by code.",
+            ["code"],
+            {(code,): count for code, count in self.auth_failures.items()},
+        )
+        yield from _of_upstreams(self.tallies, self.upstreams)
+        yield _counter(
+            "config_reloads",
+            "Times that routes.yaml was read, the start included, by result.",
+            ["result"],
+            {(result,): count for result, count in self.reloads.items()},
+        )
+        info = InfoMetricFamily("gateway_config", "The routes.yaml that is served.")
+        info.add_metric([], {"sha256": self.digest})
+        yield info
+
+
+def _of_requests(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
+    yield _counter(
+        "requests",
+        "Requests that ended, by the status they got: 0 where none was sent.",
+        ["route", "method", "status"],
+        {
+            (route, method, str(status)): count
+            for route, tally in tallies.items()
+            for (method, status), count in tally.requests.items()
+        },
+    )
+    yield _histogram(
+        "request_duration_seconds",
+        "From a request's arrival to the last byte of its response; event streams left out.",
+        {route: tally.durations for route, tally in tallies.items()},
+    )
+    yield _histogram(
+        "first_byte_seconds",
+        "From a request's arrival to the head of the service's response, event streams too.",
+        {route: tally.first_bytes for route, tally in tallies.items()},
+    )
+
+
+def _of_streams(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
+    yield _counter(
+        "streams",
+        "Event streams that began and have ended, by why.",
+        ["route", "end_reason"],
+        {
+            (route, reason): count
+            for route, tally in tallies.items()
+            for reason, count in tally.streams.items()
+        },
+    )
+    yield _histogram(
+        "stream_duration_seconds",
+        "From the arrival of a request for an event stream to the end of the stream.",
+        {route: tally.stream_durations for route, tally in tallies.items()},
+    )
+
+
+def _of_upstreams(
+    tallies: Mapping[str, Tally], upstreams: Mapping[tuple[str, str], bool]
+) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "gateway_upstream_up",
+        "Whether an upstream takes requests (1) or not (0), where that is watched.",
+        labels=["route", "upstream"],
+    )
+    for labels, is_up in upstreams.items():
+        up.add_metric(labels, is_up)
+    yield up
+    yield _counter(
+        "upstream_errors",
+        "Exchanges that the service failed, before or after its response head, by code.",
+        ["route", "code"],
+        {
+            (route, code): count
+            for route, tally in tallies.items()
+            for code, count in tally.upstream_errors.items()
+        },
+    )
+
+
+def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
+    active = GaugeMetricFamily(
+        "gateway_active_streams", "Event streams under way.", labels=["route"]
+    )
+    for route, tally in tallies.items():
+        active.add_metric([route], tally.active)
+    yield active
+    yield _counter(
+        "relayed_bytes",
+        "Bytes of bodies: in from clients to services, out from services to clients.",
+        ["route", "direction"],
+        {
+            (route, direction): count
+            for route, tally in tallies.items()
+            for direction, count in (("in", tally.bytes_in), ("out", tally.bytes_out))
+        },
+    )
+    yield _counter(
+        "relayed_events",
+        "Events of event streams, on routes whose streams are followed (heartbeat, error_event).",
+        ["route"],
+        {(route,): tally.events for route, tally in tallies.items() if tally.events is not None},
+    )
+
+
+def _counter(
+    name: str, text: str, labels: list[str], counts: Mapping[tuple[str, ...], int]
+) -> CounterMetricFamily:
+    """A counter that is told as gateway_NAME_total."""
+    family = CounterMetricFamily(f"gateway_{name}", text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric(key, count)
+    return family
+
+
+def _histogram(name: str, text: str, routes: Mapping[str, Histogram]) -> HistogramMetricFamily:
+    """A histogram by route; of those that nothing was observed on it tells none."""
+    family = HistogramMetricFamily(f"gateway_{name}", text, labels=["route"])
+    for route, histogram in routes.items():
+        bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        if buckets[-1][1]:
+            family.add_metric([route], buckets, histogram.total)
+    return family

@@ -1,0 +1,85 @@
+"""What is counted of a gateway, from its start on, over every configuration that it has had.
+
+The numbers are kept by `Tally`, one for each route, and read when a scrape comes; what is still
+under way is added then. So a request pays for no lock and no label, a chunk for nothing, and a
+stream of hours shows its bytes while it goes on. What several processes tell can be added up,
+series by series, but for `gateway_upstream_up`, `gateway_config_info` and the process's own.
+"""
+
+import asyncio
+from collections import defaultdict
+from typing import Final, Literal
+
+from gateway.account import Exchange
+from gateway.config import Config
+from gateway.errors import (
+    ORIGIN_DENIED,
+    SCOPE_MISSING,
+    TOKEN_EXPIRED,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+)
+from gateway.exposition import Snapshot
+from gateway.streams import Streams
+from gateway.tally import Tally
+
+Reload = Literal["success", "failure"]
+
+NO_ROUTE: Final = "none"  # the route of a request that none matched; a pattern begins with a slash
+_AUTH: Final = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, ORIGIN_DENIED)
+
+
+class Metrics:
+    """One gateway's numbers. `streams` are the exchanges under way."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self._auth_failures = {failure.code: 0 for failure in _AUTH}
+        self._reloads: dict[str, int] = {"success": 0, "failure": 0}
+        self._upstreams: dict[tuple[str, str], bool] = {}
+        self._digest = ""
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """Count an exchange that ends now, by `time.monotonic`. Its route is a pattern or ""."""
+        self._tallies[exchange.route or NO_ROUTE].add(exchange, now)
+        if exchange.code in self._auth_failures:
+            self._auth_failures[exchange.code] += 1
+
+    def upstream_is(self, route: str, upstream: str, *, up: bool) -> None:
+        """Say whether an upstream of a route takes requests, as far as is known."""
+        self._upstreams[route, upstream] = up
+
+    def serves(self, config: Config) -> None:
+        """Say what is served from now on: its routes are told of before anybody asks for them.
+
+        What was said of upstreams is forgotten, and to be said anew.
+        """
+        self._digest = config.digest
+        self._upstreams.clear()
+        for route in config.routes:
+            self._tallies[route.path]
+
+    def reloaded(self, result: Reload) -> None:
+        """Say that a configuration was read: at the start, and each time after that."""
+        self._reloads[result] += 1
+
+    def snapshot(self) -> Snapshot:
+        """What is so now, with what is under way."""
+        tallies = defaultdict(Tally, {name: each.copy() for name, each in self._tallies.items()})
+        for exchange in self._streams.records():
+            tallies[exchange.route or NO_ROUTE].add_live(exchange)
+        return Snapshot(
+            tallies,
+            self._auth_failures.copy(),
+            self._reloads.copy(),
+            self._upstreams.copy(),
+            self._digest,
+        )
+
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All of it, and its Content-Type, in a format that the scraper's Accept header names.
+
+        It is put into words in a thread: with many routes that takes as long as many events.
+        """
+        return await asyncio.to_thread(self.snapshot().encode, accept)

@@ -1,0 +1,201 @@
+"""Spans of exchanges for OpenTelemetry, sent by OTLP over HTTP from a thread of the SDK's.
+
+The SDK reads the standard OTEL_* variables itself. Imported only where one of them says where to
+send spans. A request that is not sampled has no span, and its traceparent passes as it came.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import threading
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.metadata import version
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+from opentelemetry.trace.status import Status, StatusCode
+
+from gateway.account import EndReason, Exchange
+from gateway.incoming import Incoming
+from gateway.logs import log
+from gateway.tally import METHODS, upstream_code
+
+CLOSE_TIMEOUT = 2.0  # seconds for the last spans: a collector that is away holds no shutdown back
+TELL_AGAIN = 60.0  # seconds between two lines about a collector that does not answer
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+# Endings that are nobody's fault, or the client's own: no error of a server's span.
+_FINE = {
+    EndReason.COMPLETE,
+    EndReason.CLIENT_CLOSED,
+    EndReason.REFUSED,
+    EndReason.TOKEN_EXPIRED,
+    EndReason.DRAINED,
+}
+
+Attributes = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A span that has not ended: its own context, and that of the caller's, if it told one."""
+
+    own: SpanContext
+    parent: SpanContext | None
+    scheme: str
+
+
+class Tracer:
+    """Begins a span where a request is sampled, and sends it off when the exchange has ended."""
+
+    def __init__(self) -> None:
+        provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        self._sampler, self._resource = provider.sampler, provider.resource
+        self._scope = InstrumentationScope("gateway", version("gateway"))
+        _tell_of_faults()
+        self._processor = BatchSpanProcessor(OTLPSpanExporter())
+
+    def begin(self, incoming: Incoming) -> None:
+        """Decide whether there is a span; if so it is the parent that the service is told."""
+        trace_id = int(incoming.exchange.trace_id, 16)
+        parent = _parent(incoming, trace_id) if incoming.continues_trace else None
+        # An empty context, as there is no other span here that it could be a part of.
+        context = Context()
+        if parent is not None:
+            context = set_span_in_context(NonRecordingSpan(parent), context)
+        result = self._sampler.should_sample(context, trace_id, "request", SpanKind.SERVER)
+        if not result.decision.is_sampled():  # type: ignore[no-untyped-call]
+            return
+        span_id = random.getrandbits(64) or 1
+        own = SpanContext(trace_id, span_id, False, _SAMPLED, result.trace_state)
+        incoming.exchange.span = _Begun(own, parent, incoming.client.scheme)
+        incoming.traceparent = b"00-%032x-%016x-01" % (trace_id, span_id)
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """Send the span of an exchange that ends now, by `time.monotonic`, if it has one."""
+        begun = exchange.span
+        if not isinstance(begun, _Begun):
+            return
+        end = time.time_ns()
+        method = exchange.method if exchange.method in METHODS else "HTTP"
+        span = ReadableSpan(
+            name=f"{method} {exchange.route}".rstrip(),
+            context=begun.own,
+            parent=begun.parent,
+            resource=self._resource,
+            attributes={"url.scheme": begun.scheme, **_attributes(exchange)},
+            kind=SpanKind.SERVER,
+            status=_status(exchange),
+            start_time=end - int((now - exchange.started) * 1e9),
+            end_time=end,
+            instrumentation_scope=self._scope,
+        )
+        self._processor.on_end(span)
+
+    async def close(self) -> None:
+        """Send what is left, in `CLOSE_TIMEOUT` seconds at most."""
+        loop = asyncio.get_running_loop()
+        closed = asyncio.Event()
+
+        def close() -> None:
+            self._processor.shutdown()  # type: ignore[no-untyped-call]
+            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+                loop.call_soon_threadsafe(closed.set)
+
+        # No executor: the end of the process would wait for its threads, whatever they wait for.
+        threading.Thread(target=close, daemon=True).start()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await closed.wait()
+        except TimeoutError:
+            log.warning("spans_lost", reason="the collector does not answer")
+
+
+def _resource() -> Resource:
+    """Who tells: what OTEL_* variables say, and a name of our own where they have none."""
+    told = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    is_named = os.environ.get("OTEL_SERVICE_NAME") or f"{SERVICE_NAME}=" in told
+    return Resource.create({} if is_named else {SERVICE_NAME: "gateway"})
+
+
+def _parent(incoming: Incoming, trace_id: int) -> SpanContext:
+    """The caller's span, as its traceparent tells it (W3C Trace Context 3.2)."""
+    parts = incoming.traceparent.split(b"-")
+    states = [state.decode("latin-1") for state in incoming.tracestate]
+    return SpanContext(
+        trace_id,
+        int(parts[2], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(parts[3], 16)),
+        trace_state=TraceState.from_header(states),
+    )
+
+
+def _attributes(exchange: Exchange) -> Attributes:
+    """What the semantic conventions for HTTP servers have, and our own ending and ID."""
+    path = exchange.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    attributes: Attributes = {
+        "http.request.method": exchange.method if exchange.method in METHODS else "_OTHER",
+        "url.path": path,
+        "client.address": exchange.client,
+        "http.request.body.size": exchange.bytes_in,
+        "http.response.body.size": exchange.bytes_out,
+        "gateway.request_id": exchange.request_id,
+        "gateway.end_reason": exchange.ending.value,
+    }
+    if exchange.route:
+        attributes["http.route"] = exchange.route
+    if exchange.status:
+        attributes["http.response.status_code"] = exchange.status
+    if _is_error(exchange):
+        attributes["error.type"] = (
+            exchange.code or upstream_code(exchange) or _named(exchange.status, exchange.ending)
+        )
+    return attributes
+
+
+def _named(status: int, ending: EndReason) -> str:
+    return ending.value if ending not in _FINE else str(status)
+
+
+def _is_error(exchange: Exchange) -> bool:
+    return exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR or exchange.ending not in _FINE
+
+
+def _status(exchange: Exchange) -> Status:
+    return Status(StatusCode.ERROR if _is_error(exchange) else StatusCode.UNSET)
+
+
+class _Faults(logging.Handler):
+    """Tells what the SDK complains of as a line of our own, once in a while."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._next = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + TELL_AGAIN
+            log.warning("spans_not_sent", reason=record.getMessage())
+
+
+def _tell_of_faults() -> None:
+    logger = logging.getLogger("opentelemetry")
+    logger.handlers = [_Faults()]
+    logger.propagate = False

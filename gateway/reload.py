@@ -1,0 +1,96 @@
+"""Reload: a changed routes.yaml is taken over while the gateway runs, or changes nothing at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from gateway.config import Config
+from gateway.loader import ConfigError, Fault
+from gateway.logs import log
+from gateway.source import Source
+
+Result = Literal["success", "failure"]
+SUCCESS: Result = "success"
+FAILURE: Result = "failure"
+_BROKEN = Fault(0, 0, "a fault of the gateway's own: its log has the whole of it")
+
+
+class Reload:
+    """Reads the source again when asked or when it changed, one time after another.
+
+    `counts` tells how often it was taken over and how often not, and `faults` why the last one was
+    not; there are none where what runs is what the file says.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        take: Callable[[Config], Awaitable[None]],
+        count: Callable[[Result], None] = lambda _result: None,
+    ) -> None:
+        """`take` takes a configuration over, or raises ConfigError and has changed nothing.
+
+        `count` is told each result.
+        """
+        self.counts: dict[Result, int] = {SUCCESS: 0, FAILURE: 0}
+        self.faults: tuple[Fault, ...] = ()
+        self._source, self._take, self._count = source, take, count
+        self._asked = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to watch and to wait, until `close`."""
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._serve())]
+
+    def ask(self) -> None:
+        """Read it again, changed or not."""
+        self._asked.set()
+
+    def stop(self) -> None:
+        """Reload no more. One that is under way is given up, or was done."""
+        self._stop.set()
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop, and wait until it has."""
+        self.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        try:
+            async for _ in self._source.changes(self._stop):
+                self.ask()
+        except Exception as error:  # noqa: BLE001 - nobody awaits it, and a signal still reloads
+            log.warning("routes_not_watched", error=str(error), mend="reload with SIGHUP")
+
+    async def _serve(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            config = await self._source.read()
+            await self._take(config)
+        except ConfigError as error:
+            self._refuse(error)
+        except Exception:  # noqa: BLE001 - whatever it is: what runs goes on
+            log.exception("reload_failed")
+            self._refuse(ConfigError([_BROKEN], str(self._source.path)))
+        else:
+            self.faults = ()
+            self._tell(SUCCESS)
+            log.info("reloaded", routes=len(config.routes))
+
+    def _refuse(self, error: ConfigError) -> None:
+        self.faults = error.faults
+        self._tell(FAILURE)
+        for line in str(error).splitlines():
+            log.error("reload_refused", fault=line)
+
+    def _tell(self, result: Result) -> None:
+        self.counts[result] += 1
+        self._count(result)

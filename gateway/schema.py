@@ -1,0 +1,34 @@
+"""The JSON Schema (2020-12) of routes.yaml: for editors, that complete the file and check it."""
+
+import json
+from typing import Any
+
+from gateway.loader import KEYS, shape
+
+_NEEDED = "proxy_upstream"
+
+
+def schema() -> dict[str, Any]:
+    """The schema of a whole file: a list of routes, or a mapping with `routes:`."""
+    whole = shape.section(KEYS, "Routes, and what holds for all of them.", ["routes"])
+    routes = KEYS["routes"]
+    needed = {"items": {"required": [_NEEDED]}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "routes.yaml of the gateway",
+        # A branch each, so that what an editor says of a fault is of the form that is there.
+        "if": {"type": "array"},
+        "then": {"allOf": [{"$ref": "#/$defs/routes"}, needed]},
+        "else": {
+            **whole,
+            "properties": {**KEYS, "routes": {"$ref": "#/$defs/routes"}},
+            "if": {"properties": {"defaults": {"required": [_NEEDED]}}, "required": ["defaults"]},
+            "else": {"properties": {"routes": needed}},
+        },
+        "$defs": {"routes": routes},
+    }
+
+
+def schema_text() -> str:
+    """The same as text, as `gateway schema` prints it."""
+    return json.dumps(schema(), indent=2)

@@ -1,0 +1,61 @@
+"""Whether spans are told, and to whom: what the standard OTEL_* variables say of it.
+
+(OpenTelemetry specification, SDK environment variables and OTLP exporter.)
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Protocol
+
+from gateway.account import Exchange
+from gateway.incoming import Incoming
+from gateway.logs import log
+
+_PLACES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_PROTOCOL = "http/protobuf"
+
+
+class Tracer(Protocol):
+    """Tells of exchanges as spans."""
+
+    def begin(self, incoming: Incoming) -> None:
+        """A request came; may set the traceparent that the service gets."""
+
+    def ended(self, exchange: Exchange, now: float) -> None:
+        """An exchange ends now, by `time.monotonic`."""
+
+    async def close(self) -> None:
+        """Send what is left, within a bound."""
+
+
+def tracer(environ: Mapping[str, str]) -> Tracer | None:
+    """What tells of spans, or None where nobody asks for them or it cannot be done.
+
+    The latter is a warning in the log: a gateway without traces is better than none.
+    """
+    if not any(environ.get(name) for name in _PLACES) or _is_off(environ):
+        return None
+    fault = _fault(environ)
+    if fault:
+        log.warning("tracing_off", reason=fault)
+        return None
+    # The SDK takes a third of a second to import, which only those pay who use it.
+    from gateway.otel import Tracer  # noqa: PLC0415
+
+    return Tracer()
+
+
+def _is_off(environ: Mapping[str, str]) -> bool:
+    is_disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return is_disabled or environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
+
+
+def _fault(environ: Mapping[str, str]) -> str:
+    """What keeps spans from being told though somebody asks for them, and the mend; or ""."""
+    for name in _PROTOCOLS:
+        if environ.get(name, _PROTOCOL) != _PROTOCOL:
+            return f"{name} is {environ[name]}; the gateway speaks {_PROTOCOL}: set it to that"
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+        return "OpenTelemetry is not installed: pip install 'gateway[otel]'"
+    return ""

@@ -1,0 +1,221 @@
+"""What a scraper reads: every family by its name, what is under way included, nothing twice."""
+
+import pytest
+from prometheus_client import parser
+from prometheus_client.metrics_core import Metric
+
+from gateway.account import EndReason, Exchange
+from gateway.config import Config, Route, Upstream
+from gateway.metrics import Metrics, Reload
+from gateway.streams import Streams
+
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+NAMES = {
+    "gateway_requests": "counter",
+    "gateway_request_duration_seconds": "histogram",
+    "gateway_first_byte_seconds": "histogram",
+    "gateway_active_streams": "gauge",
+    "gateway_streams": "counter",
+    "gateway_stream_duration_seconds": "histogram",
+    "gateway_relayed_bytes": "counter",
+    "gateway_relayed_events": "counter",
+    "gateway_auth_failures": "counter",
+    "gateway_upstream_up": "gauge",
+    "gateway_upstream_errors": "counter",
+    "gateway_config_reloads": "counter",
+}
+
+
+class Live:
+    """An exchange under way."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+
+    def end(self, reason: EndReason) -> None: ...
+
+    def record(self) -> Exchange:
+        return self.exchange
+
+
+def exchange(route: str = "/jobs/{id}", *, is_event_stream: bool = False) -> Exchange:
+    made = Exchange("GET", "/jobs/7", "id-1", "", "10.0.0.9")
+    made.route, made.status, made.is_event_stream = route, 200, is_event_stream
+    return made
+
+
+def families(metrics: Metrics) -> dict[str, Metric]:
+    """What is told, as Prometheus's own parser reads it."""
+    body, _ = metrics.snapshot().encode("")
+    read = list(parser.text_string_to_metric_families(body.decode()))
+    assert len({family.name for family in read}) == len(read), "a family is told twice"
+    return {family.name: family for family in read}
+
+
+def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
+    """The value of one sample; None where there is none. Two of it are a failure."""
+    found = [
+        each.value
+        for family in families(metrics).values()
+        for each in family.samples
+        if (each.name, each.labels) == (sample, labels)
+    ]
+    assert len(found) < 2, f"{sample}{labels} is told {len(found)} times"
+    return found[0] if found else None
+
+
+def test_every_family_has_its_name_its_kind_and_a_text() -> None:
+    told = families(Metrics(Streams()))
+    assert {name: told[name].type for name in NAMES} == NAMES
+    assert all(told[name].documentation for name in NAMES)
+    assert "gateway_config_info" in told
+
+
+def test_the_process_and_its_collector_of_garbage_are_told_of() -> None:
+    told = families(Metrics(Streams()))
+    assert told["process_resident_memory_bytes"].samples
+    assert told["python_gc_collections"].samples
+
+
+def test_two_gateways_in_a_process_count_apart() -> None:
+    one, other = Metrics(Streams()), Metrics(Streams())
+    ended = exchange()
+    one.ended(ended, ended.started)
+    labels = {"route": "/jobs/{id}", "method": "GET", "status": "200"}
+    assert value(one, "gateway_requests_total", **labels) == 1
+    assert value(other, "gateway_requests_total", **labels) is None
+
+
+def test_a_request_without_a_route_is_told_as_none() -> None:
+    metrics = Metrics(Streams())
+    lost = exchange("")
+    lost.status = 404
+    metrics.ended(lost, lost.started)
+    assert value(metrics, "gateway_requests_total", route="none", method="GET", status="404") == 1
+
+
+@pytest.mark.parametrize("seconds", [0.003, 0.0025])
+def test_buckets_add_up_to_the_last(seconds: float) -> None:
+    metrics = Metrics(Streams())
+    ended = exchange()
+    metrics.ended(ended, ended.started + seconds)
+    name, route = "gateway_request_duration_seconds", "/jobs/{id}"
+    for bound, count in (("0.001", 0), ("0.005", 1), ("+Inf", 1)):
+        assert value(metrics, f"{name}_bucket", route=route, le=bound) == count
+    assert value(metrics, f"{name}_sum", route=route) == pytest.approx(seconds, abs=1e-6)
+    assert value(metrics, f"{name}_count", route=route) == 1
+
+
+def test_what_nothing_was_observed_of_has_no_buckets() -> None:
+    metrics = Metrics(Streams())
+    ended = exchange()
+    metrics.ended(ended, ended.started)
+    assert families(metrics)["gateway_stream_duration_seconds"].samples == []
+
+
+def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
+    streams = Streams()
+    metrics = Metrics(streams)
+    stream, upload = exchange(is_event_stream=True), exchange()
+    stream.bytes_out, stream.events, upload.bytes_in = 100, 4, 30
+    live = [Live(stream), Live(upload)]
+    for each in live:
+        streams.admit(each)
+    told = {
+        ("gateway_relayed_bytes_total", "out"): 100.0,
+        ("gateway_relayed_bytes_total", "in"): 30.0,
+    }
+
+    def relayed() -> dict[tuple[str, str], float | None]:
+        return {
+            (name, way): value(metrics, name, route="/jobs/{id}", direction=way)
+            for name, way in told
+        }
+
+    assert relayed() == told
+    assert value(metrics, "gateway_relayed_events_total", route="/jobs/{id}") == 4
+    assert value(metrics, "gateway_active_streams", route="/jobs/{id}") == 1
+    for each in live:
+        streams.release(each)
+        metrics.ended(each.exchange, each.exchange.started)
+    assert relayed() == told
+    assert value(metrics, "gateway_relayed_events_total", route="/jobs/{id}") == 4
+    assert value(metrics, "gateway_active_streams", route="/jobs/{id}") == 0
+
+
+@pytest.mark.parametrize(
+    "code", ["token_missing", "token_invalid", "token_expired", "scope_missing", "origin_denied"]
+)
+def test_a_refused_token_counts_from_zero(code: str) -> None:
+    metrics = Metrics(Streams())
+    assert value(metrics, "gateway_auth_failures_total", code=code) == 0
+    refused = exchange()
+    refused.code = code
+    metrics.ended(refused, refused.started)
+    assert value(metrics, "gateway_auth_failures_total", code=code) == 1
+
+
+def test_other_refusals_are_no_failures_of_authentication() -> None:
+    metrics = Metrics(Streams())
+    refused = exchange()
+    refused.code = "body_too_large"
+    metrics.ended(refused, refused.started)
+    samples = families(metrics)["gateway_auth_failures"].samples
+    assert {sample.value for sample in samples} == {0}
+
+
+def test_the_service_s_failures_are_told_by_route_and_code() -> None:
+    metrics = Metrics(Streams())
+    failed = exchange()
+    failed.code = "upstream_unreachable"
+    metrics.ended(failed, failed.started)
+    labels = {"route": "/jobs/{id}", "code": "upstream_unreachable"}
+    assert value(metrics, "gateway_upstream_errors_total", **labels) == 1
+
+
+def test_an_upstream_is_up_or_down_as_it_was_said_last_until_others_take_its_place() -> None:
+    metrics = Metrics(Streams())
+    labels = {"route": "/jobs/{id}", "upstream": "http://jobs:8080"}
+    for is_up in (True, False, True):
+        metrics.upstream_is(**labels, up=is_up)
+        assert value(metrics, "gateway_upstream_up", **labels) == is_up
+    metrics.serves(Config(()))
+    assert value(metrics, "gateway_upstream_up", **labels) is None
+
+
+def test_what_is_served_is_told_and_its_routes_before_the_first_request() -> None:
+    metrics = Metrics(Streams())
+    place = Upstream("", "http", "127.0.0.1", 1)
+    for digest in ("aa11", "bb22"):
+        metrics.serves(Config((Route(f"/{digest}", (), place),), digest=digest))
+        assert value(metrics, "gateway_config_info", sha256=digest) == 1
+        assert value(metrics, "gateway_active_streams", route=f"/{digest}") == 0
+    assert value(metrics, "gateway_config_info", sha256="aa11") is None
+
+
+@pytest.mark.parametrize("result", ["success", "failure"])
+def test_files_that_were_read_are_counted_by_what_came_of_it(result: Reload) -> None:
+    metrics = Metrics(Streams())
+    assert value(metrics, "gateway_config_reloads_total", result=result) == 0
+    metrics.reloaded(result)
+    assert value(metrics, "gateway_config_reloads_total", result=result) == 1
+
+
+def test_what_was_read_once_does_not_change_any_more() -> None:
+    metrics = Metrics(Streams())
+    ended = exchange(is_event_stream=True)
+    ended.code, ended.events = "token_missing", 1
+    metrics.ended(ended, ended.started)
+    before = metrics.snapshot()
+    told = list(before.collect())
+    metrics.ended(ended, ended.started)
+    metrics.reloaded("success")
+    metrics.upstream_is("/", "http://jobs:8080", up=True)
+    assert list(before.collect()) == told
+    assert list(metrics.snapshot().collect()) != told
+
+
+async def test_it_is_put_into_words_beside_the_event_loop() -> None:
+    body, content_type = await Metrics(Streams()).exposition("")
+    assert content_type.startswith("text/plain")
+    assert b"gateway_config_info" in body

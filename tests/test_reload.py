@@ -1,0 +1,124 @@
+"""A reload is counted, tells its faults, and never ends the one that waits for the next."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.config import Config
+from gateway.loader import ConfigError, Fault
+from gateway.reload import Reload
+from gateway.source import Source
+
+PATIENCE = 10.0
+TEXT = "- {path: /a, proxy_upstream: 'http://service', auth_required: false}\n"
+
+
+class Taker:
+    """Takes configurations over, unless it has an error to raise first."""
+
+    def __init__(self) -> None:
+        self.taken: asyncio.Queue[Config] = asyncio.Queue()
+        self.error: Exception | None = None
+
+    async def take(self, config: Config) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        self.taken.put_nowait(config)
+
+
+@pytest.fixture
+def taker() -> Taker:
+    return Taker()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "routes.yaml"
+    file.write_text(TEXT)
+    return file
+
+
+@asynccontextmanager
+async def reloading(file: Path, taker: Taker) -> AsyncIterator[tuple[Reload, list[Any]]]:
+    with capture_logs() as lines:
+        reload = Reload(Source(file, {}), taker.take)
+        reload.start()
+        try:
+            yield reload, lines
+        finally:
+            await reload.close()
+
+
+async def until(reload: Reload, **counts: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while reload.counts != counts:  # noqa: ASYNC110 - the task has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_asked_it_takes_over_what_the_file_says(file: Path, taker: Taker) -> None:
+    async with reloading(file, taker) as (reload, lines):
+        reload.ask()
+        await until(reload, success=1, failure=0)
+        assert taker.taken.get_nowait().routes[0].path == "/a"
+        assert lines == [{"event": "reloaded", "routes": 1, "log_level": "info"}]
+
+
+async def test_asked_many_times_before_it_begins_it_reads_once(file: Path, taker: Taker) -> None:
+    async with reloading(file, taker) as (reload, _):
+        for _ in range(10):
+            reload.ask()
+        await until(reload, success=1, failure=0)
+        assert not reload._asked.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "told"),
+    [
+        (ConfigError([Fault(1, 2, "no")]), "reload_refused", (Fault(1, 2, "no"),)),
+        (RuntimeError("broken"), "reload_failed", ()),
+    ],
+)
+async def test_whatever_goes_wrong_is_told_and_the_next_one_is_tried(
+    file: Path, taker: Taker, error: Exception, event: str, told: tuple[Fault, ...]
+) -> None:
+    async with reloading(file, taker) as (reload, lines):
+        taker.error = error
+        reload.ask()
+        await until(reload, success=0, failure=1)
+        assert lines[0]["event"] == event
+        assert len(reload.faults) == 1
+        assert set(told) <= set(reload.faults)
+        reload.ask()
+        await until(reload, success=1, failure=1)
+        assert not reload.faults
+
+
+async def test_where_nothing_can_be_watched_it_still_does_what_it_is_asked(
+    tmp_path: Path, taker: Taker
+) -> None:
+    file = tmp_path / "gone" / "routes.yaml"
+    async with reloading(file, taker) as (reload, lines):
+        async with asyncio.timeout(PATIENCE):
+            while not lines:  # noqa: ASYNC110 - the log has no event for it
+                await asyncio.sleep(0.01)
+        assert (lines[0]["event"], lines[0]["mend"]) == ("routes_not_watched", "reload with SIGHUP")
+        reload.ask()
+        await until(reload, success=0, failure=1)
+
+
+async def test_closed_it_reloads_no_more(file: Path, taker: Taker) -> None:
+    async with reloading(file, taker) as (reload, _):
+        reload.stop()
+        reload.ask()
+        await reload.close()
+    assert taker.taken.empty()
+
+
+async def test_one_that_never_started_can_be_closed(file: Path, taker: Taker) -> None:
+    await Reload(Source(file, {}), taker.take).close()
