@@ -74,6 +74,7 @@ class Gateway:
         """Open both ports. Raises `StartupError` where one cannot be had."""
         settings = self._settings
         self._gate.start()
+        self._upstreams.watch(self._config.routes)
         if self.reload is not None:
             self.reload.start()
         self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
@@ -168,7 +169,8 @@ class Gateway:
         # Nothing is waited for from here on: a request sees all of the one or all of the other.
         gate.begin()
         self._config, self._gate, self._handler = config, gate, handler
-        self._upstreams.keep(route.upstream for route in config.routes)
+        self._upstreams.keep(each for route in config.routes for each in route.upstreams)
+        self._upstreams.watch(config.routes)
         await before.close(gate)
 
     def _answer_health(self, path: str) -> web.Response:
@@ -176,10 +178,12 @@ class Gateway:
         if path == "/healthz":
             return _json({"status": "ok"})
         has_keys, is_draining = self._gate.has_keys, self._is_draining
-        is_ready = has_keys and not is_draining
+        unserved = self._unserved_routes()
+        is_ready = has_keys and not is_draining and not unserved
         checks: dict[str, object] = {
             "routes": {"ok": True, "loaded": len(self._config.routes)},
             "keys": {"ok": has_keys},
+            "upstreams": {"ok": not unserved, "routes_without": unserved},
             "draining": {"ok": not is_draining, "streams": len(self._streams)},
         }
         if self.reload is not None:
@@ -188,6 +192,15 @@ class Gateway:
             checks["reload"] = {"ok": not faults, "faults": faults}
         status = "ready" if is_ready else "not_ready"
         return _json({"status": status, "checks": checks}, 200 if is_ready else 503)
+
+    def _unserved_routes(self) -> list[str]:
+        """The paths of routes whose upstreams are all down, as their health checks say."""
+        is_healthy = self._upstreams.is_healthy
+        return [
+            route.path
+            for route in self._config.routes
+            if not any(is_healthy(upstream, route) for upstream in route.upstreams)
+        ]
 
     async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in RESERVED_PATHS:

@@ -78,6 +78,10 @@ DRAINING = Failure(
     "The gateway is shutting down; try again.",
     (*_RETRY_SOON, ("Connection", "close")),
 )
+# Its Retry-After is the refusal's own: when the services are asked again.
+UPSTREAM_UNHEALTHY = Failure(
+    "upstream_unhealthy", _S.SERVICE_UNAVAILABLE, _U, "No service is well enough to answer."
+)
 KEYS_UNAVAILABLE = Failure(
     "keys_unavailable",
     _S.SERVICE_UNAVAILABLE,

@@ -31,6 +31,7 @@ ORDER = [
     "loader.auth_section",
     "loader.stream_section",
     "loader.limits_section",
+    "loader.upstream_section",
     "loader.route_section",
     "loader",
     "headers",
@@ -62,7 +63,10 @@ ORDER = [
     "response",
     "http1",  # what upstream and pipe speak with
     "heads",
+    "standing",
+    "upstream_check",
     "upstream",
+    "balancer",
     "deadlines",
     "pipe",
     "events",

@@ -46,6 +46,11 @@ def size(description: str) -> Shape:
     return {**form, "description": description}
 
 
+def count(least: int, most: int, description: str) -> Shape:
+    form = {"type": ["string", "integer"], "pattern": "^[0-9]{1,4}$"}
+    return {**form, "minimum": least, "maximum": most, "description": description}
+
+
 def one_of(choices: Sequence[str], description: str = "") -> Shape:
     return _described({"enum": list(choices)}, description)
 
