@@ -64,13 +64,16 @@ class Relay:
 
     async def _connect(self, place: Place, left: int) -> Connection | None:
         """A new connection; None where none came about and another attempt is left."""
-        bound = self.pipe.seconds_left(self.route.timeouts.connect)
+        connect_timeout = self.route.timeouts.connect
+        bound = self.pipe.seconds_left(connect_timeout)
         try:
             return await place.pool.connect(bound)
         except Refusal as refusal:
-            # One service that does not accept in time is not waited for twice.
-            is_hopeless = refusal.failure is UPSTREAM_TIMEOUT and self.balancer.is_alone
-            if left == 0 or is_hopeless or not self.pipe.has_time:
+            is_late = refusal.failure is UPSTREAM_TIMEOUT
+            if is_late and bound == connect_timeout:
+                place.pool.was_too_slow()
+            # One service alone that does not accept in time is not waited for twice.
+            if left == 0 or (is_late and self.balancer.is_alone) or not self.pipe.has_time:
                 raise
             return None
 

@@ -55,18 +55,24 @@ class Pool:
         return None
 
     async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - told apart
-        """A new connection, within `timeout` seconds, or `Refusal` (502 or 504)."""
+        """A new connection, within `timeout` seconds, or `Refusal` (502 or 504).
+
+        Whether a timeout is the upstream's fault is for the caller to say: see `was_too_slow`.
+        """
         try:
             async with asyncio.timeout(timeout):
                 connection = await self._open()
         except TimeoutError:
-            self._note_failure("connect_timeout")
             raise Refusal(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
         except (OSError, RuntimeError) as error:  # uvloop raises either from a socket
             self._note_failure(str(error))
             raise Refusal(UPSTREAM_UNREACHABLE, reason=str(error)) from error
         self._note_success()
         return connection
+
+    def was_too_slow(self) -> None:
+        """Take it that it fails: it had all the time that a connection may take."""
+        self._note_failure("connect_timeout")
 
     def release(self, connection: Connection) -> None:
         """Take a connection back after an exchange: kept where another may follow, else closed."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -196,24 +196,42 @@ async def test_one_service_is_tried_again_after_a_moment() -> None:
             assert pool.standing.is_failing  # three failures of one request
 
 
-async def test_one_service_that_does_not_accept_in_time_is_not_waited_for_again() -> None:
+@pytest.fixture
+def deaf() -> Iterator[Address]:
+    """Where connecting hangs."""
     places = Places.reserve(Path())
-    pool = Pool(Address("", "http", "127.0.0.1", port_of(places.deaf[0])), None)
+    yield Address("", "http", "127.0.0.1", port_of(places.deaf[0]))
+    places.close()
+
+
+async def test_one_service_that_does_not_accept_in_time_is_not_waited_for_again(
+    deaf: Address,
+) -> None:
+    pool = Pool(deaf, None)
     async with relaying(pool, retries=10, timeouts=Timeouts(connect=0.05)) as client:
         assert (await response_to(client)).status == 504
-    assert not pool.standing.is_failing
-    places.close()
+        assert not pool.standing.is_failing
+        for _ in range(2):
+            await response_to(client)
+    assert pool.standing.is_failing
 
 
-async def test_no_attempt_is_made_when_the_time_is_up() -> None:
-    places = Places.reserve(Path())
-    deaf = [
-        Pool(Address("", "http", "127.0.0.1", port_of(places.deaf[0]), f"/{n}"), None)
-        for n in range(5)
-    ]
-    async with relaying(*deaf, retries=10, timeouts=Timeouts(total=0.2)) as client:
-        assert (await response_to(client)).status == 504
-    places.close()
+async def test_a_service_that_does_not_accept_in_time_is_passed_by(
+    service: Upstream, deaf: Address
+) -> None:
+    pools = Pool(address_of(service), None), Pool(deaf, None)
+    async with relaying(*pools, timeouts=Timeouts(connect=0.05)) as client:
+        assert [(await response_to(client)).status for _ in range(4)] == [200] * 4
+
+
+async def test_no_attempt_is_made_when_the_time_is_up_and_that_is_not_the_services_fault(
+    deaf: Address,
+) -> None:
+    pools = [Pool(replace(deaf, base_path=f"/{n}"), None) for n in range(2)]
+    async with relaying(*pools, retries=10, timeouts=Timeouts(total=0.05)) as client:
+        for _ in range(8):
+            assert (await response_to(client)).status == 504
+    assert not any(pool.standing.is_failing for pool in pools)
 
 
 async def test_without_retries_a_reused_connection_that_closes_is_a_502(service: Upstream) -> None:

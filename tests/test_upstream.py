@@ -325,10 +325,13 @@ async def test_failures_in_a_row_and_the_connection_after_them_are_logged() -> N
     assert lines[0]["pause"] > 0
 
 
-async def test_being_too_slow_to_accept_is_a_failure_too(pool: Pool) -> None:
+async def test_being_too_slow_is_a_failure_where_it_is_said_to_be_one(pool: Pool) -> None:
     with capture_logs() as lines:
         for _ in range(EJECT_AFTER):
             await refused(pool, 0)
+        assert not pool.standing.is_failing
+        for _ in range(EJECT_AFTER):
+            pool.was_too_slow()
     assert [line["error"] for line in lines] == ["connect_timeout"]
 
 
@@ -338,7 +341,7 @@ async def test_an_exchange_that_went_well_on_an_older_connection_ends_the_pause(
     connection = await used(pool)
     with capture_logs():
         for _ in range(EJECT_AFTER):
-            await refused(pool, 0)
+            pool.was_too_slow()
         assert pool.standing.is_failing
         pool.release(connection)
     assert not pool.standing.is_failing
