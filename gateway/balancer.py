@@ -66,7 +66,7 @@ class Balancer:
         return cls(places, route.balance, retry_after=check.interval if check else 1.0)
 
     def pick(self, tried: Collection[Place] = ()) -> Place:
-        """The upstream for a request; another than those it tried, where there is one.
+        """The upstream for a request; another than those it tried, where one is fit.
 
         Raises Refusal UPSTREAM_UNHEALTHY.
         """
@@ -80,13 +80,13 @@ class Balancer:
         return place
 
     def _fit(self, now: float, tried: Collection[Place]) -> list[Place]:
-        """Those to choose from."""
+        """Those to choose from: not tried and not let be, or else the best that there is."""
         up = [place for place in self.places if place.is_up]
         if not up:
             told = (("Retry-After", str(self._retry_after)),)
             raise Refusal(UPSTREAM_UNHEALTHY, headers=told, reason="health_check")
-        fresh = [place for place in up if place not in tried] or up
-        return [place for place in fresh if not place.standing.is_out(now)] or fresh
+        fit = [place for place in up if not place.standing.is_out(now)] or up
+        return [place for place in fit if place not in tried] or fit
 
     def _choose(self, fit: list[Place]) -> Place:
         """Each in turn; by load, each in turn of those with the fewest exchanges."""

@@ -108,6 +108,17 @@ def test_another_attempt_goes_to_one_that_was_not_tried_where_there_is_one(
     assert picked not in tried or set(all_places) - down <= tried
 
 
+def test_another_attempt_does_not_go_to_one_that_is_let_be_while_the_tried_one_is_well() -> None:
+    """What was tried may be well: a kept connection closed just when it was used."""
+    well, sick = places(2)
+    clock = Clock()
+    fail(sick, clock.now)
+    balancer = Balancer([well, sick], clock=clock)
+    assert balancer.pick((well,)) is well
+    fail(well, clock.now)
+    assert balancer.pick((well,)) is sick
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_where_all_are_down_the_request_is_refused_until_they_are_asked_again(count: int) -> None:
     all_places = places(count)

@@ -256,6 +256,19 @@ async def test_what_is_under_way_is_counted(service: Upstream) -> None:
     assert (counts, pool.standing.under_way) == ([1, 1], 0)
 
 
+async def test_a_browser_that_leaves_is_counted_no_more(deaf: Address) -> None:
+    pool = Pool(deaf, None)
+    async with relaying(pool) as client:
+        await client.request("/")
+        async with asyncio.timeout(10):
+            while pool.standing.under_way == 0:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+            client.close()
+            while pool.standing.under_way:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+    assert not pool.standing.is_failing
+
+
 @pytest.mark.parametrize("body", [b"x\r\n", b"2\r\nhi!\r\n", b"2\r\nhi\r\n-1\r\n"])
 async def test_a_body_that_is_not_framed_well_is_a_400(service: Upstream, body: bytes) -> None:
     async with relaying(Pool(address_of(service), None)) as client:

@@ -209,6 +209,8 @@ async def test_a_post_is_tried_elsewhere_where_nothing_of_it_was_sent(
     assert [bytes(request.body) for request in other.service.requests] == [
         f"order {number}".encode() for number in range(6)
     ]
+    await gateway.request_line(bytes_in=len(b"order 5"))
+    assert {line["upstream"] for line in gateway.request_lines()} == {other.url}
 
 
 async def test_where_all_are_gone_it_is_a_502_and_one_that_is_back_is_used_at_once(
