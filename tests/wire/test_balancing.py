@@ -321,3 +321,46 @@ async def test_checks_end_with_the_gateway(start: Start, replicas: Replicas) -> 
     await one.service.exchange()
     assert await asyncio.to_thread(gateway.stop) == 0
     assert gateway.error_output == ""
+
+
+async def test_after_a_reload_the_checks_are_those_of_the_new_routes(
+    start: Start, replicas: Replicas, connect: Connect, tmp_path: Path
+) -> None:
+    one, other = replicas("a", "b")
+    check = "{path: /healthz, interval: 50ms, unhealthy_after: 2}"
+    first = f"- {{path: /a, proxy_upstream: $ONE, health_check: {check}}}\n"
+    second = f"- {{path: /b, proxy_upstream: $OTHER, health_check: {check}}}\n"
+    gateway = await start(OPEN + first, ONE=one.url, OTHER=other.url)
+    client = await connect(gateway.port)
+
+    async def reload(routes: str, times: int) -> None:
+        draft = tmp_path / "draft~"
+        draft.write_text(OPEN + routes)
+        draft.rename(tmp_path / "routes.yaml")
+        await gateway.await_lines("reloaded", times)
+
+    async def fall_ill_and_recover(replica: Replica, times: int) -> None:
+        replica.health = 503
+        downs = await gateway.await_lines("upstream_down", times)
+        assert downs[-1]["upstream"] == replica.url
+        replica.health = 200
+        await gateway.await_lines("upstream_up", times - 1)
+
+    one.health = 503
+    await gateway.await_lines("upstream_down")
+    await reload(first + second, 1)
+    assert (await client.fetch("/a")).json()["code"] == "upstream_unhealthy"
+    assert (await client.fetch("/b")).body == b"b"
+    ready = (await client.fetch("/readyz")).json()
+    assert ready["checks"]["upstreams"]["routes_without"] == ["/a"]
+    await fall_ill_and_recover(other, 2)
+    assert len(gateway.lines("upstream_down")) == 2, "what was known of the first one was kept"
+
+    await reload(second, 2)
+    assert (await client.fetch("/readyz")).status == 200
+    await fall_ill_and_recover(other, 3)
+    asked = len(one.service.requests)
+    await fall_ill_and_recover(other, 4)
+    assert len(one.service.requests) == asked
+    assert await asyncio.to_thread(gateway.stop) == 0
+    assert gateway.error_output == ""
