@@ -88,6 +88,7 @@ class Gateway:
         """Open both ports. Raises `StartupError` where one cannot be had."""
         settings = self._settings
         self._gate.start()
+        self._upstreams.watch(self._config.routes)
         if self.reload is not None:
             self.reload.start()
         self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
@@ -195,7 +196,8 @@ class Gateway:
         gate.begin()
         self._config, self._gate, self._handler = config, gate, handler
         self._server.limits = config.limits
-        self._upstreams.keep(route.upstream for route in config.routes)
+        self._upstreams.keep(each for route in config.routes for each in route.upstreams)
+        self._upstreams.watch(config.routes)
         self._metrics.serves(config)
         await before.close(gate)
 
@@ -204,10 +206,12 @@ class Gateway:
         if path == "/healthz":
             return _json({"status": "ok"})
         has_keys, is_draining = self._gate.has_keys, self._is_draining
-        is_ready = has_keys and not is_draining
+        unserved = self._unserved_routes()
+        is_ready = has_keys and not is_draining and not unserved
         checks: dict[str, object] = {
             "routes": {"ok": True, "loaded": len(self._config.routes)},
             "keys": {"ok": has_keys},
+            "upstreams": {"ok": not unserved, "routes_without": unserved},
             "draining": {"ok": not is_draining, "streams": len(self._streams)},
         }
         if self.reload is not None:
@@ -217,6 +221,15 @@ class Gateway:
         status = "ready" if is_ready else "not_ready"
         return _json({"status": status, "checks": checks}, 200 if is_ready else 503)
 
+    def _unserved_routes(self) -> list[str]:
+        """The paths of routes whose upstreams are all down, as their health checks say."""
+        is_healthy = self._upstreams.is_healthy
+        return [
+            route.path
+            for route in self._config.routes
+            if not any(is_healthy(upstream, route) for upstream in route.upstreams)
+        ]
+
     async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
@@ -225,6 +238,8 @@ class Gateway:
         return _json({"paths": list(OPS_PATHS)}, 404)
 
     async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
+        for route, upstream, is_up in self._upstreams.states(self._config.routes):
+            self._metrics.upstream_is(route.path, upstream.url, up=is_up)
         body, content_type = await self._metrics.exposition(request.headers.get("Accept", ""))
         headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
         return web.Response(body=body, headers=headers)

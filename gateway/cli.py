@@ -89,7 +89,7 @@ def _row(route: Route) -> tuple[str, ...]:
     return (
         methods,
         route.path,
-        route.upstream.url,
+        ",".join(upstream.url for upstream in route.upstreams),
         auth,
         _seconds(bounds.total)
         if bounds.total == bounds.stream_total

@@ -18,6 +18,12 @@ MAX_TOKEN = 8 * 1024
 MAX_HEADER_SIZE = 32 * 1024
 HEADER_TIMEOUT = 10.0
 MIN_SECRET = 32
+RETRIES = 1
+MAX_RETRIES = 10
+CHECK_INTERVAL = 10.0
+CHECK_TIMEOUT = 3.0
+UNHEALTHY_AFTER = 3
+HEALTHY_AFTER = 2
 CORS_MAX_AGE = 600.0
 CORS_EXPOSED = ("Retry-After", "X-Request-Id")  # what of the gateway's own answers a page reads
 JWT_SECRET_VARIABLE = "GATEWAY_JWT_SECRET"  # noqa: S105 - a name, not a secret
@@ -30,6 +36,7 @@ METHODS = frozenset(
     """.split()  # noqa: SIM905 - a list of 34 lines would say no more
 )
 RESERVED_PATHS = ("/healthz", "/readyz")
+Balance = Literal["round_robin", "least_streams"]
 
 
 class Kind(Enum):
@@ -71,6 +78,21 @@ class Upstream:
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.scheme == "https" else 80
         return host if self.port == default else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a route's upstreams are asked whether they are well.
+
+    `path` is the whole target, a query and all. `interval` and `timeout` are in seconds; the rest
+    is how many answers in a row it takes to believe them.
+    """
+
+    path: str
+    interval: float = CHECK_INTERVAL
+    timeout: float = CHECK_TIMEOUT
+    unhealthy_after: int = UNHEALTHY_AFTER
+    healthy_after: int = HEALTHY_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +164,8 @@ class RouteLimits:
 class Route:
     """One entry of routes.yaml.
 
-    `methods` is empty for all. `rewrite` alternates literal text and `Segment` parameters.
+    `others` are the upstreams of a list after the first. `methods` is empty for all. `rewrite`
+    alternates literal text and `Segment` parameters. `retries` counts attempts after the first.
     `line` is where the entry starts in the file.
     """
 
@@ -162,8 +185,17 @@ class Route:
     cors: Cors | None = None
     stream: StreamOptions = field(default_factory=StreamOptions)
     limits: RouteLimits = field(default_factory=RouteLimits)
+    others: tuple[Upstream, ...] = ()
+    balance: Balance = "round_robin"
+    retries: int = RETRIES
+    health_check: HealthCheck | None = None
     description: str = ""
     line: int = 0
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All of them, in the file's order: one or more."""
+        return (self.upstream, *self.others)
 
 
 @dataclass(frozen=True, slots=True)

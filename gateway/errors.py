@@ -102,6 +102,10 @@ TOO_MANY_CONNECTIONS = Failure(
     "The gateway has as many connections as it may; try again.",
     (*_RETRY_SOON, ("Connection", "close")),
 )
+# Its Retry-After is the refusal's own: when the services are asked again.
+UPSTREAM_UNHEALTHY = Failure(
+    "upstream_unhealthy", _S.SERVICE_UNAVAILABLE, _U, "No service is well enough to answer."
+)
 KEYS_UNAVAILABLE = Failure(
     "keys_unavailable",
     _S.SERVICE_UNAVAILABLE,

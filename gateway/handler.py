@@ -12,6 +12,7 @@ from gateway.accept import CLOSING, KEEPING, Report
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
+from gateway.balancer import Balancer
 from gateway.config import RESERVED_PATHS, Config, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
@@ -63,9 +64,9 @@ class Handler:
         self._prepared: dict[int, Prepared] = {}
         for route in config.routes:
             policy = policies[route.cors] if route.cors is not None else None
-            pool = upstreams.pool(route.upstream)
+            balancer = Balancer.of(route, upstreams)
             quota = quotas.of(route)
-            self._prepared[id(route)] = Prepared(route, config.auth, policy, pool, quota)
+            self._prepared[id(route)] = Prepared(route, config.auth, policy, balancer, quota)
         self._gate = gate
         self._token_endpoint = TokenEndpoint(config, self._table, policies, gate)
         self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
@@ -155,7 +156,7 @@ class Handler:
         head = prepared.request_head(incoming, match, identity)
         permit = prepared.permit(incoming, identity)
         pipe = prepared.pipe(incoming, identity)
-        relay = Relay(incoming, match.route, head, pipe, prepared.pool)
+        relay = Relay(incoming, match.route, head, pipe, prepared.balancer)
         return relay, permit, identity.ticket if identity is not None else None
 
     def _authenticate(self, incoming: Incoming, prepared: Prepared) -> Identity | None:

@@ -89,6 +89,24 @@ def informational_head(status: int, reason: bytes, headers: Headers) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialize(kept))
 
 
-def request_head(method: str, target: bytes, headers: Headers) -> bytes:
-    """A request head for the service, ready to be sent."""
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, serialize(headers))
+class RequestHead:
+    """A request head for the service, ready but for what depends on which one gets it.
+
+    `target` is without a base path. `host` is for all of them the same where it is not empty.
+    """
+
+    def __init__(self, method: str, target: bytes, host: bytes, headers: Headers) -> None:
+        self._method = method.encode()
+        self._target = target
+        self._host = host
+        self._headers = serialize(headers)
+
+    def to(self, base: bytes, host: bytes) -> bytes:
+        """All of it, for the service with this base path and this Host."""
+        return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
+            self._method,
+            base,
+            self._target,
+            self._host or host,
+            self._headers,
+        )

@@ -119,13 +119,12 @@ def is_same_path(one: str, other: str) -> bool:
 
 
 def target_path(match: Match) -> str:
-    """Return the path that the upstream sees, as raw text without the query."""
+    """Return the path that the upstream sees, less its base path: raw text without the query."""
     route = match.route
-    base = route.upstream.base_path
     if route.rewrite:
         parameters = match.parameters
-        return base + "".join(_filled(part, parameters) for part in route.rewrite)
-    return base + _stripped(match.path, route.strip_prefix)
+        return "".join(_filled(part, parameters) for part in route.rewrite)
+    return _stripped(match.path, route.strip_prefix)
 
 
 def _filled(part: str | Segment, parameters: Mapping[str, str]) -> str:

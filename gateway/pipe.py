@@ -71,6 +71,11 @@ class Pipe(Receiver):
         """Whether the response head is out."""
         return self._framing is not None
 
+    @property
+    def has_time(self) -> bool:
+        """Whether it goes on: it was not ended, and some of its time is left."""
+        return self._state != ENDED and self._deadlines.seconds_left() != 0.0
+
     def seconds_left(self, bound: float | None) -> float | None:
         """The shorter of a bound and what is left of the whole exchange's."""
         bounds = (bound, self._deadlines.seconds_left())

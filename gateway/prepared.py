@@ -5,18 +5,18 @@ For each it is the request head that the service gets, and the pipe that its res
 
 from gateway.accept import BrowserConnection
 from gateway.auth import Identity
+from gateway.balancer import Balancer
 from gateway.client import subscriber
 from gateway.config import Auth, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
 from gateway.event_pipe import EventPipe, Terms
 from gateway.headers import Edits, accepts_event_stream, for_upstream
-from gateway.heads import Reply, request_head
+from gateway.heads import Reply, RequestHead
 from gateway.incoming import Incoming, raw
 from gateway.matching import Match, target_path
 from gateway.pipe import Pipe
 from gateway.quota import Permit, Quota
-from gateway.upstream import Pool
 
 
 class Prepared:
@@ -27,16 +27,15 @@ class Prepared:
         route: Route,
         auth: Auth,
         policy: Policy | None,
-        pool: Pool,
+        balancer: Balancer,
         quota: Quota | None = None,
     ) -> None:
         self.route = route
         self.quota = quota
         self.policy = policy
-        self.pool = pool
+        self.balancer = balancer
         self._leeway = auth.leeway
         self._credentials = Credentials.of(auth)
-        self._host = (b"Host", route.upstream.authority.encode())
         self._request_edits = Edits.of(route.request_headers)
         self._response_edits = Edits.of(route.response_headers)
         self._options: StreamOptions | None = None
@@ -60,7 +59,9 @@ class Prepared:
             return self.quota.permit(f"subject {identity.subject}")
         return self.quota.permit(f"address {subscriber(incoming.client.address)}")
 
-    def request_head(self, incoming: Incoming, match: Match, identity: Identity | None) -> bytes:
+    def request_head(
+        self, incoming: Incoming, match: Match, identity: Identity | None
+    ) -> RequestHead:
         """What the service gets to see of a request, less its body."""
         route, credentials = self.route, self._credentials
         target = credentials.strip_target(raw(target_path(match) + incoming.query))
@@ -69,7 +70,6 @@ class Prepared:
             for_upstream(incoming.headers), is_authenticated=route.auth_required
         )
         headers = [
-            (b"Host", host) if host else self._host,
             *own,
             *incoming.client.forwarded,
             (b"X-Request-Id", incoming.exchange.request_id.encode()),
@@ -78,7 +78,7 @@ class Prepared:
             *(identity.headers if identity else ()),
         ]
         headers = self._request_edits.apply(headers)
-        return request_head(incoming.method, target, [*headers, *incoming.framing])
+        return RequestHead(incoming.method, target, host, [*headers, *incoming.framing])
 
     def pipe(self, incoming: Incoming, identity: Identity | None) -> Pipe:
         """What takes the response."""

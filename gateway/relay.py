@@ -1,17 +1,21 @@
 """Connect and pipe: one request to a service, and its response back to the browser."""
 
 import asyncio
+import random
 from dataclasses import dataclass
 
+from gateway.balancer import Balancer, Place
 from gateway.config import Route
-from gateway.errors import INTERNAL_ERROR, Refusal
+from gateway.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
+from gateway.heads import RequestHead
 from gateway.http1 import Connection
 from gateway.incoming import Incoming, over
 from gateway.logs import log
 from gateway.pipe import Pipe
-from gateway.upstream import Pool
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
+PAUSE = 0.05  # seconds at most before the same service is asked again; a restart needs a moment
+_SENT = RequestHead("", b"", b"", [])
 
 
 @dataclass(slots=True)
@@ -20,24 +24,66 @@ class Relay:
 
     incoming: Incoming
     route: Route
-    head: bytes
+    head: RequestHead
     pipe: Pipe
-    pool: Pool
+    balancer: Balancer
 
     async def run(self) -> None:
-        """Do it, to whatever end. Raises `Refusal` where no connection can be made."""
-        self.incoming.exchange.upstream = self.route.upstream.url
-        idle = self.pool.take_idle()
-        if idle is not None:
-            # The service may close an idle connection just when it is used: no fault of anyone's.
-            is_repeatable = not self.incoming.has_body and self.incoming.method in IDEMPOTENT
-            await self._over(idle, is_repeatable=is_repeatable)
-            if not self.pipe.was_stale:
-                return
-        bound = self.pipe.seconds_left(self.route.timeouts.connect)
-        await self._over(await self.pool.connect(bound), is_repeatable=False)
+        """Do it, to whatever end. Raises `Refusal` where no connection can be made.
 
-    async def _over(self, connection: Connection, *, is_repeatable: bool) -> None:
+        Another attempt is made where nothing of the request can have had an effect: no connection
+        came about, or an idle one was closed just when it was used, which is no fault of anyone's.
+        """
+        left = self.route.retries
+        place = self.balancer.pick()
+        connection = place.pool.take_idle()
+        tried: tuple[Place, ...] = ()
+        while True:
+            self.incoming.exchange.upstream = place.url
+            place.standing.under_way += 1
+            try:
+                if connection is not None:
+                    await self._over(connection, place, is_repeatable=left > 0 and self._is_safe)
+                else:
+                    connection = await self._connect(place, left)
+                    if connection is not None:
+                        await self._over(connection, place, is_repeatable=False)
+                if connection is not None and not self.pipe.was_stale:
+                    return
+            finally:
+                place.standing.under_way -= 1
+            left -= 1
+            tried = (*tried, place)
+            place = await self._another(tried, is_hasty=connection is not None)
+            connection = None
+
+    @property
+    def _is_safe(self) -> bool:
+        """Whether it does no harm that a service may get the request twice."""
+        return not self.incoming.has_body and self.incoming.method in IDEMPOTENT
+
+    async def _connect(self, place: Place, left: int) -> Connection | None:
+        """A new connection; None where none came about and another attempt is left."""
+        connect_timeout = self.route.timeouts.connect
+        bound = self.pipe.seconds_left(connect_timeout)
+        try:
+            return await place.pool.connect(bound)
+        except Refusal as refusal:
+            is_late = refusal.failure is UPSTREAM_TIMEOUT
+            if is_late and bound == connect_timeout:
+                place.pool.was_too_slow()
+            # One service alone that does not accept in time is not waited for twice.
+            if left == 0 or (is_late and self.balancer.is_alone) or not self.pipe.has_time:
+                raise
+            return None
+
+    async def _another(self, tried: tuple[Place, ...], *, is_hasty: bool) -> Place:
+        place = self.balancer.pick(tried)
+        if place in tried and not is_hasty:
+            await asyncio.sleep(PAUSE * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        return place
+
+    async def _over(self, connection: Connection, place: Place, *, is_repeatable: bool) -> None:
         ended = self.pipe.attach(connection, is_repeatable=is_repeatable)
         upload: asyncio.Task[None] | None = None
         try:
@@ -45,9 +91,10 @@ class Relay:
                 return
             has_body = self.incoming.has_body
             is_head = self.incoming.method == "HEAD"
-            connection.start(self.head, self.pipe, is_head=is_head, has_body=has_body)
+            head = self.head.to(place.base, place.host)
+            connection.start(head, self.pipe, is_head=is_head, has_body=has_body)
             if not is_repeatable:
-                self.head = b""  # a stream may go on for hours
+                self.head, head = _SENT, b""  # a stream may go on for hours
             if has_body:
                 self.pipe.owes_body = True
                 upload = asyncio.create_task(self._upload(connection))
@@ -55,7 +102,7 @@ class Relay:
         finally:
             if upload is not None:
                 upload.cancel()
-            self.pool.release(connection)
+            place.pool.release(connection)
 
     async def _upload(self, connection: Connection) -> None:
         """Send the request body on as it comes, under the service's backpressure."""

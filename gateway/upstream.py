@@ -3,14 +3,19 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import aiohappyeyeballs
 
-from gateway.config import Upstream
+from gateway.config import HealthCheck, Route, Upstream
 from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Refusal
 from gateway.http1 import Connection
+from gateway.logs import log
+from gateway.standing import Standing
+from gateway.upstream_check import UpstreamCheck
 
 # Shorter than the 5 s after which the common service servers (uvicorn, node) close an idle
 # connection, so that a request seldom meets one that is just being closed.
@@ -19,12 +24,22 @@ MAX_IDLE = 64
 # RFC 8305 section 8 recommends 250 ms.
 HAPPY_EYEBALLS_DELAY = 0.25
 
+# What getaddrinfo gives: the family first, the address last.
+Found = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+T = TypeVar("T")
+
 
 class Pool:
-    """The connections to one upstream."""
+    """The connections to one upstream, and how it stands.
+
+    Its name is looked up for each new connection, so that addresses that change are followed; the
+    connections go to all the addresses behind it in turn.
+    """
 
     def __init__(self, upstream: Upstream, tls: ssl.SSLContext | None) -> None:
+        self.standing = Standing()
         self._upstream = upstream
+        self._turn = 0
         self._tls = tls if upstream.scheme == "https" else None
         self._idle: deque[tuple[float, Connection]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
@@ -40,14 +55,24 @@ class Pool:
         return None
 
     async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - told apart
-        """A new connection, within `timeout` seconds, or `Refusal` (502 or 504)."""
+        """A new connection, within `timeout` seconds, or `Refusal` (502 or 504).
+
+        Whether a timeout is the upstream's fault is for the caller to say: see `was_too_slow`.
+        """
         try:
             async with asyncio.timeout(timeout):
-                return await self._open()
+                connection = await self._open()
         except TimeoutError:
             raise Refusal(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
         except (OSError, RuntimeError) as error:  # uvloop raises either from a socket
+            self._note_failure(str(error))
             raise Refusal(UPSTREAM_UNREACHABLE, reason=str(error)) from error
+        self._note_success()
+        return connection
+
+    def was_too_slow(self) -> None:
+        """Take it that it fails: it had all the time that a connection may take."""
+        self._note_failure("connect_timeout")
 
     def release(self, connection: Connection) -> None:
         """Take a connection back after an exchange: kept where another may follow, else closed."""
@@ -55,6 +80,7 @@ class Pool:
             connection.abort()
             return
         connection.rest()
+        self._note_success()
         loop = asyncio.get_running_loop()
         self._idle.append((loop.time() + IDLE_EXPIRY, connection))
         if self._sweep is None:
@@ -74,6 +100,16 @@ class Pool:
             self._idle.popleft()[1].abort()
         self._sweep = loop.call_at(self._idle[0][0], self._expire) if self._idle else None
 
+    def _note_failure(self, why: str) -> None:
+        pause = self.standing.failed(time.monotonic())
+        if pause is not None:
+            url = self._upstream.url
+            log.warning("upstream_failing", upstream=url, error=why, pause=round(pause, 3))
+
+    def _note_success(self) -> None:
+        if self.standing.is_failing and self.standing.connected():
+            log.info("upstream_recovered", upstream=self._upstream.url)
+
     async def _open(self) -> Connection:
         loop = asyncio.get_running_loop()
         upstream = self._upstream
@@ -81,8 +117,9 @@ class Pool:
             _, connection = await loop.create_unix_connection(Connection, upstream.socket_path)
             return connection
         found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        self._turn += 1
         sock = await aiohappyeyeballs.start_connection(
-            found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY
+            in_turn(found, self._turn), happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY
         )
         try:
             _, connection = await loop.create_connection(
@@ -97,11 +134,31 @@ class Pool:
         return connection
 
 
+def in_turn(found: Sequence[Found], turn: int) -> list[Found]:
+    """Addresses with each family's in turn; the order of the families is the system's.
+
+    That one prefers a family (RFC 6724) for a reason, and the first address for none.
+    """
+    families: dict[int, list[Found]] = {}
+    for each in found:
+        families.setdefault(each[0], []).append(each)
+    return [each for alike in families.values() for each in _rotated(alike, turn)]
+
+
+def _rotated(items: list[T], turn: int) -> list[T]:
+    start = turn % len(items)
+    return items[start:] + items[:start]
+
+
 class Upstreams:
-    """The pools of all upstreams. Certificates are verified against the system's trust store."""
+    """The pools of all upstreams, and their health checks, each one for all routes that share it.
+
+    Certificates are verified against the system's trust store.
+    """
 
     def __init__(self) -> None:
         self._pools: dict[Upstream, Pool] = {}
+        self._checks: dict[tuple[Upstream, HealthCheck], UpstreamCheck] = {}
         self._tls: ssl.SSLContext | None = None
 
     def pool(self, upstream: Upstream) -> Pool:
@@ -118,7 +175,45 @@ class Upstreams:
         for upstream in self._pools.keys() - set(upstreams):
             self._pools.pop(upstream).close()
 
+    def check(self, upstream: Upstream, settings: HealthCheck) -> UpstreamCheck:
+        """The health check of an upstream, which asks nothing before `watch`."""
+        check = self._checks.get((upstream, settings))
+        if check is None:
+            connect = self.pool(upstream).connect
+            check = self._checks[upstream, settings] = UpstreamCheck(upstream, settings, connect)
+        return check
+
+    def watch(self, routes: Iterable[Route]) -> None:
+        """Check the upstreams of these routes from now on, and no others.
+
+        What is known of those that are checked already is kept.
+        """
+        wanted = {
+            (upstream, route.health_check)
+            for route in routes
+            if route.health_check is not None
+            for upstream in route.upstreams
+        }
+        for key in self._checks.keys() - wanted:
+            self._checks.pop(key).stop()
+        for upstream, settings in wanted:
+            self.check(upstream, settings).start()
+
+    def is_healthy(self, upstream: Upstream, route: Route) -> bool:
+        """Whether the health check of a route, if it has one, lets this upstream get requests."""
+        settings = route.health_check
+        check = None if settings is None else self._checks.get((upstream, settings))
+        return check is None or check.is_up
+
+    def states(self, routes: Iterable[Route]) -> Iterator[tuple[Route, Upstream, bool]]:
+        """Whether each upstream of each route is up: it is healthy, and takes connections."""
+        for route in routes:
+            for upstream in route.upstreams:
+                is_failing = self.pool(upstream).standing.is_failing
+                yield route, upstream, self.is_healthy(upstream, route) and not is_failing
+
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and check no more."""
+        self.watch(())
         for pool in self._pools.values():
             pool.close()

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.app import Gateway, Settings, StartupError
-from gateway.config import Config, Route, Upstream
+from gateway.config import Config, HealthCheck, Route, Upstream
 
 PATIENCE = 10.0
 ROUTE = Route("/", (), Upstream("", "http", "127.0.0.1", 1), auth_required=False)
@@ -51,6 +52,19 @@ async def test_both_ports_tell_that_it_is_alive_and_ready() -> None:
             status, told = await got(port, "/readyz")
             assert (status, told["status"]) == (200, "ready")
             assert told["checks"]["routes"] == {"ok": True, "loaded": 1}
+            assert told["checks"]["upstreams"] == {"ok": True, "routes_without": []}
+
+
+async def test_a_gateway_whose_route_has_no_healthy_upstream_is_not_ready() -> None:
+    check = HealthCheck("/", interval=0.01, unhealthy_after=1)
+    gateway = Gateway(
+        Config((replace(ROUTE, health_check=check), replace(ROUTE, path="/b"))),
+        Settings("127.0.0.1", 0, 0, 0.0, 0.0),
+    )
+    async with running(gateway), asyncio.timeout(PATIENCE):
+        while (answered := await got(gateway.ops_port, "/readyz"))[0] == 200:
+            pass
+    assert answered[1]["checks"]["upstreams"] == {"ok": False, "routes_without": ["/"]}
 
 
 async def test_the_ops_port_says_what_it_has() -> None:

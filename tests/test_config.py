@@ -43,6 +43,12 @@ def test_a_route_asks_for_a_token_unless_told_otherwise() -> None:
     assert Route("/", (), Upstream("")).auth_required
 
 
+def test_a_route_has_its_first_upstream_and_the_others_of_its_list() -> None:
+    one, other = Upstream("http://a"), Upstream("http://b")
+    assert Route("/", (), one).upstreams == (one,)
+    assert Route("/", (), one, others=(other,)).upstreams == (one, other)
+
+
 def test_what_was_loaded_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Auth().bearer = False  # type: ignore[misc] # that it is frozen is what is tested

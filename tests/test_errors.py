@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import errors
-from gateway.errors import TOO_MANY_STREAMS, Failure, Refusal, Source
+from gateway.errors import TOO_MANY_STREAMS, UPSTREAM_UNHEALTHY, Failure, Refusal, Source
 
 TABLE = [value for value in vars(errors).values() if isinstance(value, Failure)]
 
@@ -34,6 +34,7 @@ def test_every_code_has_the_status_that_the_contract_gives_it() -> None:
         "draining": 503,
         "keys_unavailable": 503,
         "token_store_unavailable": 503,
+        "upstream_unhealthy": 503,
         "too_many_connections": 503,
         "upstream_timeout": 504,
     }
@@ -52,7 +53,11 @@ def test_a_client_is_blamed_by_4xx_alone(failure: Failure) -> None:
 def test_a_status_that_promises_a_header_has_it(failure: Failure) -> None:
     names = {name for name, _ in failure.headers}
     assert ("WWW-Authenticate" in names) >= (failure.status == HTTPStatus.UNAUTHORIZED)
-    tells_when = failure.status == HTTPStatus.SERVICE_UNAVAILABLE or failure is TOO_MANY_STREAMS
+    is_served_later = failure.status == HTTPStatus.SERVICE_UNAVAILABLE
+    # That of an unhealthy upstream is the refusal's own: it is known only then.
+    tells_when = (
+        is_served_later and failure is not UPSTREAM_UNHEALTHY
+    ) or failure is TOO_MANY_STREAMS
     assert ("Retry-After" in names) == tells_when
 
 

@@ -12,9 +12,9 @@ from gateway.headers import Edits
 from gateway.heads import (
     Framing,
     Reply,
+    RequestHead,
     framing_of,
     informational_head,
-    request_head,
     response_head,
 )
 from gateway.response import ResponseHead
@@ -177,5 +177,16 @@ def test_an_informational_head_has_no_length() -> None:
 
 
 def test_a_request_head_is_whole() -> None:
-    written_head = request_head("GET", b"/a%2Fb?c", [(b"Host", b"h")])
-    assert written_head == b"GET /a%2Fb?c HTTP/1.1\r\nHost: h\r\n\r\n"
+    head = RequestHead("GET", b"/a%2Fb?c", b"", [(b"X", b"y")])
+    assert head.to(b"", b"h") == b"GET /a%2Fb?c HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n"
+
+
+def test_a_request_head_is_for_whichever_service_gets_it() -> None:
+    head = RequestHead("GET", b"/a", b"", [])
+    assert head.to(b"/v1", b"one") == b"GET /v1/a HTTP/1.1\r\nHost: one\r\n\r\n"
+    assert head.to(b"", b"two:81") == b"GET /a HTTP/1.1\r\nHost: two:81\r\n\r\n"
+
+
+def test_the_clients_host_goes_before_that_of_any_service() -> None:
+    head = RequestHead("GET", b"/a", b"client", [])
+    assert head.to(b"/v1", b"one") == b"GET /v1/a HTTP/1.1\r\nHost: client\r\n\r\n"

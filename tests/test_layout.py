@@ -32,6 +32,7 @@ ORDER = [
     "loader.stream_section",
     "loader.limits_section",
     "loader.route_limits",
+    "loader.upstream_section",
     "loader.route_section",
     "loader",
     "headers",
@@ -74,7 +75,10 @@ ORDER = [
     "response",
     "http1",  # what upstream and pipe speak with
     "heads",
+    "standing",
+    "upstream_check",
     "upstream",
+    "balancer",
     "deadlines",
     "pipe",
     "events",

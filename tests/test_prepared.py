@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.auth import Identity
+from gateway.balancer import Balancer
 from gateway.config import Auth, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
@@ -38,7 +39,7 @@ def routes() -> tuple[Route, Route]:
 
 def prepared(route: Route) -> Prepared:
     policy = Policy(route.cors) if route.cors is not None else None
-    return Prepared(route, AUTH, policy, Upstreams().pool(route.upstream))
+    return Prepared(route, AUTH, policy, Balancer.of(route, Upstreams()))
 
 
 def get(target: str, *headers: str) -> bytes:
@@ -52,7 +53,8 @@ async def test_the_service_sees_the_request_less_its_token_and_under_the_routes_
         get("/jobs/7?token=t&a=%20", "X-Gone: 1", "X-Kept: 2", "Cookie: a=b; gateway_token=t")
     )
     match = Match(routes[0], incoming.path)
-    line, *headers = prepared(routes[0]).request_head(incoming, match, IDENTITY).split(b"\r\n")
+    head = prepared(routes[0]).request_head(incoming, match, IDENTITY)
+    line, *headers = head.to(b"/base", b"service:9000").split(b"\r\n")
     assert line == b"GET /base/jobs/7?a=%20 HTTP/1.1"
     assert headers[0] == b"Host: service:9000"
     assert {b"X-Kept: 2", b"Cookie: a=b", b"X-User-Id: u-1", b"X-Route: jobs"} <= set(headers)
@@ -65,7 +67,7 @@ async def test_the_host_is_the_clients_where_the_route_says_so(
     incoming = await received(get("/plain"))
     match = Match(routes[1], incoming.path)
     head = prepared(routes[1]).request_head(incoming, match, None)
-    assert head.startswith(b"GET /plain HTTP/1.1\r\nHost: h\r\n")
+    assert head.to(b"", b"service").startswith(b"GET /plain HTTP/1.1\r\nHost: h\r\n")
 
 
 async def test_a_request_is_met_with_what_its_refusals_need(

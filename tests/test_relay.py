@@ -1,8 +1,11 @@
 """One request to a service: repeated only where that is safe, and told apart by who failed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -11,17 +14,19 @@ from structlog.testing import capture_logs
 from gateway.accept import BrowserConnection, Relayed, Server
 from gateway.account import EndReason
 from gateway.answer import answer
+from gateway.balancer import Balancer, Place
 from gateway.config import HeaderRules, Route, Timeouts
-from gateway.config import Upstream as Place
+from gateway.config import Upstream as Address
 from gateway.errors import Refusal
 from gateway.headers import Edits
-from gateway.heads import Reply, request_head
+from gateway.heads import Reply, RequestHead
 from gateway.http1 import Connection
 from gateway.incoming import Incoming
 from gateway.pipe import Pipe
 from gateway.relay import IDEMPOTENT, Relay
 from gateway.upstream import Pool
 from tests.wire.raw_client import RawClient, Response
+from tests.wire.routes import Places, port_of
 from tests.wire.upstream import Exchange, Upstream, answers
 
 
@@ -37,10 +42,14 @@ class Ending(Pool):
 
 
 @asynccontextmanager
-async def relaying(pool: Pool, *, max_body: int = 100) -> AsyncIterator[RawClient]:
-    """A client of a server that relays every request over one pool."""
-    place = Place("http://service")
-    route = Route("/", (), place, timeouts=Timeouts(), max_body=max_body)
+async def relaying(
+    *pools: Pool, max_body: int = 100, retries: int = 1, timeouts: Timeouts | None = None
+) -> AsyncIterator[RawClient]:
+    """A client of a server that relays every request over these pools, in turn from the second."""
+    address = Address("http://service")
+    route = Route("/", (), address, timeouts=timeouts or Timeouts(), max_body=max_body)
+    route = replace(route, retries=retries)
+    balancer = Balancer([Place(pool._upstream, pool) for pool in pools])
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         incoming = Incoming(request, [])
@@ -48,11 +57,12 @@ async def relaying(pool: Pool, *, max_body: int = 100) -> AsyncIterator[RawClien
         reply = Reply(True, request.keep_alive, incoming.expects_continue, False, "id-1", edits)
         assert isinstance(request.protocol, BrowserConnection)
         pipe = Pipe(request.protocol, incoming.exchange, reply, route.timeouts)
-        if isinstance(pool, Ending):
-            pool.pipe = pipe
-        head = request_head(request.method, b"/", [(b"Host", b"service"), *incoming.framing])
+        for pool in pools:
+            if isinstance(pool, Ending):
+                pool.pipe = pipe
+        head = RequestHead(request.method, b"/", b"service", incoming.framing)
         try:
-            await Relay(incoming, route, head, pipe, pool).run()
+            await Relay(incoming, route, head, pipe, balancer).run()
         except Refusal as refusal:
             return answer(refusal, incoming.exchange)
         finally:
@@ -67,12 +77,13 @@ async def relaying(pool: Pool, *, max_body: int = 100) -> AsyncIterator[RawClien
     client = await RawClient.connect(runner.addresses[0][1])
     yield client
     client.close()
-    pool.close()
+    for pool in pools:
+        pool.close()
     await runner.cleanup()
 
 
-def place_of(service: Upstream) -> Place:
-    return Place("", "http", "127.0.0.1", service.port)
+def address_of(service: Upstream, base: str = "") -> Address:
+    return Address("", "http", "127.0.0.1", service.port, base)
 
 
 async def response_to(
@@ -104,7 +115,7 @@ async def test_a_reused_connection_that_closes_is_replaced_where_that_is_safe(
     service: Upstream, method: str
 ) -> None:
     closing_when_reused(service)
-    async with relaying(Pool(place_of(service), None)) as client:
+    async with relaying(Pool(address_of(service), None)) as client:
         for _ in range(2):
             response = await response_to(client, method=method)
             assert response.status == 200
@@ -113,7 +124,7 @@ async def test_a_reused_connection_that_closes_is_replaced_where_that_is_safe(
 
 async def test_a_post_is_never_sent_twice(service: Upstream) -> None:
     closing_when_reused(service)
-    async with relaying(Pool(place_of(service), None)) as client:
+    async with relaying(Pool(address_of(service), None)) as client:
         assert (await response_to(client)).status == 200
         assert (await response_to(client, method="POST")).status == 502
     assert [request.method for request in service.requests] == ["GET", "POST"]
@@ -121,7 +132,7 @@ async def test_a_post_is_never_sent_twice(service: Upstream) -> None:
 
 async def test_a_body_is_never_sent_twice(service: Upstream) -> None:
     closing_when_reused(service)
-    async with relaying(Pool(place_of(service), None)) as client:
+    async with relaying(Pool(address_of(service), None)) as client:
         assert (await response_to(client)).status == 200
         response = await response_to(client, "Content-Length: 2", method="PUT", body=b"hi")
         assert response.status == 502
@@ -129,20 +140,144 @@ async def test_a_body_is_never_sent_twice(service: Upstream) -> None:
 
 
 async def test_an_exchange_that_ended_while_connecting_sends_nothing(service: Upstream) -> None:
-    async with relaying(Ending(place_of(service), None)) as client:
+    async with relaying(Ending(address_of(service), None)) as client:
         assert (await response_to(client)).status == 503
     assert service.requests == []
 
 
+# Another attempt
+
+
+def dead(taken: socket.socket, base: str = "") -> Pool:
+    """A pool to a port that refuses."""
+    taken.bind(("127.0.0.1", 0))
+    return Pool(Address("", "http", "127.0.0.1", taken.getsockname()[1], base), None)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_service_that_takes_no_connection_is_passed_by(
+    service: Upstream, method: str
+) -> None:
+    service.script = answers(b"hello")
+    alive = Pool(address_of(service, "/v2"), None)
+    with socket.socket() as taken:
+        async with relaying(alive, dead(taken), retries=1) as client:
+            for _ in range(6):
+                response = await response_to(client, "Content-Length: 2", method=method, body=b"hi")
+                assert response.body == b"hello"
+    assert {request.target for request in service.requests} == {"/v2/"}
+    assert {bytes(request.body) for request in service.requests} == {b"hi"}
+
+
+async def test_without_retries_a_service_that_takes_no_connection_is_a_502(
+    service: Upstream,
+) -> None:
+    service.script = answers(b"hello")
+    with socket.socket() as taken:
+        async with relaying(Pool(address_of(service), None), dead(taken), retries=0) as client:
+            statuses = [(await response_to(client)).status for _ in range(4)]
+    assert statuses == [502, 200, 502, 200]
+
+
+async def test_each_of_several_attempts_goes_to_another_service(service: Upstream) -> None:
+    service.script = answers(b"hello")
+    with socket.socket() as one, socket.socket() as other:
+        pools = Pool(address_of(service), None), dead(one), dead(other)
+        async with relaying(*pools, retries=2) as client:
+            for _ in range(6):
+                assert (await response_to(client)).status == 200
+
+
+async def test_one_service_is_tried_again_after_a_moment() -> None:
+    with socket.socket() as taken:
+        pool = dead(taken)
+        async with relaying(pool, retries=4) as client:
+            assert (await response_to(client)).status == 502
+            assert pool.standing.is_failing  # three failures of one request
+
+
+@pytest.fixture
+def deaf() -> Iterator[Address]:
+    """Where connecting hangs."""
+    places = Places.reserve(Path())
+    yield Address("", "http", "127.0.0.1", port_of(places.deaf[0]))
+    places.close()
+
+
+async def test_one_service_that_does_not_accept_in_time_is_not_waited_for_again(
+    deaf: Address,
+) -> None:
+    pool = Pool(deaf, None)
+    async with relaying(pool, retries=10, timeouts=Timeouts(connect=0.05)) as client:
+        assert (await response_to(client)).status == 504
+        assert not pool.standing.is_failing
+        for _ in range(2):
+            await response_to(client)
+    assert pool.standing.is_failing
+
+
+async def test_a_service_that_does_not_accept_in_time_is_passed_by(
+    service: Upstream, deaf: Address
+) -> None:
+    pools = Pool(address_of(service), None), Pool(deaf, None)
+    async with relaying(*pools, timeouts=Timeouts(connect=0.05)) as client:
+        assert [(await response_to(client)).status for _ in range(4)] == [200] * 4
+
+
+async def test_no_attempt_is_made_when_the_time_is_up_and_that_is_not_the_services_fault(
+    deaf: Address,
+) -> None:
+    pools = [Pool(replace(deaf, base_path=f"/{n}"), None) for n in range(2)]
+    async with relaying(*pools, retries=10, timeouts=Timeouts(total=0.05)) as client:
+        for _ in range(8):
+            assert (await response_to(client)).status == 504
+    assert not any(pool.standing.is_failing for pool in pools)
+
+
+async def test_without_retries_a_reused_connection_that_closes_is_a_502(service: Upstream) -> None:
+    closing_when_reused(service)
+    async with relaying(Pool(address_of(service), None), retries=0) as client:
+        statuses = [(await response_to(client)).status for _ in range(2)]
+    assert statuses == [200, 502]
+
+
+async def test_what_is_under_way_is_counted(service: Upstream) -> None:
+    pool = Pool(address_of(service), None)
+    counts: list[int] = []
+
+    async def script(exchange: Exchange) -> None:
+        counts.append(pool.standing.under_way)
+        await answers(b"")(exchange)
+
+    service.script = script
+    async with relaying(pool) as client:
+        for _ in range(2):
+            await response_to(client)
+    assert (counts, pool.standing.under_way) == ([1, 1], 0)
+
+
+async def test_a_browser_that_leaves_is_counted_no_more(deaf: Address) -> None:
+    pool = Pool(deaf, None)
+    async with relaying(pool) as client:
+        await client.request("/")
+        async with asyncio.timeout(10):
+            while pool.standing.under_way == 0:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+            client.close()
+            while pool.standing.under_way:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.001)
+    assert not pool.standing.is_failing
+
+
 @pytest.mark.parametrize("body", [b"x\r\n", b"2\r\nhi!\r\n", b"2\r\nhi\r\n-1\r\n"])
 async def test_a_body_that_is_not_framed_well_is_a_400(service: Upstream, body: bytes) -> None:
-    async with relaying(Pool(place_of(service), None)) as client:
+    async with relaying(Pool(address_of(service), None)) as client:
         response = await response_to(client, "Transfer-Encoding: chunked", method="POST", body=body)
     assert (response.status, response.json()["code"]) == (400, "bad_request")
 
 
 async def test_a_chunked_body_over_the_limit_is_a_413_and_not_completed(service: Upstream) -> None:
-    async with relaying(Pool(place_of(service), None), max_body=4) as client:
+    async with relaying(Pool(address_of(service), None), max_body=4) as client:
         response = await response_to(
             client, "Transfer-Encoding: chunked", method="POST", body=b"5\r\nhello\r\n0\r\n\r\n"
         )
@@ -175,7 +310,7 @@ async def test_a_fault_of_our_own_while_uploading_is_a_500_and_is_logged_whole(
     service: Upstream,
 ) -> None:
     with capture_logs() as lines:
-        async with relaying(Faulty(place_of(service), None)) as client:
+        async with relaying(Faulty(address_of(service), None)) as client:
             body = b"2\r\nhi\r\n0\r\n\r\n"
             chunked = "Transfer-Encoding: chunked"
             response = await response_to(client, chunked, method="PUT", body=body)

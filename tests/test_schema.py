@@ -24,6 +24,7 @@ from gateway.loader import (
     route_section,
     shape,
     stream_section,
+    upstream_section,
 )
 from gateway.schema import schema, schema_text
 
@@ -42,6 +43,10 @@ SECTIONS: Mapping[str, tuple[shape.Keys, Any]] = {
     "stream": (stream_section.KEYS, lambda stream: [{**ROUTE, "stream": stream}]),
     "cors": (cors_section.KEYS, lambda cors: [{**ROUTE, "cors": {**ORIGINS, **cors}}]),
     "rules": (header_rules.KEYS, lambda rules: [{**ROUTE, "request_headers": rules}]),
+    "health_check": (
+        upstream_section.KEYS,
+        lambda check: [{**ROUTE, "health_check": {"path": "/healthz", **check}}],
+    ),
     "auth": (auth_section.KEYS, lambda auth: {"routes": [ROUTE], "auth": auth}),
     "limits": (limits_section.KEYS, lambda limits: {"routes": [ROUTE], "limits": limits}),
     "route_limits": (
@@ -103,11 +108,12 @@ def example_keys(name: str) -> set[str]:
         (route_section.KEYS, table_keys("key of a route")),
         (stream_section.KEYS, table_keys("key of `stream`")),
         (cors_section.KEYS, table_keys("key of `cors`")),
+        (upstream_section.KEYS, table_keys("key of `health_check`")),
         (limits_section.KEYS, table_keys("key of `limits`")),
         (route_limits.KEYS, table_keys("key of `limits` in a route")),
         (auth_section.KEYS, example_keys("auth")),
     ],
-    ids=["route", "stream", "cors", "limits", "route_limits", "auth"],
+    ids=["route", "stream", "cors", "health_check", "limits", "route_limits", "auth"],
 )
 def test_the_readme_tells_of_each_key_and_of_no_other(keys: shape.Keys, told: set[str]) -> None:
     assert told == set(keys)
@@ -189,6 +195,18 @@ def test_the_examples_of_the_readme_are_taken(text: str) -> None:
         ("- {path: /a, proxy_upstream: $SERVICE, max_body: 10 MiB}", False),
         ("- {path: /a, proxy_upstream: $SERVICE, method: [get, POST]}", True),
         ("- {path: /a, proxy_upstream: service:80}", False),
+        ("- {path: /a, proxy_upstream: [$SERVICE, 'unix:/service.sock']}", True),
+        ("- {path: /a, proxy_upstream: 'http://one, http://two'}", True),
+        ("- {path: /a, proxy_upstream: []}", False),
+        ("- {path: /a, proxy_upstream: [$SERVICE, service:80]}", False),
+        ("- {path: /a, proxy_upstream: $SERVICE, balance: least_streams}", True),
+        ("- {path: /a, proxy_upstream: $SERVICE, balance: random}", False),
+        ("- {path: /a, proxy_upstream: $SERVICE, retries: 0}", True),
+        ("- {path: /a, proxy_upstream: $SERVICE, retries: '10'}", True),
+        ("- {path: /a, proxy_upstream: $SERVICE, retries: 11}", False),
+        ("- {path: /a, proxy_upstream: $SERVICE, health_check: none}", True),
+        ("- {path: /a, proxy_upstream: $SERVICE, health_check: {interval: 1s}}", False),
+        ("- {path: /a, proxy_upstream: $SERVICE, health_check: {path: healthz}}", False),
     ],
 )
 def test_schema_and_loader_agree(text: str, is_good: bool) -> None:

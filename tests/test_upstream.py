@@ -5,19 +5,25 @@ import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway import upstream as module
-from gateway.config import Upstream
+from gateway.config import HealthCheck, Route, Upstream
 from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
 from gateway.http1 import Connection
 from gateway.response import Receiver, ResponseHead
-from gateway.upstream import MAX_IDLE, Pool, Upstreams
+from gateway.standing import EJECT_AFTER
+from gateway.upstream import MAX_IDLE, Found, Pool, Upstreams, in_turn
 from tests.wire import certificates
 
 PATIENCE = 10.0
@@ -297,6 +303,133 @@ async def test_a_unix_socket_is_connected_to(tmp_path: Path) -> None:
     assert connection.is_reusable
     connection.abort()
     await service.stop()
+
+
+# How it stands
+
+
+async def test_failures_in_a_row_and_the_connection_after_them_are_logged() -> None:
+    with socket.socket() as taken, capture_logs() as lines:
+        taken.bind(("127.0.0.1", 0))
+        pool = Pool(Upstream("http://it", "http", "127.0.0.1", taken.getsockname()[1]), None)
+        for _ in range(2 * EJECT_AFTER - 1):
+            await refused(pool)
+        assert pool.standing.is_out(time.monotonic())
+        taken.listen()
+        (await pool.connect(PATIENCE)).abort()
+    assert [(line["event"], line["upstream"]) for line in lines] == [
+        ("upstream_failing", "http://it"),
+        ("upstream_recovered", "http://it"),
+    ]
+    assert lines[0]["error"]
+    assert lines[0]["pause"] > 0
+
+
+async def test_being_too_slow_is_a_failure_where_it_is_said_to_be_one(pool: Pool) -> None:
+    with capture_logs() as lines:
+        for _ in range(EJECT_AFTER):
+            await refused(pool, 0)
+        assert not pool.standing.is_failing
+        for _ in range(EJECT_AFTER):
+            pool.was_too_slow()
+    assert [line["error"] for line in lines] == ["connect_timeout"]
+
+
+async def test_an_exchange_that_went_well_on_an_older_connection_ends_the_pause(
+    pool: Pool,
+) -> None:
+    connection = await used(pool)
+    with capture_logs():
+        for _ in range(EJECT_AFTER):
+            pool.was_too_slow()
+        assert pool.standing.is_failing
+        pool.release(connection)
+    assert not pool.standing.is_failing
+
+
+# The addresses behind a name
+
+V6 = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"2001:db8::{n}", 80, 0, 0)) for n in range(2)]
+V4 = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", 80)) for n in range(3)]
+FOUND: list[Found] = [*V6, *V4]
+
+
+def test_each_address_of_a_family_is_the_first_in_turn() -> None:
+    firsts = [in_turn(FOUND, turn)[0] for turn in range(4)]
+    assert firsts == [V6[0], V6[1], V6[0], V6[1]]
+    assert {in_turn(list(V4), turn)[0] for turn in range(7, 10)} == set(V4)
+
+
+@given(st.permutations(FOUND), st.integers(0, 100))
+def test_no_address_is_lost_and_the_preferred_family_stays_so(
+    found: list[Found], turn: int
+) -> None:
+    order = in_turn(found, turn)
+    assert sorted(order) == sorted(found)
+    assert order[0][0] == found[0][0]
+    assert list(dict.fromkeys(each[0] for each in order)) == list(
+        dict.fromkeys(each[0] for each in found)
+    )
+
+
+def test_without_an_address_there_is_no_turn() -> None:
+    assert in_turn([], 5) == []
+
+
+# Health checks
+
+CHECK = HealthCheck("/healthz", interval=60.0)
+
+
+def route_to(*upstreams: Upstream, check: HealthCheck | None = CHECK) -> Route:
+    first, *others = upstreams
+    return Route("/", (), first, others=tuple(others), health_check=check)
+
+
+def place(port: int) -> Upstream:
+    return Upstream(f"http://{port}", "http", "127.0.0.1", port)
+
+
+async def test_routes_share_the_check_of_an_upstream_where_they_ask_alike(
+    service: Service,
+) -> None:
+    upstreams, it = Upstreams(), place(service.port)
+    deep = replace(CHECK, path="/deep")
+    upstreams.watch([route_to(it), route_to(it, check=deep), route_to(it), route_to(it)])
+    await until(lambda: len(service.writers) == 2)
+    assert upstreams.check(it, CHECK) is upstreams.check(it, CHECK)
+    assert upstreams.check(it, CHECK) is not upstreams.check(it, deep)
+    upstreams.close()
+
+
+async def test_what_is_known_of_an_upstream_outlives_new_routes_that_ask_alike() -> None:
+    upstreams, it, other = Upstreams(), place(1), place(2)
+    upstreams.watch([route_to(it, other)])
+    kept, gone = upstreams.check(it, CHECK), upstreams.check(other, CHECK)
+    kept._health.is_up = gone._health.is_up = False
+    upstreams.watch([route_to(it)])
+    assert not upstreams.is_healthy(it, route_to(it))
+    assert upstreams.is_healthy(other, route_to(other)), "nobody asks it any more"
+    assert gone._keeper is not None
+    await asyncio.wait([gone._keeper])
+    assert kept._keeper is not None
+    assert not kept._keeper.done()
+    upstreams.close()
+
+
+async def test_the_state_of_each_upstream_of_each_route_can_be_read() -> None:
+    upstreams = Upstreams()
+    well, ill, failing = map(place, (1, 2, 3))
+    checked, plain = route_to(well, ill), route_to(ill, failing, check=None)
+    upstreams.check(ill, CHECK)._health.is_up = False
+    for _ in range(EJECT_AFTER):
+        upstreams.pool(failing).standing.failed(time.monotonic())
+    assert list(upstreams.states([checked, plain])) == [
+        (checked, well, True),
+        (checked, ill, False),
+        (plain, ill, True),
+        (plain, failing, False),
+    ]
 
 
 # TLS

@@ -8,6 +8,8 @@ import yaml
 from gateway import units
 from gateway.config import (
     MAX_BODY,
+    MAX_RETRIES,
+    RETRIES,
     Cors,
     HeaderRules,
     Route,
@@ -17,28 +19,39 @@ from gateway.config import (
     Timeouts,
     Upstream,
 )
-from gateway.loader import address, pattern, shape
+from gateway.loader import pattern, shape
 from gateway.loader.cors_section import SHAPE as CORS
 from gateway.loader.cors_section import cors
-from gateway.loader.faults import Unresolved, fault_at, quoted, unfit
+from gateway.loader.faults import fault_at, quoted
 from gateway.loader.header_rules import KEYS as RULES
 from gateway.loader.header_rules import header_rules
 from gateway.loader.method import METHOD, methods
 from gateway.loader.route_limits import SHAPE as LIMITS
 from gateway.loader.route_limits import route_limits
-from gateway.loader.section import Section, boolean, expanded, items, parsed, text
+from gateway.loader.section import Section, boolean, items, parsed, text
 from gateway.loader.stream_section import SHAPE as STREAM
 from gateway.loader.stream_section import stream_options
+from gateway.loader.upstream_section import (
+    BALANCE,
+    HEALTH_CHECK,
+    UPSTREAMS,
+    balance,
+    health_check,
+    retries,
+    upstreams,
+)
 
 _ABSOLUTE = "^/"
 KEYS: shape.Keys = {
     "path": shape.matching(_ABSOLUTE, "/exact, /jobs/{id}/stream or /files/{rest:path}"),
     "method": shape.one_or_many(METHOD, "One or a list. HEAD comes with GET. Default: all"),
-    "proxy_upstream": shape.expanded(
-        shape.matching(
-            "^(?:[Hh][Tt][Tt][Pp][Ss]?://|unix:/)",
-            "http(s)://host[:port][/base] or unix:/path.sock",
-        )
+    "proxy_upstream": UPSTREAMS,
+    "balance": BALANCE,
+    "health_check": HEALTH_CHECK,
+    "retries": shape.count(
+        "Attempts after the first, where nothing can have had an effect. Default: 1",
+        least=0,
+        most=MAX_RETRIES,
     ),
     "strip_prefix": shape.matching(_ABSOLUTE, "Taken off the path before the service sees it."),
     "rewrite": shape.matching(_ABSOLUTE, "The path that the service sees instead: /v2/{id}"),
@@ -63,7 +76,7 @@ KEYS: shape.Keys = {
 DEFAULTS_KEYS = {key: value for key, value in KEYS.items() if key != "path"}
 SHAPE = shape.section(KEYS, "One route.", ["path"])
 DEFAULTS_SHAPE = shape.section(DEFAULTS_KEYS, "What holds where a route says nothing.")
-LATER = ("retries", "health_check", "resume")
+LATER = ("resume",)
 
 CORS_PREFIX = "access-control-"
 _PATH_CHANGES = frozenset(("strip_prefix", "rewrite"))
@@ -119,10 +132,13 @@ def _read(
     written, segments = section.read("path", path, NO_PATH)
     rules = partial(header_rules, environ=environ)
     strip_prefix, rewrite = _path_change(section, segments)
+    first, *others = section.read(
+        "proxy_upstream", partial(upstreams, environ=environ), (_NO_UPSTREAM,)
+    )
     read = Route(
         path=written,
         segments=segments,
-        upstream=section.read("proxy_upstream", partial(_upstream, environ), _NO_UPSTREAM),
+        upstream=first,
         methods=section.read("method", methods, frozenset()),
         strip_prefix=strip_prefix,
         rewrite=rewrite,
@@ -136,6 +152,10 @@ def _read(
         cors=section.read("cors", partial(cors, environ=environ), gateway_wide),
         stream=section.read("stream", stream_options, StreamOptions()),
         limits=section.read("limits", route_limits, RouteLimits()),
+        others=tuple(others),
+        balance=section.read("balance", partial(parsed, parse=balance), "round_robin"),
+        retries=section.read("retries", partial(parsed, parse=retries), RETRIES),
+        health_check=section.read("health_check", health_check, None),
         description=section.read("description", text, "").strip(),
         line=fault_at(section.node, "").line,
     )
@@ -177,15 +197,6 @@ def _prefix(segments: tuple[Segment, ...], node: yaml.Node) -> str:
 
 def _template(segments: tuple[Segment, ...], node: yaml.Node) -> tuple[str | Segment, ...]:
     return parsed(node, lambda text: pattern.template(text, segments))
-
-
-def _upstream(environ: Mapping[str, str] | None, node: yaml.Node) -> Upstream:
-    if isinstance(node, yaml.SequenceNode):
-        raise unfit(node, "this version does not support a list of upstreams: name one")
-    try:
-        return expanded(node, environ, address.upstream)
-    except Unresolved:
-        return Upstream(url=text(node))
 
 
 def _scopes(node: yaml.Node) -> tuple[str, ...]:

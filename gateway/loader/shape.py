@@ -47,10 +47,10 @@ def size(description: str, *, least: int = 1) -> Shape:
     return {**form, "description": description}
 
 
-def count(description: str) -> Shape:
-    """How many, from 1 to `units.MOST`."""
+def count(description: str, least: int = 1, most: int = units.MOST) -> Shape:
+    """How many, within these bounds."""
     form = {"type": ["string", "integer"], "pattern": "^[0-9]{1,9}$"}
-    return {**form, "minimum": 1, "maximum": units.MOST, "description": description}
+    return {**form, "minimum": least, "maximum": most, "description": description}
 
 
 def one_of(choices: Sequence[str], description: str = "") -> Shape:

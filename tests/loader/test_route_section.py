@@ -1,6 +1,15 @@
 import pytest
 
-from gateway.config import HeaderRules, Kind, Route, Segment, StreamOptions, Timeouts, Upstream
+from gateway.config import (
+    HeaderRules,
+    HealthCheck,
+    Kind,
+    Route,
+    Segment,
+    StreamOptions,
+    Timeouts,
+    Upstream,
+)
 from gateway.loader import loads
 from gateway.loader.faults import ConfigError
 
@@ -48,6 +57,9 @@ def test_every_key_is_read() -> None:
   preserve_host: true
   max_body: 4096
   stream: {heartbeat: 15s}
+  balance: least_streams
+  retries: 0
+  health_check: {path: /healthz}
   description: 2024
 """
     )
@@ -60,6 +72,8 @@ def test_every_key_is_read() -> None:
     assert read.preserve_host
     assert read.max_body == 4096
     assert read.stream == StreamOptions(heartbeat=15.0)
+    assert (read.balance, read.retries) == ("least_streams", 0)
+    assert read.health_check == HealthCheck("/healthz")
     assert read.description == "2024"
 
 
@@ -97,6 +111,9 @@ def test_a_timeout_that_is_given_holds_for_event_streams_too() -> None:
         ("  request_headers: {set: {Host: x}}", "use preserve_host"),
         ("  preserve_host: x", "must be true or false"),
         ("  description: [x]", "must be text"),
+        ("  balance: random", "must be round_robin or least_streams"),
+        ("  retries: -1", "must be a number from 0 to 10"),
+        ("  health_check: /healthz", "must be a mapping"),
         ("  metod: GET", "did you mean 'method'?"),
         ("  path: /x", "duplicate key 'path'"),
     ],
@@ -106,7 +123,7 @@ def test_a_value_that_could_not_work_is_refused(more: str, message: str) -> None
     assert message in fault
 
 
-@pytest.mark.parametrize("key", ["retries", "health_check", "resume"])
+@pytest.mark.parametrize("key", ["resume"])
 def test_a_key_of_later_versions_is_refused_as_that(key: str) -> None:
     assert refused(f"  {key}: 1") == [f"this version does not support '{key}'"]
 
@@ -134,9 +151,17 @@ def test_a_route_without_path_or_upstream_is_refused_where_it_starts(key: str) -
     assert str(caught.value) == f"routes.yaml:2:3: {key} is missing"
 
 
-def test_a_list_of_upstreams_is_not_supported_yet() -> None:
-    with pytest.raises(ConfigError, match="1:32: this version does not support a list"):
-        loads("- {path: /a, proxy_upstream:   [http://a, http://b]}", ENVIRON)
+def test_a_list_of_upstreams_is_read_in_its_order() -> None:
+    (read,) = loads("- {path: /a, proxy_upstream: [http://a, $JOBS]}", ENVIRON).routes
+    assert read.upstreams == (
+        Upstream("http://a", "http", "a", 80),
+        Upstream("http://jobs:81", "http", "jobs", 81),
+    )
+
+
+def test_a_list_without_its_environment_is_shown_as_it_is_written() -> None:
+    (read,) = loads("- {path: /a, proxy_upstream: [http://a, $JOBS, $MORE]}", None).routes
+    assert [upstream.url for upstream in read.upstreams] == ["http://a", "$JOBS", "$MORE"]
 
 
 def test_the_upstream_comes_from_the_environment() -> None:

@@ -24,6 +24,7 @@ def takes(of: shape.Shape, value: object) -> bool:
         (shape.expanded(shape.matching("^/", "d")), ["/a", "$A", "${A:-/b}"], ["a", 7]),
         (shape.duration("d"), ["300s", "1h30m", "250ms", "none"], ["300", "", "$A", 300]),
         (shape.size("d"), ["10MiB", "4096", 4096], ["10 MiB", 0, 1.5, None]),
+        (shape.count("d", 1, 10), [1, 10, "3", "03"], [0, 11, 1.5, "-1", "a", "", True, None]),
         (shape.one_of(("a", "b"), "d"), ["a"], ["c", True]),
         (shape.one_or_many(shape.text(), "d"), ["a", ["a", "b"]], [[], [None], {}]),
         (shape.one_or_many(shape.text(), "d", least=0), [[]], [None]),

@@ -1,0 +1,132 @@
+"""The health of an upstream, asked of itself again and again (`health_check:` of a route)."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from gateway.config import HealthCheck, Upstream
+from gateway.errors import Failure, Refusal
+from gateway.http1 import Connection
+from gateway.logs import log
+from gateway.response import Receiver, ResponseHead
+
+JITTER = 0.1  # of the interval, more or less, so that not all are asked at once
+
+Connect = Callable[[float | None], Awaitable[Connection]]
+
+
+class Health:
+    """What a row of answers comes to: pure. Until it was asked often enough it is up."""
+
+    def __init__(self, settings: HealthCheck) -> None:
+        self.is_up = True
+        self._settings = settings
+        self._streak = 0  # of answers that speak against what it is taken for
+
+    def note(self, *, is_well: bool) -> bool:
+        """Count an answer; True where it changes what the upstream is taken for."""
+        if is_well == self.is_up:
+            self._streak = 0
+            return False
+        self._streak += 1
+        settings = self._settings
+        if self._streak < (settings.healthy_after if is_well else settings.unhealthy_after):
+            return False
+        self.is_up, self._streak = is_well, 0
+        return True
+
+
+class Answer(Receiver):
+    """Waits for a response whole; then `fault` says what is wrong with it, if anything."""
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.done = asyncio.Event()
+
+    def head(self, head: ResponseHead) -> None:
+        """Take the status: 2xx is well (RFC 9110 15.3)."""
+        if head.status // 100 != 2:  # noqa: PLR2004 - the class of a status
+            self.fault = f"it answered {head.status}"
+
+    def complete(self, trailers: list[tuple[bytes, bytes]]) -> None:  # noqa: ARG002 - as its base
+        """All of it came."""
+        self.done.set()
+
+    def broken(self, failure: Failure, why: str) -> None:  # noqa: ARG002 - as its base
+        """It was no whole answer."""
+        self.fault = why
+        self.done.set()
+
+
+class UpstreamCheck:
+    """Asks one upstream, over a connection of its own each time, from `start` to `stop`."""
+
+    def __init__(self, upstream: Upstream, settings: HealthCheck, connect: Connect) -> None:
+        self._upstream = upstream
+        self._settings = settings
+        self._connect = connect
+        self._health = Health(settings)
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it may get requests."""
+        return self._health.is_up
+
+    def start(self) -> None:
+        """Ask now, and go on; what was begun already goes on as it is."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                fault = await self._ask()
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the asking
+                log.exception("health_check_failed", upstream=self._upstream.url)
+            else:
+                self._note(fault)
+            jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+            await asyncio.sleep(self._settings.interval * jitter)
+
+    async def _ask(self) -> str:
+        """Ask once; what is wrong, if anything, within the time it has."""
+        bound = self._settings.timeout
+        due = asyncio.get_running_loop().time() + bound
+        try:
+            connection = await self._connect(bound)
+            async with asyncio.timeout_at(due):
+                return await self._answer(connection)
+        except TimeoutError:
+            return f"it did not answer within {bound:g}s"
+        except Refusal as refusal:
+            return refusal.reason
+
+    async def _answer(self, connection: Connection) -> str:
+        answer = Answer()
+        try:
+            connection.start(self._request, answer, is_head=False, has_body=False)
+            await answer.done.wait()
+        finally:
+            connection.abort()
+        return answer.fault
+
+    @property
+    def _request(self) -> bytes:
+        return (
+            f"GET {self._settings.path} HTTP/1.1\r\nHost: {self._upstream.authority}\r\n"
+            "User-Agent: gateway\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        ).encode()
+
+    def _note(self, fault: str) -> None:
+        if not self._health.note(is_well=not fault):
+            return
+        if fault:
+            log.warning("upstream_down", upstream=self._upstream.url, error=fault)
+        else:
+            log.info("upstream_up", upstream=self._upstream.url)
