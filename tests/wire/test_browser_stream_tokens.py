@@ -13,7 +13,7 @@ from tests.chromium import chromium
 from tests.wire.gateway_process import ROOT, GatewayProcess, environment
 from tests.wire.routes import listener, port_of
 from tests.wire.tokens import token
-from tests.wire.upstream import EVENT_STREAM, Exchange, Script, Upstream, answers, chunk
+from tests.wire.upstream import EVENT_STREAM, LAST_CHUNK, Exchange, Script, Upstream, answers, chunk
 
 # One browser serves all the tests here, so they share its event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +41,7 @@ WATCH = """(source) => new Promise((resolve) => {
     if (source.readyState === EventSource.CLOSED) end();
   };
 })"""
-FIRST_CUT = b"retry: 10\n\nid: 1\ndata: first\n\n"
+FIRST = b"retry: 10\n\nid: 1\ndata: first\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
 def ends(events: bytes) -> Script:
     async def script(exchange: Exchange) -> None:
-        await exchange.send(EVENT_STREAM + chunk(events))
-        exchange.finish()
+        # In order: of what a cut follows at once a browser may show nothing.
+        await exchange.send(EVENT_STREAM + chunk(events) + LAST_CHUNK)
 
     return script
 
@@ -109,7 +109,7 @@ async def test_the_url_of_a_stream_opens_no_other(stage: Stage) -> None:
 async def test_a_browser_that_comes_back_by_itself_gives_up_and_the_page_opens_anew(
     stage: Stage,
 ) -> None:
-    stage.service.script = ends(FIRST_CUT)
+    stage.service.script = ends(FIRST)
     _, seen = await stage.open()
     assert seen == ["first", "error, readyState 0", "error, readyState 2"]
     assert len(stage.service.requests) == 1, "the job was not started again"
