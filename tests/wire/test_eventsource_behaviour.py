@@ -3,6 +3,7 @@
 The table there is read here, and each row of it is held to what a browser did.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -49,10 +50,20 @@ class Case:
 
     script: Script
     location: str = ""
+    is_cut_once_seen: bool = False
 
 
 def stream(*pieces: bytes) -> Case:
     return Case(sends(EVENT_STREAM, *pieces))
+
+
+def cut(*pieces: bytes) -> Case:
+    """Cut once the page has seen its first event: what a cut follows at once may never be shown."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(EVENT_STREAM + b"".join(pieces))
+
+    return Case(script, is_cut_once_seen=True)
 
 
 def says(status: str, *headers: str) -> Case:
@@ -72,8 +83,8 @@ def cases(other: str) -> dict[str, Case]:
         "ends the stream, after `retry: 50`": stream(chunk(b"retry: 50\n\n"), LAST_CHUNK),
         "ends the stream, with nothing in it": stream(LAST_CHUNK),
         "is cut off before the first event": stream(),
-        "is cut off after an event with `id: 1`": stream(EVENT),
-        "is cut off in its second event, with `id: 2`": stream(EVENT, HALF),
+        "is cut off after an event with `id: 1`": cut(EVENT),
+        "is cut off in its second event, with `id: 2`": cut(EVENT, HALF),
         "says 200 with another content type": says("200 OK", "Content-Type: application/json"),
         "says 204": Case(sends(b"HTTP/1.1 204 No Content\r\n\r\n")),
         "says 401": says("401 Unauthorized"),
@@ -96,7 +107,10 @@ LISTEN = """(sources) => Promise.all(sources.map(([name, url]) => new Promise((r
   const source = new EventSource(url);
   const seen = [];
   let state, failedAt;
-  source.onmessage = () => seen.push("message");
+  source.onmessage = () => {
+    seen.push("message");
+    window.saw(name);
+  };
   source.onopen = () => {
     if (failedAt === undefined) return seen.push("open");
     source.close();
@@ -139,7 +153,8 @@ class Experiment:
         self.found: dict[str, dict[str, Any]] = {}
         self.cases: dict[str, Case] = {}
         self.urls: dict[str, str] = {}
-        self._scripts: dict[str, Script] = {}
+        self._to_play: dict[str, str] = {}  # the names of cases, by URL
+        self._seen: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._closed, self._late = dead(), Upstream()
 
     async def run(self) -> None:
@@ -150,13 +165,14 @@ class Experiment:
             browser = await stack.enter_async_context(chromium())
             page = await browser.new_page()
             await page.expose_function("failed", self._failed)
+            await page.expose_function("saw", lambda name: self._seen[name].set())
             await page.goto(f"{server}/")
             self.found = await page.evaluate(LISTEN, list(self.urls.items()))
 
     def _prepare(self, server: str, other: str) -> None:
         self.cases = cases(other)
         self.urls = {name: f"{server}/{number}" for number, name in enumerate(self.cases)}
-        self._scripts = {self.urls[name]: case.script for name, case in self.cases.items()}
+        self._to_play = {url: name for name, url in self.urls.items()}
         self.urls[REFUSES] = f"http://127.0.0.1:{port_of(self._closed)}/"
 
     @asynccontextmanager
@@ -179,9 +195,13 @@ class Experiment:
         """Play a case for its first request; for all others, a whole stream."""
         url = f"http://{exchange.request.value('Host')}{exchange.request.target}"
         self.asked[url].append(exchange.request.value("Last-Event-ID"))
-        script = self._scripts.pop(url, None)
-        if script is not None:
-            await script(exchange)
+        name = self._to_play.pop(url, None)
+        if name is not None:
+            case = self.cases[name]
+            await case.script(exchange)
+            if case.is_cut_once_seen:
+                await self._seen[name].wait()
+                exchange.finish()
         elif exchange.request.target == "/" and url != self.urls[REFUSES]:
             await exchange.send(response(b"<title>A page</title>", "Content-Type: text/html"))
         else:
