@@ -14,7 +14,7 @@ from gateway.loader.address import authority
 from gateway.loader.faults import quoted
 from gateway.loader.header_rules import TOKEN
 from gateway.loader.method import METHOD, methods
-from gateway.loader.section import Section, boolean, expanded, is_false, items, one_or_many, parsed
+from gateway.loader.section import Section, boolean, expanded, is_off, items, one_or_many, parsed
 
 KEYS: shape.Keys = {
     "origins": shape.one_or_many(
@@ -41,7 +41,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def cors(node: yaml.Node, environ: Mapping[str, str] | None) -> Cors | None:
     """Read the section; None where it is turned off. Raises ConfigError."""
-    if is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none"):
+    if is_off(node):
         return None
     section = Section(node, KEYS)
     if "origins" not in section.nodes:

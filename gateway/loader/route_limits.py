@@ -7,7 +7,7 @@ import yaml
 from gateway import units
 from gateway.config import RouteLimits
 from gateway.loader import shape
-from gateway.loader.section import Section, is_false, parsed
+from gateway.loader.section import Section, is_off, parsed
 
 KEYS: shape.Keys = {
     "max_streams": shape.count("How many requests may be under way at a time, in each process."),
@@ -23,7 +23,7 @@ def route_limits(node: yaml.Node) -> RouteLimits:
 
     A burst is as many as the rate names, unless one is given.
     """
-    if is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none"):
+    if is_off(node):
         return RouteLimits()
     section = Section(node, KEYS)
     count = partial(parsed, parse=units.count)

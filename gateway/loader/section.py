@@ -31,6 +31,11 @@ def is_false(node: yaml.Node) -> bool:
     return node.tag == _BOOL and not boolean(node)
 
 
+def is_off(node: yaml.Node) -> bool:
+    """Whether a section is turned off: `none` or `false`."""
+    return is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none")
+
+
 def text(node: yaml.Node) -> str:
     """Read text as it is written, a number's too."""
     if not isinstance(node, yaml.ScalarNode):

@@ -9,7 +9,7 @@ from gateway import units
 from gateway.config import StreamOptions
 from gateway.loader import shape
 from gateway.loader.faults import quoted
-from gateway.loader.section import Section, boolean, is_false, parsed
+from gateway.loader.section import Section, boolean, is_off, parsed
 
 _TRANSIENT = ("status", "retry")
 KEYS: shape.Keys = {
@@ -30,7 +30,7 @@ _OF_THE_CONNECTION = frozenset(("open", "error"))
 
 def stream_options(node: yaml.Node) -> StreamOptions:
     """Read `stream:`; all of it is off where it is turned off. Raises ConfigError."""
-    if is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none"):
+    if is_off(node):
         return StreamOptions()
     section = Section(node, KEYS)
     read = StreamOptions(

@@ -23,7 +23,7 @@ from gateway.config import (
 )
 from gateway.loader import address, shape
 from gateway.loader.faults import Unresolved, quoted, unfit
-from gateway.loader.section import Section, expanded, is_false, one_or_many, parsed, text
+from gateway.loader.section import Section, expanded, is_off, one_or_many, parsed, text
 
 # A comma may stand in a base path: one that divides has the next address right behind it.
 _DIVIDER = re.compile(r"\s*,\s*(?=https?://|unix:)", re.IGNORECASE)
@@ -98,7 +98,7 @@ def retries(text: str) -> int:
 
 def health_check(node: yaml.Node) -> HealthCheck | None:
     """Read `health_check:`; None where it is turned off. Raises ConfigError."""
-    if is_false(node) or (isinstance(node, yaml.ScalarNode) and node.value == "none"):
+    if is_off(node):
         return None
     section = Section(node, KEYS)
     if "path" not in section.nodes:
