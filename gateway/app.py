@@ -20,7 +20,7 @@ from gateway.loader import ConfigError, Fault
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.quotas import Quotas
-from gateway.reload import SUCCESS, Reload
+from gateway.reload import Reload
 from gateway.source import Source
 from gateway.streams import Streams
 from gateway.tracing import tracer
@@ -74,7 +74,7 @@ class Gateway:
         self._tracer = tracer(os.environ)
         self._metrics = Metrics(self._streams)
         self._metrics.serves(config)
-        self._metrics.reloaded(SUCCESS)
+        self._metrics.reloaded("success")
         self._handler = self._handler_of(config, self._gate)
         self.reload: Reload | None = None
         if source is not None:

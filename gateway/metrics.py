@@ -23,7 +23,7 @@ from gateway.exposition import Snapshot
 from gateway.streams import Streams
 from gateway.tally import Tally
 
-Reload = Literal["success", "failure"]
+ReloadResult = Literal["success", "failure"]
 
 NO_ROUTE: Final = "none"  # the route of a request that none matched; a pattern begins with a slash
 _AUTH: Final = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, ORIGIN_DENIED)
@@ -60,7 +60,7 @@ class Metrics:
         for route in config.routes:
             self._tallies[route.path]
 
-    def reloaded(self, result: Reload) -> None:
+    def reloaded(self, result: ReloadResult) -> None:
         """Say that a configuration was read: at the start, and each time after that."""
         self._reloads[result] += 1
 

@@ -2,37 +2,33 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 from gateway.config import Config
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
+from gateway.metrics import ReloadResult
 from gateway.source import Source
 
-Result = Literal["success", "failure"]
-SUCCESS: Result = "success"
-FAILURE: Result = "failure"
 _BROKEN = Fault(0, 0, "a fault of the gateway's own: its log has the whole of it")
 
 
 class Reload:
     """Reads the source again when asked or when it changed, one time after another.
 
-    `counts` tells how often it was taken over and how often not, and `faults` why the last one was
-    not; there are none where what runs is what the file says.
+    `faults` tells why the last one was not taken over; there are none where what runs is what the
+    file says.
     """
 
     def __init__(
         self,
         source: Source,
         take: Callable[[Config], Awaitable[None]],
-        count: Callable[[Result], None] = lambda _result: None,
+        count: Callable[[ReloadResult], None],
     ) -> None:
         """`take` takes a configuration over, or raises ConfigError and has changed nothing.
 
         `count` is told each result.
         """
-        self.counts: dict[Result, int] = {SUCCESS: 0, FAILURE: 0}
         self.faults: tuple[Fault, ...] = ()
         self._source, self._take, self._count = source, take, count
         self._asked = asyncio.Event()
@@ -82,15 +78,11 @@ class Reload:
             self._refuse(ConfigError([_BROKEN], str(self._source.path)))
         else:
             self.faults = ()
-            self._tell(SUCCESS)
+            self._count("success")
             log.info("reloaded", routes=len(config.routes))
 
     def _refuse(self, error: ConfigError) -> None:
         self.faults = error.faults
-        self._tell(FAILURE)
+        self._count("failure")
         for line in str(error).splitlines():
             log.error("reload_refused", fault=line)
-
-    def _tell(self, result: Result) -> None:
-        self.counts[result] += 1
-        self._count(result)

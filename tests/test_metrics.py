@@ -6,7 +6,7 @@ from prometheus_client.metrics_core import Metric
 
 from gateway.account import EndReason, Exchange
 from gateway.config import Config, Route, Upstream
-from gateway.metrics import Metrics, Reload
+from gateway.metrics import Metrics, ReloadResult
 from gateway.streams import Streams
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -194,7 +194,7 @@ def test_what_is_served_is_told_and_its_routes_before_the_first_request() -> Non
 
 
 @pytest.mark.parametrize("result", ["success", "failure"])
-def test_files_that_were_read_are_counted_by_what_came_of_it(result: Reload) -> None:
+def test_files_that_were_read_are_counted_by_what_came_of_it(result: ReloadResult) -> None:
     metrics = Metrics(Streams())
     assert value(metrics, "gateway_config_reloads_total", result=result) == 0
     metrics.reloaded(result)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import Config
 from gateway.loader import ConfigError, Fault
+from gateway.metrics import ReloadResult
 from gateway.reload import Reload
 from gateway.source import Source
 
@@ -19,9 +20,10 @@ TEXT = "- {path: /a, proxy_upstream: 'http://service', auth_required: false}\n"
 
 
 class Taker:
-    """Takes configurations over, unless it has an error to raise first."""
+    """Takes configurations over, unless it has an error to raise first, and counts the results."""
 
     def __init__(self) -> None:
+        self.counts: dict[ReloadResult, int] = {"success": 0, "failure": 0}
         self.taken: asyncio.Queue[Config] = asyncio.Queue()
         self.error: Exception | None = None
 
@@ -30,6 +32,9 @@ class Taker:
         if error is not None:
             raise error
         self.taken.put_nowait(config)
+
+    def count(self, result: ReloadResult) -> None:
+        self.counts[result] += 1
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def file(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def reloading(file: Path, taker: Taker) -> AsyncIterator[tuple[Reload, list[Any]]]:
     with capture_logs() as lines:
-        reload = Reload(Source(file, {}), taker.take)
+        reload = Reload(Source(file, {}), taker.take, taker.count)
         reload.start()
         try:
             yield reload, lines
@@ -55,16 +60,16 @@ async def reloading(file: Path, taker: Taker) -> AsyncIterator[tuple[Reload, lis
             await reload.close()
 
 
-async def until(reload: Reload, **counts: int) -> None:
+async def until(taker: Taker, **counts: int) -> None:
     async with asyncio.timeout(PATIENCE):
-        while reload.counts != counts:  # noqa: ASYNC110 - the task has no event for it
+        while taker.counts != counts:  # noqa: ASYNC110 - the task has no event for it
             await asyncio.sleep(0.01)
 
 
 async def test_asked_it_takes_over_what_the_file_says(file: Path, taker: Taker) -> None:
     async with reloading(file, taker) as (reload, lines):
         reload.ask()
-        await until(reload, success=1, failure=0)
+        await until(taker, success=1, failure=0)
         assert taker.taken.get_nowait().routes[0].path == "/a"
         assert lines == [{"event": "reloaded", "routes": 1, "log_level": "info"}]
 
@@ -73,7 +78,7 @@ async def test_asked_many_times_before_it_begins_it_reads_once(file: Path, taker
     async with reloading(file, taker) as (reload, _):
         for _ in range(10):
             reload.ask()
-        await until(reload, success=1, failure=0)
+        await until(taker, success=1, failure=0)
         assert not reload._asked.is_set()
 
 
@@ -90,12 +95,12 @@ async def test_whatever_goes_wrong_is_told_and_the_next_one_is_tried(
     async with reloading(file, taker) as (reload, lines):
         taker.error = error
         reload.ask()
-        await until(reload, success=0, failure=1)
+        await until(taker, success=0, failure=1)
         assert lines[0]["event"] == event
         assert len(reload.faults) == 1
         assert set(told) <= set(reload.faults)
         reload.ask()
-        await until(reload, success=1, failure=1)
+        await until(taker, success=1, failure=1)
         assert not reload.faults
 
 
@@ -109,7 +114,7 @@ async def test_where_nothing_can_be_watched_it_still_does_what_it_is_asked(
                 await asyncio.sleep(0.01)
         assert (lines[0]["event"], lines[0]["mend"]) == ("routes_not_watched", "reload with SIGHUP")
         reload.ask()
-        await until(reload, success=0, failure=1)
+        await until(taker, success=0, failure=1)
 
 
 async def test_closed_it_reloads_no_more(file: Path, taker: Taker) -> None:
@@ -121,4 +126,4 @@ async def test_closed_it_reloads_no_more(file: Path, taker: Taker) -> None:
 
 
 async def test_one_that_never_started_can_be_closed(file: Path, taker: Taker) -> None:
-    await Reload(Source(file, {}), taker.take).close()
+    await Reload(Source(file, {}), taker.take, taker.count).close()
