@@ -115,7 +115,7 @@ def _of_upstreams(
 ) -> Iterator[Metric]:
     up = GaugeMetricFamily(
         "gateway_upstream_up",
-        "Whether an upstream takes requests (1) or not (0), where that is watched.",
+        "Whether an upstream takes requests (1) or not (0).",
         labels=["route", "upstream"],
     )
     for labels, is_up in upstreams.items():
