@@ -1,13 +1,14 @@
 """Settings and fixtures that hold for every test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 import uvloop
 from hypothesis import settings
 
 from tests.receiving import Received, receiving
+from tests.redis_process import RedisProcess
 from tests.stage import Open, stages
 from tests.wire.routes import listener, port_of
 from tests.wire.upstream import Upstream
@@ -44,3 +45,12 @@ async def received() -> AsyncIterator[Received]:
     """Give what the gateway's server makes of the bytes of a request."""
     async with receiving() as received:
         yield received
+
+
+@pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    """A Redis of the test's own, which it may kill and start again."""
+    redis = RedisProcess(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield redis
+    redis.kill()

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -20,14 +19,6 @@ PATIENCE = 20.0
 TWO = RouteLimits(max_streams_per_user=2)
 SLOW = RouteLimits(interval=3600, burst=2)
 KEY = Lease("/a", "ada").key
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path)
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -15,14 +14,6 @@ from gateway.errors import Failure, Refusal
 from gateway.redis_tokens import PREFIX, TIMEOUT, UsedAnywhere
 from gateway.stream_tokens import Ticket
 from tests.redis_process import RedisProcess
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path)
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -281,14 +280,6 @@ async def test_the_time_for_a_head_bounds_no_stream(
 class Replicas(NamedTuple):
     one: GatewayProcess
     other: GatewayProcess
-
-
-@pytest.fixture
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    yield redis
-    redis.kill()
 
 
 @pytest.fixture

@@ -373,14 +373,6 @@ async def test_a_browser_that_left_used_its_token_up(
 
 
 @pytest.fixture
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    redis = RedisProcess(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    yield redis
-    redis.kill()
-
-
-@pytest.fixture
 async def replicas(
     start_gateway: StartGateway, connect: Connect, redis: RedisProcess, dead: str
 ) -> tuple[RawClient, RawClient, GatewayProcess]:
