@@ -2,25 +2,29 @@
 
 What is bent: a connection tells the exchange on it when the browser takes no more, leaves, or talks
 nonsense; it can flush, reset and count what is unsent; malformed requests are answered and logged
-like every other refusal; and a response may be on the wire already.
+like every other refusal; a response may be on the wire already; and requests are served one after
+the other by a loop of our own, as aiohttp's makes a task, a writer and a request object for each,
+of which a relayed one needs none.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import socket
 import struct
+import sys
 import termios
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from functools import cached_property
+from typing import Any, Protocol, cast
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
 
 from gateway.account import Exchange, request_id
 from gateway.alarm import NEVER, Alarm
-from gateway.answer import answer
+from gateway.answer import bare_answer
 from gateway.config import SEND_TIMEOUT, Limits
 from gateway.errors import (
     BAD_REQUEST,
@@ -31,6 +35,7 @@ from gateway.errors import (
     Refusal,
 )
 from gateway.hangup import Hangups
+from gateway.logs import log
 from gateway.outlet import Outlet
 from gateway.turned_away import TurnedAway
 
@@ -42,6 +47,8 @@ NO_BYTE = b"\0"  # that a request head may hold
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
 Report = Callable[[Exchange], None]  # tells of an exchange that ended
+# A task that runs at once, up to where it waits for something.
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class Flow(Protocol):
@@ -60,29 +67,69 @@ class Flow(Protocol):
         """What the browser sent after its request head is not HTTP/1.1."""
 
 
+class Relayed:
+    """A response whose bytes are on the wire; `keep_alive` says whether a request may follow."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+
+KEEPING = Relayed(keep_alive=True)
+CLOSING = Relayed(keep_alive=False)
+
+
+class Arrival:
+    """A request as aiohttp's parser read it, and the connection that it came on."""
+
+    def __init__(
+        self, message: RawRequestMessage, content: StreamReader, connection: "BrowserConnection"
+    ) -> None:
+        self.message = message
+        self.content = content
+        self.connection = connection
+
+    @cached_property
+    def request(self) -> web.BaseRequest:
+        """The same as aiohttp has it, which its own responses are written by."""
+        loop = asyncio.get_running_loop()
+        writer, task = StreamWriter(self.connection, loop), asyncio.current_task()
+        assert task is not None  # noqa: S101 - who serves it is one
+        return web.BaseRequest(self.message, self.content, self.connection, writer, task, loop)
+
+
+Handle = Callable[[Arrival], Awaitable[web.StreamResponse | Relayed]]
+
+
 class BrowserConnection(web.RequestHandler):
     """A connection from a browser."""
 
     __slots__ = (
+        "_handle",
         "_hangups",
         "_head_due",
         "_head_fault",
         "_head_size",
+        "_is_at_work",
         "_limits",
         "_report",
+        "_task",
         "_unread",
+        "address",
         "alarm",
         "flow",
         "outlet",
     )
 
+    address: str  # of who is at the other end
     alarm: Alarm
     flow: Flow | None
     outlet: Outlet
 
-    def bind(self, hangups: Hangups, report: Report, limits: Limits) -> None:
+    def bind(self, handle: Handle, hangups: Hangups, report: Report, limits: Limits) -> None:
         """Give it what it needs of the server; before it is connected."""
+        self._handle = handle
         self._report = report
+        self.address = ""
         self.alarm = Alarm()
         self.flow = None
         self._hangups = hangups
@@ -91,6 +138,8 @@ class BrowserConnection(web.RequestHandler):
         self._head_due = NEVER
         self._head_fault: Failure | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._is_at_work = False
+        self._task: asyncio.Task[None] | None = None
 
     # What an exchange does with it
 
@@ -141,7 +190,8 @@ class BrowserConnection(web.RequestHandler):
         writable.set_write_buffer_limits(high=0)
         self.outlet = Outlet(writable)
         super().connection_made(transport)
-        self._await_head()
+        self.address = _address(self.peername)
+        self._await_head(self._limits.header_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
@@ -151,14 +201,18 @@ class BrowserConnection(web.RequestHandler):
         self._forget_unread()
         self._forget_hangup()
         self.outlet.close()
+        self._cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         super().data_received(data)
-        if self.flow is None:
-            self._bound_head(len(data))
-        elif self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+        if not self._is_at_work:
+            if self._messages:
+                self._begin_work()
+            else:
+                self._bound_head(len(data))
+        elif self.flow is not None and self._ends_in_nonsense():
             # aiohttp queues the fault behind the request under way, whose body it may be.
             self.close()
             self.flow.malformed()
@@ -199,27 +253,101 @@ class BrowserConnection(web.RequestHandler):
         self._forget_hangup()
         super()._resume_transport_reading()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002 - the parser made none
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - may quote the request, and so a token
-    ) -> web.StreamResponse:
-        """Answer a request that aiohttp's parser refused (RFC 9112 2.2), and log it."""
-        exchange = Exchange(
-            method="", path="", request_id=request_id(None), trace_id="", client=remote_of(self)
-        )
+    async def start(self) -> None:
+        """Called by aiohttp for a new connection. Requests are served as they come."""
+
+    def close(self) -> None:
+        """Take no more requests. What is under way goes on to its end."""
+        super().close()
+        if not self._is_at_work and self.transport is not None:
+            self.transport.close()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
+        """Take no more requests; end what is under way after `timeout` seconds at the latest."""
+        self.close()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout)
+            self._cancel()
+        self.force_close()
+
+    # Requests, one after the other
+
+    def _begin_work(self) -> None:
+        self._is_at_work = True
+        self._head_size, self._head_due = 0, NEVER
+        task = asyncio.Task(self._work(), loop=self._loop, **_EAGER)
+        self._task = None if task.done() else task
+
+    async def _work(self) -> None:
+        """Serve what came, until nothing is left. It is cancelled when the browser leaves."""
+        try:
+            is_kept = True
+            while is_kept and self._messages and not self._force_close:
+                is_kept = await self._serve(*self._next())
+        finally:
+            self._is_at_work = False
+            self._task = None
+        if not is_kept or self._close:
+            self.close()
+        else:
+            self._await_head(KEEPALIVE_TIMEOUT)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _next(self) -> tuple[Any, StreamReader]:
+        """What came first of what waits: a request or a fault, and the body."""
+        message, content = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        return message, content
+
+    async def _serve(self, message: Any, content: StreamReader) -> bool:
+        """Serve one request, to its end; whether another may follow."""
+        if not isinstance(message, RawRequestMessage):
+            self._answer_fault(message.status, message.exc)
+            return False
+        arrival = Arrival(message, content, self)
+        try:
+            response = await self._handle(arrival)
+            if not isinstance(response, Relayed):
+                await response.prepare(arrival.request)
+                await response.write_eof()
+        except ConnectionError:
+            return False
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged whole and answered
+            log.exception("internal_error")
+            self._answer_fault()
+            return False
+        if not content.is_eof():
+            await self._linger(content)
+        return bool(response.keep_alive) and content.is_eof()
+
+    async def _linger(self, content: StreamReader) -> None:
+        """Take what is left of a body: to close on it could cost the browser the response."""
+        with contextlib.suppress(TimeoutError, web.RequestPayloadError):
+            async with asyncio.timeout(LINGERING_TIME):
+                while not content.is_eof():
+                    await content.readany()
+
+    def _answer_fault(self, status: int = 500, exc: BaseException | None = None) -> None:
+        """Refuse what aiohttp's parser refused (RFC 9112 2.2), and log it."""
         fault = self._head_fault
         refusal = Refusal(
-            fault or _failure(status, exc), reason="" if fault else type(exc).__name__
+            fault or _failure(status, exc),
+            reason="" if fault or exc is None else type(exc).__name__,
         )
-        response = answer(refusal, exchange)
-        response.force_close()
+        exchange = Exchange("", "", request_id(None), "", self.address)
+        self.send(bare_answer(refusal, exchange))
         self._report(exchange)
-        return response
 
     # Inside
+
+    def _ends_in_nonsense(self) -> bool:
+        return bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
 
     def _bound_head(self, size: int) -> None:
         """Refuse a head that grows past the limit, line by line, or takes too long to be whole.
@@ -227,21 +355,17 @@ class BrowserConnection(web.RequestHandler):
         Most are whole at once, and cost nothing here. What comes of the next one while a request is
         under way is not counted: the bound for idle connections holds for that.
         """
-        is_at_work = self._waiter is None and self._request_count > 0
-        if self._messages or is_at_work:
-            self._head_size, self._head_due = 0, NEVER
-            return
+        if self._head_size == 0 and size > 0:
+            self._await_head(self._limits.header_timeout)
         self._head_size += size
-        if self._head_due == NEVER:
-            self._await_head()
         if self._head_size > self._limits.max_header_size:
             self._refuse_head(HEADERS_TOO_LARGE)
 
-    def _await_head(self) -> None:
-        """Bound the time for a head, which begins now."""
-        bound = self._limits.header_timeout
+    def _await_head(self, bound: float | None) -> None:
+        """Bound the time for a head, in seconds from now, or less where it is bound already."""
         if bound is not None and self._head_fault is None:
-            self._head_due = asyncio.get_running_loop().time() + bound
+            due = asyncio.get_running_loop().time() + bound
+            self._head_due = min(self._head_due, due)
             self.alarm.listen(self._look_for_head)
             self.alarm.set(self._head_due)
 
@@ -259,7 +383,7 @@ class BrowserConnection(web.RequestHandler):
         """Make the parser give up on a head, once: its fault is answered like any other."""
         if self._head_fault is None:
             self._head_fault, self._head_due = failure, NEVER
-            super().data_received(NO_BYTE)
+            self.data_received(NO_BYTE)
 
     def _is_one_too_many(self) -> bool:
         most, server = self._limits.max_connections, self._manager
@@ -286,37 +410,8 @@ def _failure(status: int, exc: BaseException | None) -> Failure:
     return BAD_REQUEST if status < web.HTTPInternalServerError.status_code else INTERNAL_ERROR
 
 
-def remote_of(connection: web.RequestHandler) -> str:
-    """The address at the other end of a connection, or "" when it is gone."""
-    peername = connection.peername
-    return peername[0] if isinstance(peername, tuple) else ""
-
-
-class Relayed(web.StreamResponse):
-    """A response whose bytes are on the wire: aiohttp learns only whether a request may follow.
-
-    Nothing of it is a response's own: `KEEPING` and `CLOSING` serve for all.
-    """
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._is_kept = keep_alive
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open for another request."""
-        return self._is_kept
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
-        """Nothing is left to prepare."""
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
-
-
-KEEPING = Relayed(keep_alive=True)
-CLOSING = Relayed(keep_alive=False)
+def _address(peername: object) -> str:
+    return str(peername[0]) if isinstance(peername, tuple) else ""
 
 
 class Server(web.Server):
@@ -327,11 +422,12 @@ class Server(web.Server):
 
     def __init__(
         self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        handle: Handle,
         report: Report = Exchange.report,
         limits: Limits | None = None,
     ) -> None:
-        super().__init__(handler, handler_cancellation=True)
+        super().__init__(_unused)
+        self._handle = handle
         self.limits = limits or Limits()
         self._hangups = Hangups()
         self._report = report
@@ -343,16 +439,20 @@ class Server(web.Server):
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
             auto_decompress=False,  # a body goes on as it came
-            keepalive_timeout=KEEPALIVE_TIMEOUT,
-            lingering_time=LINGERING_TIME,
+            keepalive_timeout=0,  # the connection's own alarm has that bound
             max_line_size=self.limits.max_header_size,
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._hangups, self._report, self.limits)
+        connection.bind(self._handle, self._hangups, self._report, self.limits)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
         """Close every connection, after `timeout` seconds at the latest."""
         await super().shutdown(timeout)
         self._hangups.close()
+
+
+async def _unused(request: web.BaseRequest) -> web.StreamResponse:
+    """Aiohttp asks for a handler of its own requests, which nothing here calls."""
+    raise NotImplementedError(request)

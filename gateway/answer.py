@@ -1,6 +1,7 @@
 """The gateway's own answers: what a refusal looks like on the wire, and in the record."""
 
 from collections.abc import Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import web
@@ -31,15 +32,31 @@ _ENDINGS = {
 
 def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
     """The response that tells a refusal; the exchange's record tells it from now on too."""
+    _record(refusal, exchange)
     failure = refusal.failure
-    exchange.status, exchange.code = int(failure.status), failure.code
-    exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), refusal.reason)
     return web.Response(
         status=failure.status,
         body=refusal.problem(exchange.request_id),
         content_type="application/problem+json",
         headers=[*failure.headers, *refusal.headers, *_own_headers(exchange)],
     )
+
+
+def bare_answer(refusal: Refusal, exchange: Exchange) -> bytes:
+    """The same as bytes, for one whose request nobody read: the last response on its connection."""
+    _record(refusal, exchange)
+    failure, body = refusal.failure, refusal.problem(exchange.request_id)
+    headers = [
+        *(each for each in failure.headers if each[0] != "Connection"),
+        ("Connection", "close"),
+        ("Content-Type", "application/problem+json"),
+        ("Content-Length", str(len(body))),
+        ("Date", formatdate(usegmt=True)),
+        *_own_headers(exchange),
+    ]
+    lines = [f"HTTP/1.1 {failure.status:d} {failure.status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def disclose(response: web.Response, access: Access | None) -> None:
@@ -82,6 +99,12 @@ def issued(body: Mapping[str, object], exchange: Exchange) -> web.Response:
     exchange.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
     exchange.end(EndReason.COMPLETE)
     return response
+
+
+def _record(refusal: Refusal, exchange: Exchange) -> None:
+    failure = refusal.failure
+    exchange.status, exchange.code = int(failure.status), failure.code
+    exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), refusal.reason)
 
 
 def _own_headers(exchange: Exchange) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import Server
+from gateway.accept import Arrival, Relayed, Server
 from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.config import RESERVED_PATHS, Config
@@ -159,9 +159,9 @@ class Gateway:
         for task in tasks:
             task.cancel()
 
-    def _answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+    def _answer(self, arrival: Arrival) -> Awaitable[web.StreamResponse | Relayed]:
         """Answer a request on the public port by the configuration of now, to its end."""
-        return self._handler(request)
+        return self._handler(arrival)
 
     def _handler_of(self, config: Config, gate: Gate) -> Handler:
         return Handler(
@@ -230,7 +230,8 @@ class Gateway:
             if not any(is_healthy(upstream, route) for upstream in route.upstreams)
         ]
 
-    async def _answer_ops(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer_ops(self, arrival: Arrival) -> web.StreamResponse:
+        request = arrival.request
         if request.path in RESERVED_PATHS:
             return self._answer_health(request.path)
         if request.path == "/metrics":

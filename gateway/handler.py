@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.accept import CLOSING, KEEPING, Report
+from gateway.accept import CLOSING, KEEPING, Arrival, Relayed, Report
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
@@ -75,9 +75,9 @@ class Handler:
         self._report = report
         self._tracer = tracer
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Take a request from aiohttp and give back the response, on the wire or not."""
-        incoming = Incoming(request, self._auth.trusted_proxies)
+    async def __call__(self, arrival: Arrival) -> web.StreamResponse | Relayed:
+        """Take a request and give back the response, on the wire or not."""
+        incoming = Incoming(arrival, self._auth.trusted_proxies)
         if incoming.path in RESERVED_PATHS:
             return self._health(incoming.path)
         if self._streams.is_leaving:
@@ -98,7 +98,7 @@ class Handler:
         finally:
             self._report(exchange)
 
-    async def _serve(self, incoming: Incoming) -> web.StreamResponse:
+    async def _serve(self, incoming: Incoming) -> web.StreamResponse | Relayed:
         if self._policy is not None:
             incoming.access = self._policy.access(incoming.first(b"origin"))
         incoming.check_head(self._max_header_size)
@@ -192,14 +192,14 @@ def _own(incoming: Incoming, response: web.Response) -> web.Response:
     It is the last one on a connection that has more of this request.
     """
     disclose(response, incoming.access)
-    if not incoming.keeps_alive or not incoming.request.content.is_eof():
+    if not incoming.keeps_alive or not incoming.content.is_eof():
         response.force_close()
     return response
 
 
-def _give_up(incoming: Incoming) -> web.StreamResponse:
+def _give_up(incoming: Incoming) -> web.StreamResponse | Relayed:
     """After a fault of our own: a 500, or the cut of a response that is under way."""
-    exchange, transport = incoming.exchange, incoming.request.transport
+    exchange, transport = incoming.exchange, incoming.connection.transport
     if exchange.first_byte_at is None:
         return _refuse(incoming, Refusal(INTERNAL_ERROR))
     exchange.end(EndReason.ERROR)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.accept import remote_of
+from gateway.accept import Arrival
 from gateway.account import Exchange, request_id, traceparent
 from gateway.client import Networks, client_of
 from gateway.cors import Access  # noqa: TC001 - compiled, it is needed at run time
@@ -21,23 +22,26 @@ class Incoming:
     every answer to it says to a page of another origin, as far as that is known by now.
     """
 
-    def __init__(self, request: web.BaseRequest, trusted_proxies: Networks) -> None:
-        target, headers = origin_form(request.raw_path, request.raw_headers)
+    def __init__(self, arrival: Arrival, trusted_proxies: Networks) -> None:
+        message = arrival.message
+        target, headers = origin_form(message.path, message.raw_headers)
         path, mark, query = target.partition("?")
-        self.request = request
+        self.content = arrival.content
+        self.connection = arrival.connection
         self.headers: Headers = headers
-        self.method = request.method
+        self.method: str = message.method
         self.path = path
         self.query = mark + query
-        self.is_http_11 = request.version >= HttpVersion11
-        self.has_body = request.body_exists
+        self.version: HttpVersion = message.version
+        self.is_http_11 = self.version >= HttpVersion11
+        self.has_body = arrival.content is not EMPTY_PAYLOAD
         self.access: Access | None = None
         self.wants_retry = False  # told by an event stream when to come back, not by a status
         self._index = by_name(headers)
         # Whether the body's length is not known beforehand.
         self.is_chunked = self.has_body and self.first(b"content-length") is None
-        self.keeps_alive = self._keeps_alive()
-        self.client = client_of(headers, remote_of(request.protocol), trusted_proxies)
+        self.keeps_alive = not message.should_close and self._may_keep_alive()
+        self.client = client_of(headers, arrival.connection.address, trusted_proxies)
         parents = self.values(b"traceparent")
         self.traceparent, trace_id = traceparent(parents)
         # W3C Trace Context 3.3: the state is that of a trace, and worth nothing in another.
@@ -77,15 +81,14 @@ class Incoming:
         """Let go of the headers, which were read: a stream may go on for hours."""
         self.headers, self._index = (), {}
 
-    def _keeps_alive(self) -> bool:
+    def _may_keep_alive(self) -> bool:
         """Whether another request may follow on the connection.
 
         After an Upgrade or a CONNECT what follows may be no HTTP at all. HTTP/1.0 knows no transfer
         codings: who sends one may frame otherwise (RFC 9112 6.1).
         """
         return (
-            self.request.keep_alive
-            and self.method != "CONNECT"
+            self.method != "CONNECT"
             and self.first(b"upgrade") is None
             and (self.is_http_11 or not self.values(b"transfer-encoding"))
         )
@@ -94,7 +97,7 @@ class Incoming:
         """Refuse what is larger as a whole than `limit` bytes, or has no one meaning."""
         if sum(len(name) + len(value) for name, value in self.headers) > limit:
             raise Refusal(HEADERS_TOO_LARGE)
-        if self.request.version < HttpVersion10:
+        if self.version < HttpVersion10:
             raise Refusal(BAD_REQUEST, "HTTP/0.9 is not spoken here; use HTTP/1.1.")
         if "#" in self.path or "#" in self.query:
             # Not in the grammar of RFC 9112 3.2, so that readers differ on where the query ends.

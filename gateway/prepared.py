@@ -3,7 +3,6 @@
 For each it is the request head that the service gets, and the pipe that its response goes through.
 """
 
-from gateway.accept import BrowserConnection
 from gateway.auth import Identity
 from gateway.balancer import Balancer
 from gateway.client import subscriber
@@ -91,8 +90,7 @@ class Prepared:
             edits=self._response_edits,
             access=incoming.access,
         )
-        browser = incoming.request.protocol
-        assert isinstance(browser, BrowserConnection)  # noqa: S101 - accept.Server makes no other
+        browser = incoming.connection
         options, timeouts = self._options, self.route.timeouts
         if options is None:
             return Pipe(browser, incoming.exchange, reply, timeouts)

@@ -129,7 +129,7 @@ class Relay:
 
     async def _next_bytes(self) -> bytes:
         """What came of the body since the last call; empty at its end."""
-        content = self.incoming.request.content
+        content = self.incoming.content
         self.pipe.await_client(is_awaited=True)
         data = await content.readany()
         self.pipe.await_client(is_awaited=False)

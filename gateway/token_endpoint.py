@@ -103,10 +103,9 @@ class TokenEndpoint:
 
 async def _body(incoming: Incoming) -> bytes:
     """The request body, of a client that takes neither too much space nor too much time."""
-    content, exchange = incoming.request.content, incoming.exchange
-    transport = incoming.request.transport
-    if incoming.expects_continue and transport is not None:
-        transport.write(_CONTINUE)
+    content, exchange = incoming.content, incoming.exchange
+    if incoming.expects_continue:
+        incoming.connection.send(_CONTINUE)
     body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):

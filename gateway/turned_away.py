@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.account import EndReason, Exchange, request_id
-from gateway.answer import SERVER
+from gateway.account import Exchange, request_id
+from gateway.answer import bare_answer
 from gateway.errors import TOO_MANY_CONNECTIONS, Refusal
 
 # How long it may take to send a request, and then to take the answer and close.
@@ -34,9 +34,7 @@ class TurnedAway(asyncio.Protocol):
         self._is_answered = True
         refusal = Refusal(TOO_MANY_CONNECTIONS)
         exchange = Exchange("", "", request_id(None), "", _address(self._transport))
-        exchange.status, exchange.code = int(refusal.failure.status), refusal.failure.code
-        exchange.end(EndReason.REFUSED)
-        self._transport.write(_response(refusal, exchange.request_id))
+        self._transport.write(bare_answer(refusal, exchange))
         self._transport.write_eof()
         self._report(exchange)
 
@@ -48,18 +46,3 @@ class TurnedAway(asyncio.Protocol):
 def _address(transport: asyncio.Transport) -> str:
     peername = transport.get_extra_info("peername")
     return peername[0] if isinstance(peername, tuple) else ""
-
-
-def _response(refusal: Refusal, request_id: str) -> bytes:
-    failure, body = refusal.failure, refusal.problem(request_id)
-    headers = [
-        *failure.headers,
-        ("Content-Type", "application/problem+json"),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-        ("Server", SERVER),
-        ("X-Request-Id", request_id),
-    ]
-    lines = [f"HTTP/1.1 {failure.status:d} {failure.status.phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body

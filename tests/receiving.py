@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import Server
+from gateway.accept import Arrival, Server
 from gateway.incoming import Incoming
 
 PATIENCE = 10.0
@@ -18,8 +18,8 @@ async def receiving() -> AsyncIterator[Received]:
     """Takes requests over a real socket, and answers each with nothing."""
     taken: list[Incoming] = []
 
-    async def take(request: web.BaseRequest) -> web.StreamResponse:
-        taken.append(Incoming(request, []))
+    async def take(arrival: Arrival) -> web.StreamResponse:
+        taken.append(Incoming(arrival, []))
         return web.Response()
 
     runner = web.ServerRunner(Server(take))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import BrowserConnection, Relayed, Server
+from gateway.accept import Arrival, Relayed, Server
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config import HeaderRules, Timeouts
@@ -39,11 +39,10 @@ class Stage:
         self._terms = terms
         self._expects_continue = expects_continue
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        browser = request.protocol
-        assert isinstance(browser, BrowserConnection)
+    async def handle(self, arrival: Arrival) -> web.StreamResponse | Relayed:
+        browser = arrival.connection
         edits = Edits.of(HeaderRules())
-        is_http_11 = request.version.minor == 1
+        is_http_11 = arrival.message.version.minor == 1
         reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
         self.exchange = Exchange("GET", "/", "id-1", "", "")
         self.pipe = (

@@ -10,19 +10,20 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway import accept
-from gateway.accept import BrowserConnection, Relayed, Server, remote_of
+from gateway.accept import Arrival, BrowserConnection, Relayed, Server
 from gateway.config import MAX_HEADER_SIZE, Limits
 from tests.wire.raw_client import RawClient
 
 PATIENCE = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-Serve = Callable[[web.BaseRequest], web.StreamResponse]
+Served = web.StreamResponse | Relayed
+Serve = Callable[[web.BaseRequest], Served]
 
 
 @asynccontextmanager
 async def serving(serve: Serve, limits: Limits | None = None) -> AsyncIterator[int]:
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        return serve(request)
+    async def handle(arrival: Arrival) -> Served:
+        return serve(arrival.request)
 
     runner = web.ServerRunner(Server(handle, limits=limits))
     await runner.setup()
@@ -101,7 +102,7 @@ async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_tells_nothing
 
 
 async def test_a_relayed_response_adds_nothing_to_the_wire() -> None:
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
+    def serve(request: web.BaseRequest) -> Relayed:
         assert request.transport is not None
         request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         return Relayed(keep_alive=request.path == "/first")
@@ -148,11 +149,11 @@ async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -
     assert flow.told == ["pause", "resume", "gone"]
 
 
-async def test_a_connection_that_is_gone_has_no_address() -> None:
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        raise AssertionError(request)
+async def test_a_connection_that_is_not_made_has_no_address() -> None:
+    async def handle(arrival: Arrival) -> Served:
+        raise AssertionError(arrival)
 
-    assert remote_of(Server(handle)()) == ""
+    assert Server(handle)().address == ""
 
 
 # A head that never ends
@@ -345,9 +346,8 @@ class Held:
         self.has_begun = asyncio.Event()
         self.is_over = asyncio.Event()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        assert isinstance(request.protocol, BrowserConnection)
-        self.browser = request.protocol
+    async def handle(self, arrival: Arrival) -> Served:
+        self.browser = arrival.connection
         self.browser.flow = self.flow
         self.has_begun.set()
         try:

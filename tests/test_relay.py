@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.accept import BrowserConnection, Relayed, Server
+from gateway.accept import Arrival, Relayed, Server
 from gateway.account import EndReason
 from gateway.answer import answer
 from gateway.balancer import Balancer, Place
@@ -51,16 +51,15 @@ async def relaying(
     route = replace(route, retries=retries)
     balancer = Balancer([Place(pool._upstream, pool) for pool in pools])
 
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        incoming = Incoming(request, [])
+    async def handle(arrival: Arrival) -> web.StreamResponse | Relayed:
+        incoming = Incoming(arrival, [])
         edits = Edits.of(HeaderRules())
-        reply = Reply(True, request.keep_alive, incoming.expects_continue, False, "id-1", edits)
-        assert isinstance(request.protocol, BrowserConnection)
-        pipe = Pipe(request.protocol, incoming.exchange, reply, route.timeouts)
+        reply = Reply(True, incoming.keeps_alive, incoming.expects_continue, False, "id-1", edits)
+        pipe = Pipe(arrival.connection, incoming.exchange, reply, route.timeouts)
         for pool in pools:
             if isinstance(pool, Ending):
                 pool.pipe = pipe
-        head = RequestHead(request.method, b"/", b"service", incoming.framing)
+        head = RequestHead(incoming.method, b"/", b"service", incoming.framing)
         try:
             await Relay(incoming, route, head, pipe, balancer).run()
         except Refusal as refusal:
