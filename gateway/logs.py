@@ -23,6 +23,7 @@ class _Requests:
 
     sink: "_Sink | None" = None
     are_told: bool = True
+    as_json: list[structlog.typing.Processor] | None = None  # what makes JSON of them
 
 
 _requests = _Requests()
@@ -32,13 +33,15 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
     """Send structured lines to stdout; `level` is a name of the standard library's logging."""
     is_json = log_format == "json"
     factory = structlog.BytesLoggerFactory if is_json else structlog.WriteLoggerFactory
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        *(_json_processors() if is_json else _console_processors()),
+    ]
     _requests.sink = _Sink()
+    _requests.as_json = processors if is_json else None
     _requests.are_told = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            *(_json_processors() if is_json else _console_processors()),
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=factory(_requests.sink),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
@@ -49,7 +52,8 @@ def log_request(fields: dict[str, object]) -> None:
     """Write the line of an exchange that ended.
 
     It is written as all others are, by structlog's processors, but without a bound logger: that
-    would cost more than all else in the line.
+    would cost more than all else in the line. So would the processors where nobody added one: then
+    what they come to is done at once.
     """
     sink = _requests.sink
     if sink is None:
@@ -57,6 +61,10 @@ def log_request(fields: dict[str, object]) -> None:
     elif _requests.are_told:
         line: Any = fields
         line["event"] = "request"
+        if structlog.get_config()["processors"] is _requests.as_json:
+            line["level"] = "info"
+            sink.write(_to_json(_stamp(None, "info", line)) + b"\n")
+            return
         try:
             for process in structlog.get_config()["processors"]:
                 line = process(None, "info", line)
@@ -94,7 +102,9 @@ def _stamp(
     return event
 
 
-def _to_json(event: structlog.typing.EventDict, default: Callable[[Any], Any]) -> bytes:
+def _to_json(
+    event: structlog.typing.EventDict, default: Callable[[Any], Any] | None = None
+) -> bytes:
     """A line as JSON, in whatever characters a client may have sent."""
     try:
         return orjson.dumps(event, default=default, option=orjson.OPT_UTC_Z)

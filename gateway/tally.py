@@ -80,7 +80,7 @@ class Tally:
             self.first_bytes.observe(exchange.first_byte_at - exchange.started)
         if exchange.is_event_stream:
             self.stream_durations.observe(duration)
-            _add(self.streams, exchange.ending.value)
+            _add(self.streams, str(exchange.ending))
         else:
             self.durations.observe(duration)
         code = upstream_code(exchange)
