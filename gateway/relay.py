@@ -100,9 +100,10 @@ class Relay:
                 upload = asyncio.create_task(self._upload(connection))
             await ended
         finally:
+            place.pool.release(connection)
             if upload is not None:
                 upload.cancel()
-            place.pool.release(connection)
+                await asyncio.wait([upload])  # whoever reads the body next is to be alone with it
 
     async def _upload(self, connection: Connection) -> None:
         """Send the request body on as it comes, under the service's backpressure."""
