@@ -21,6 +21,8 @@ from typing import Any, Protocol, cast
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from gateway.account import Exchange, request_id
 from gateway.alarm import NEVER, Alarm
@@ -84,17 +86,41 @@ class Arrival:
     def __init__(
         self, message: RawRequestMessage, content: StreamReader, connection: "BrowserConnection"
     ) -> None:
-        self.message = message
+        self.method = message.method
+        self.version = message.version
+        self.keep_alive = not message.should_close
+        self.target = message.path
+        self.headers = message.raw_headers
         self.content = content
         self.connection = connection
+        self._message: RawRequestMessage | None = message
+
+    def forget(self) -> None:
+        """Let go of all that takes space, and was read: a stream may go on for hours."""
+        self.target, self.headers, self._message = "", (), None
 
     @cached_property
     def request(self) -> web.BaseRequest:
         """The same as aiohttp has it, which its own responses are written by."""
-        loop = asyncio.get_running_loop()
-        writer, task = StreamWriter(self.connection, loop), asyncio.current_task()
+        loop, connection = asyncio.get_running_loop(), self.connection
+        writer, task = StreamWriter(connection, loop), asyncio.current_task()
         assert task is not None  # noqa: S101 - who serves it is one
-        return web.BaseRequest(self.message, self.content, self.connection, writer, task, loop)
+        message = self._message or self._rest_of_message()
+        return web.BaseRequest(message, self.content, connection, writer, task, loop)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a response by way of `request` is on the wire, in part at least."""
+        return "request" in self.__dict__ and self.request.writer.output_size > 0
+
+    def _rest_of_message(self) -> RawRequestMessage:
+        """What a response depends on."""
+        headers: CIMultiDict[str] = CIMultiDict()
+        is_closing = not self.keep_alive
+        return RawRequestMessage(
+            *(self.method, "/", self.version, CIMultiDictProxy(headers), (), is_closing),
+            *(None, False, False, URL("/")),
+        )
 
 
 Handle = Callable[[Arrival], Awaitable[web.StreamResponse | Relayed]]
@@ -311,6 +337,7 @@ class BrowserConnection(web.RequestHandler):
             self._answer_fault(message.status, message.exc)
             return False
         arrival = Arrival(message, content, self)
+        del message  # it is large
         try:
             response = await self._handle(arrival)
             if not isinstance(response, Relayed):
@@ -320,7 +347,10 @@ class BrowserConnection(web.RequestHandler):
             return False
         except Exception:  # noqa: BLE001 - whatever it is, it is logged whole and answered
             log.exception("internal_error")
-            self._answer_fault()
+            if arrival.is_answered:
+                self.reset()  # an orderly close could say that it is whole
+            else:
+                self._answer_fault()
             return False
         if not content.is_eof():
             await self._linger(content)

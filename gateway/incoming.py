@@ -23,16 +23,16 @@ class Incoming:
     """
 
     def __init__(self, arrival: Arrival, trusted_proxies: Networks) -> None:
-        message = arrival.message
-        target, headers = origin_form(message.path, message.raw_headers)
+        target, headers = origin_form(arrival.target, arrival.headers)
         path, mark, query = target.partition("?")
+        self.arrival = arrival
         self.content = arrival.content
         self.connection = arrival.connection
         self.headers: Headers = headers
-        self.method: str = message.method
+        self.method: str = arrival.method
         self.path = path
         self.query = mark + query
-        self.version: HttpVersion = message.version
+        self.version: HttpVersion = arrival.version
         self.is_http_11 = self.version >= HttpVersion11
         self.has_body = arrival.content is not EMPTY_PAYLOAD
         self.access: Access | None = None
@@ -40,7 +40,7 @@ class Incoming:
         self._index = by_name(headers)
         # Whether the body's length is not known beforehand.
         self.is_chunked = self.has_body and self.first(b"content-length") is None
-        self.keeps_alive = not message.should_close and self._may_keep_alive()
+        self.keeps_alive = arrival.keep_alive and self._may_keep_alive()
         self.client = client_of(headers, arrival.connection.address, trusted_proxies)
         parents = self.values(b"traceparent")
         self.traceparent, trace_id = traceparent(parents)
@@ -80,6 +80,7 @@ class Incoming:
     def forget_headers(self) -> None:
         """Let go of the headers, which were read: a stream may go on for hours."""
         self.headers, self._index = (), {}
+        self.arrival.forget()
 
     def _may_keep_alive(self) -> bool:
         """Whether another request may follow on the connection.

@@ -42,7 +42,7 @@ class Stage:
     async def handle(self, arrival: Arrival) -> web.StreamResponse | Relayed:
         browser = arrival.connection
         edits = Edits.of(HeaderRules())
-        is_http_11 = arrival.message.version.minor == 1
+        is_http_11 = arrival.version.minor == 1
         reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
         self.exchange = Exchange("GET", "/", "id-1", "", "")
         self.pipe = (
