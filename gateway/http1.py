@@ -74,8 +74,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def switch(self) -> None:
-        """From now on let `writable` speak of every byte, however few wait."""
-        if self._is_live:
+        """From now on let `writable` speak of every byte, however few wait.
+
+        Not over TLS, where uvloop takes such a mark for one that is always reached; and where the
+        connection ends only after the last byte anyhow.
+        """
+        if self._is_live and self._transport.can_write_eof():
             self._transport.set_write_buffer_limits(high=0)
 
     def unsent(self) -> int:
