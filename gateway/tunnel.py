@@ -19,7 +19,7 @@ from gateway.http1 import Connection
 from gateway.pipe import RELAYING, Pipe
 from gateway.response import SWITCHING_PROTOCOLS
 
-# Seconds that the one side gets to end after the other did: none has anything left to say then.
+# Seconds that one side gets after the other ended, as long as it takes nothing meanwhile.
 LINGER: Final = 10.0
 
 # What a browser is told, for each reason that is the gateway's (RFC 6455 7.4.1).
@@ -38,7 +38,12 @@ class Tunnel(Pipe):
     """
 
     def __init__(
-        self, browser: BrowserConnection, exchange: Exchange, reply: Reply, timeouts: Timeouts
+        self,
+        browser: BrowserConnection,
+        exchange: Exchange,
+        reply: Reply,
+        timeouts: Timeouts,
+        linger: float = LINGER,
     ) -> None:
         super().__init__(browser, exchange, reply, timeouts)
         self._loop = asyncio.get_running_loop()
@@ -50,6 +55,7 @@ class Tunnel(Pipe):
         self._first_end = EndReason.COMPLETE  # whose it was, once there is one
         self._is_service_full = False
         self._stall: asyncio.TimerHandle | None = None
+        self._lingering = linger
         self._linger: asyncio.TimerHandle | None = None
 
     # The handler's side
@@ -212,7 +218,9 @@ class Tunnel(Pipe):
 
     def _await_other(self) -> None:
         """Look after some time whether the side that has not ended takes anything any more."""
-        self._linger = self._loop.call_later(LINGER, self._check_other, self._unsent_both())
+        self._linger = self._loop.call_later(
+            self._lingering, self._check_other, self._unsent_both()
+        )
 
     def _forget_linger(self) -> None:
         if self._linger is not None:

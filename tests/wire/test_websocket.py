@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -48,6 +49,8 @@ routes:
   first_byte_timeout: 200ms
 - path: /idle
   idle_timeout: 500ms
+- path: /talk
+  idle_timeout: 1s
 - path: /total
   timeout: 500ms
 - path: /send
@@ -409,21 +412,17 @@ async def test_no_close_frame_stands_in_the_midst_of_another(
 
 
 async def test_a_browser_that_talks_keeps_a_silent_service_from_being_idle(
-    upstream: Upstream, client: RawClient
+    upstream: Upstream, gateway: GatewayProcess, client: RawClient
 ) -> None:
-    async def script(exchange: Exchange) -> None:
-        await exchange.send(SWITCH)
-        while len(exchange.request.body) < 10:
-            await exchange.read_some()
-        await exchange.send(HELLO + CLOSE)
-        exchange.finish()
-
-    upstream.script = script
-    await switched(client, "/idle")
-    for _ in range(10):
-        await client.send(b"x")
-        await asyncio.sleep(0.1)
-    assert await client.raw(len(HELLO)) == HELLO
+    upstream.script = hold
+    await switched(client, "/talk", "X-Request-Id: talk")
+    opened_at = time.monotonic()
+    await asyncio.sleep(0.2)
+    silent = time.monotonic() - opened_at
+    await client.send(b"x")
+    assert await client.closed() == HELLO + FAULT
+    line = await gateway.request_line(request_id="talk")
+    assert line["duration_ms"] >= (silent + 1) * 1000
 
 
 async def test_a_service_that_never_answers_is_a_504(upstream: Upstream, client: RawClient) -> None:
