@@ -188,7 +188,8 @@ class BrowserConnection(web.RequestHandler):
         """Read no more HTTP: what the browser sends, or has sent already, goes to the taker."""
         if self.transport is None:
             return
-        early, self._message_tail = self._message_tail, b""
+        its_own: Any = self  # as mypyc sees no attribute of aiohttp's
+        early, its_own._message_tail = its_own._message_tail, b""  # noqa: SLF001 - as above
         self.transport.set_protocol(Switched(self, taker))
         if early:
             taker.sent(early)

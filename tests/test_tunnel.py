@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from gateway.accept import CLOSING, BrowserConnection, Server
+from gateway.accept import CLOSING, Arrival, Relayed, Server
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config import HeaderRules, Timeouts
@@ -38,9 +38,8 @@ class Stage:
         self.is_over = asyncio.Event()
         self._service, self._timeouts, self._linger = service, timeouts, linger
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        browser = request.protocol
-        assert isinstance(browser, BrowserConnection)
+    async def handle(self, arrival: Arrival) -> web.StreamResponse | Relayed:
+        browser = arrival.connection
         assert browser.may_switch
         reply = Reply(True, False, False, False, "id-1", Edits.of(HeaderRules()))
         tunnel = Tunnel(browser, self.exchange, reply, self._timeouts, self._linger)
