@@ -38,7 +38,9 @@ class Frames:
             data = self._head + data
         at, size = self._left, len(data)
         while at < size:
-            length = _size(data, at)
+            length = data[at + 1] if size - at >= _SHORTEST else _EIGHT_BYTES
+            # Most frames are short, and the service's have no mask: one step for each.
+            length = _SHORTEST + length if length < _TWO_BYTES else _size(data, at)
             if length == 0:
                 break
             if data[at] & _OPCODE == _CLOSE:

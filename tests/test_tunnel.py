@@ -75,7 +75,7 @@ async def open_tunnel(service: Upstream) -> AsyncIterator[Open]:
     clients: list[RawClient] = []
 
     async def open_tunnel(
-        timeouts: Timeouts = UNBOUNDED, linger: float = LINGER
+        timeouts: Timeouts = UNBOUNDED, linger: float = LINGER, *, early: bytes = b""
     ) -> tuple[Stage, RawClient]:
         stage = Stage(service, timeouts, linger)
         runner = web.ServerRunner(Server(stage.handle), shutdown_timeout=0.1)
@@ -84,7 +84,7 @@ async def open_tunnel(service: Upstream) -> AsyncIterator[Open]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         client = await RawClient.connect(runner.addresses[0][1])
         clients.append(client)
-        await client.send(HANDSHAKE)
+        await client.send(HANDSHAKE + early)
         return stage, client
 
     yield open_tunnel
@@ -105,7 +105,8 @@ def says(*words: bytes) -> upstream.Script:
 
 
 async def test_bytes_pass_both_ways_and_are_counted(service: Upstream, open_tunnel: Open) -> None:
-    size = 8 * 1024 * 1024  # more than the kernel takes at once
+    body = bytes(8 * 1024 * 1024)  # more than is taken at once
+    message = b"\x82\x7f" + len(body).to_bytes(8, "big") + body
 
     async def script(exchange: upstream.Exchange) -> None:
         await exchange.send(SWITCH)
@@ -117,15 +118,41 @@ async def test_bytes_pass_both_ways_and_are_counted(service: Upstream, open_tunn
     service.script = script
     stage, client = await open_tunnel(replace(UNBOUNDED, send=60.0))
     assert (await client.next_head()).status == 101
-    sending = asyncio.create_task(client.send(bytes(size)))
-    assert await client.raw(size) == bytes(size)
+    sending = asyncio.create_task(client.send(message))
+    assert await client.raw(len(message)) == message
     await sending
     client.half_close()
     assert await client.closed() == CLOSE
     assert await stage.ending() is EndReason.COMPLETE
     exchange = stage.exchange
-    assert (exchange.bytes_in, exchange.bytes_out) == (size, size + len(CLOSE))
+    assert (exchange.bytes_in, exchange.bytes_out) == (len(message), len(message) + len(CLOSE))
     assert exchange.is_event_stream
+
+
+@pytest.mark.parametrize("size", [1, 200_000])  # the latter is more than is kept unread
+async def test_what_came_with_the_handshake_waits_for_the_answer(
+    service: Upstream, open_tunnel: Open, size: int
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(exchange: upstream.Exchange) -> None:
+        await go_on.wait()
+        await exchange.send(SWITCH)
+        while len(exchange.request.body) < size + 1:
+            await exchange.read_some()
+        await exchange.send(CLOSE)
+        exchange.finish()
+
+    service.script = script
+    stage, client = await open_tunnel(early=bytes(size))
+    exchange = await service.exchange()
+    go_on.set()
+    await client.next_head()
+    await client.send(b"x")
+    assert await client.closed() == CLOSE
+    client.close()
+    assert exchange.request.body == bytes(size) + b"x"
+    assert await stage.ending() is EndReason.COMPLETE
 
 
 @pytest.mark.parametrize(

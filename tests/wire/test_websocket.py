@@ -277,7 +277,7 @@ async def test_a_browser_that_takes_nothing_stops_the_reading_from_its_service(
     async def floods(exchange: Exchange) -> None:
         await exchange.send(SWITCH)
         while True:
-            await exchange.send(bytes(65536))
+            await exchange.send(b"\x82\x7e\xff\xfc" + bytes(65532))
 
     upstream.script = floods
     resident = gateway.resident_bytes()
@@ -287,7 +287,7 @@ async def test_a_browser_that_takes_nothing_stops_the_reading_from_its_service(
     await until_stuck(exchange)
     assert exchange.sent < KERNEL_BUFFERS
     assert gateway.resident_bytes() - resident < GROWTH
-    assert await client.raw(MIB) == bytes(MIB)
+    assert len(await client.raw(MIB)) == MIB
 
 
 async def test_a_service_that_takes_nothing_stops_the_reading_from_its_browser(
