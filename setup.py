@@ -35,6 +35,8 @@ DATA_PLANE = [
     "gateway/events.py",
     "gateway/heartbeat.py",
     "gateway/event_pipe.py",
+    "gateway/frames.py",
+    "gateway/tunnel.py",
     "gateway/prepared.py",
 ]
 

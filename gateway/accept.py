@@ -39,6 +39,7 @@ from gateway.errors import (
 from gateway.hangup import Hangups
 from gateway.logs import log
 from gateway.outlet import Outlet
+from gateway.switched import Switched, Taker
 from gateway.turned_away import TurnedAway
 
 # A connection that is idle between two requests is closed after this long.
@@ -201,6 +202,33 @@ class BrowserConnection(web.RequestHandler):
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             self.transport.abort()
+
+    # Another protocol than HTTP. aiohttp keeps what came behind a request to switch to one.
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether what follows the request under way was left unread, for another protocol."""
+        return self._upgraded and not self._messages
+
+    def switch(self, taker: Taker) -> None:
+        """Read no more HTTP: what the browser sends, or has sent already, goes to the taker."""
+        if self.transport is None:
+            return
+        its_own: Any = self  # as mypyc sees no attribute of aiohttp's
+        early, its_own._message_tail = its_own._message_tail, b""  # noqa: SLF001 - as above
+        self.transport.set_protocol(Switched(self, taker))
+        if early:
+            taker.sent(early)
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()
+
+    def hold(self) -> None:
+        """Read no more from the browser for now, but see it leave."""
+        self._pause_transport_reading()
+
+    def unhold(self) -> None:
+        """Read on."""
+        self._resume_transport_reading()
 
     # What the event loop says
 

@@ -82,7 +82,7 @@ def _of_requests(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     )
     yield _histogram(
         "request_duration_seconds",
-        "From a request's arrival to the last byte of its response; event streams left out.",
+        "From a request's arrival to the last byte of its response; streams left out.",
         {route: tally.durations for route, tally in tallies.items()},
     )
     yield _histogram(
@@ -95,7 +95,7 @@ def _of_requests(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
 def _of_streams(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     yield _counter(
         "streams",
-        "Event streams that began and have ended, by why.",
+        "Event streams and WebSockets that began and have ended, by why.",
         ["route", "end_reason"],
         {
             (route, reason): count
@@ -105,7 +105,7 @@ def _of_streams(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     )
     yield _histogram(
         "stream_duration_seconds",
-        "From the arrival of a request for an event stream to the end of the stream.",
+        "From the arrival of a request for an event stream or a WebSocket to its end.",
         {route: tally.stream_durations for route, tally in tallies.items()},
     )
 
@@ -135,7 +135,7 @@ def _of_upstreams(
 
 def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     active = GaugeMetricFamily(
-        "gateway_active_streams", "Event streams under way.", labels=["route"]
+        "gateway_active_streams", "Event streams and WebSockets under way.", labels=["route"]
     )
     for route, tally in tallies.items():
         active.add_metric([route], tally.active)

@@ -12,6 +12,8 @@ from gateway.config import HeaderRules
 Headers = Sequence[tuple[bytes, bytes]]
 
 EVENT_STREAM = b"text/event-stream"
+# What stops at each hop and is therefore written anew for the next (RFC 9110 7.8).
+TO_WEBSOCKET = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
 # RFC 9110 7.6.1, with the older names that proxies strip all the same.
 HOP_BY_HOP = frozenset(
@@ -122,6 +124,12 @@ def connection_options(headers: Headers) -> set[bytes]:
         named.update([option.strip().lower() for option in value.split(b",")])
     named.discard(b"content-length")
     return named
+
+
+def upgrades_to_websocket(headers: Headers) -> bool:
+    """Whether a head asks for WebSocket alone, or says that it is spoken now (RFC 6455 4.1)."""
+    protocols = [value.strip().lower() for value in values(headers, b"upgrade")]
+    return protocols == [b"websocket"] and b"upgrade" in connection_options(headers)
 
 
 def _hop_by_hop(headers: Headers) -> frozenset[bytes]:

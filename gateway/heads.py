@@ -10,8 +10,11 @@ from enum import Enum
 
 from gateway.cors import Access
 from gateway.headers import (
+    TO_WEBSOCKET,
     Edits,
     Headers,
+    end_to_end,
+    first,
     for_client,
     serialize,
 )
@@ -87,6 +90,15 @@ def informational_head(status: int, reason: bytes, headers: Headers) -> bytes:
     """A 1xx head, whole (RFC 9110 15.2); it can have no length (8.6)."""
     kept = [pair for pair in headers if pair[0].lower() != b"content-length"]
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialize(kept))
+
+
+def switching_head(reason: bytes, headers: Headers, reply: Reply) -> bytes:
+    """A 101 head for a browser that asked for WebSocket; it can have no length (RFC 9110 8.6)."""
+    kept = [pair for pair in end_to_end(headers) if pair[0].lower() != b"content-length"]
+    if first(kept, b"x-request-id") is None:
+        kept.append((b"X-Request-Id", reply.request_id.encode()))
+    kept = [*reply.edits.apply(kept), *TO_WEBSOCKET]
+    return b"HTTP/1.1 101 %b\r\n%b\r\n" % (reason, serialize(kept))
 
 
 class RequestHead:

@@ -73,6 +73,28 @@ class Connection(asyncio.Protocol):
         if self._is_live:
             self._transport.resume_reading()
 
+    def switch(self) -> None:
+        """From now on let `writable` speak of every byte, however few wait.
+
+        Not over TLS, where uvloop takes such a mark for one that is always reached; and where the
+        connection ends only after the last byte anyhow.
+        """
+        if self._is_live and self._transport.can_write_eof():
+            self._transport.set_write_buffer_limits(high=0)
+
+    def unsent(self) -> int:
+        """Bytes that the kernel has yet to take."""
+        return self._transport.get_write_buffer_size() if self._is_live else 0
+
+    def end_writing(self) -> None:
+        """Send no more, and say so. TLS cannot say it of one direction: there it is a close."""
+        if not self._is_live:
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
     @property
     def is_reusable(self) -> bool:
         """Whether both sides of the last exchange ended cleanly, with nothing said beyond it."""
@@ -142,9 +164,11 @@ class Connection(asyncio.Protocol):
         elif reader.refusal:
             self._fail(reader.refusal)
 
-    def eof_received(self) -> None:
-        """Called by the event loop, which then closes the connection."""
+    def eof_received(self) -> bool:
+        """Called by the event loop, which closes the connection unless this is True."""
         self._saw_eof = True
+        receiver = self._receiver
+        return receiver is not None and receiver.ended() and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""

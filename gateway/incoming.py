@@ -10,7 +10,7 @@ from gateway.account import Exchange, request_id, traceparent
 from gateway.client import Networks, client_of
 from gateway.cors import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
-from gateway.headers import Headers, by_name, origin_form
+from gateway.headers import Headers, by_name, origin_form, upgrades_to_websocket
 
 MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 
@@ -20,6 +20,7 @@ class Incoming:
 
     `path` and `query` are as received; `query` has its question mark, if any. `access` is what
     every answer to it says to a page of another origin, as far as that is known by now.
+    `is_websocket` is whether it asks for WebSocket, and can have it.
     """
 
     def __init__(self, arrival: Arrival, trusted_proxies: Networks) -> None:
@@ -41,6 +42,7 @@ class Incoming:
         # Whether the body's length is not known beforehand.
         self.is_chunked = self.has_body and self.first(b"content-length") is None
         self.keeps_alive = arrival.keep_alive and self._may_keep_alive()
+        self.is_websocket = self.first(b"upgrade") is not None and self._opens_websocket()
         self.client = client_of(headers, arrival.connection.address, trusted_proxies)
         parents = self.values(b"traceparent")
         self.traceparent, trace_id = traceparent(parents)
@@ -92,6 +94,22 @@ class Incoming:
             self.method != "CONNECT"
             and self.first(b"upgrade") is None
             and (self.is_http_11 or not self.values(b"transfer-encoding"))
+        )
+
+    def _opens_websocket(self) -> bool:
+        """Whether it is an opening handshake (RFC 6455 4.1), the last of what was read as HTTP.
+
+        Without a key or a version nobody could answer it but with a refusal. Other protocols are
+        not spoken through the gateway: their requests are answered in HTTP/1.1.
+        """
+        return (
+            self.method == "GET"
+            and self.is_http_11
+            and not self.has_body
+            and self.first(b"sec-websocket-key") is not None
+            and self.first(b"sec-websocket-version") is not None
+            and upgrades_to_websocket(self.headers)
+            and self.connection.may_switch
         )
 
     def check_head(self, limit: int) -> None:

@@ -10,12 +10,13 @@ from gateway.config import Auth, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
 from gateway.event_pipe import EventPipe, Terms
-from gateway.headers import Edits, accepts_event_stream, for_upstream
+from gateway.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
 from gateway.heads import Reply, RequestHead
 from gateway.incoming import Incoming, raw
 from gateway.matching import Match, target_path
 from gateway.pipe import Pipe
 from gateway.quota import Permit, Quota
+from gateway.tunnel import Tunnel
 
 
 class Prepared:
@@ -77,7 +78,8 @@ class Prepared:
             *(identity.headers if identity else ()),
         ]
         headers = self._request_edits.apply(headers)
-        return RequestHead(incoming.method, target, host, [*headers, *incoming.framing])
+        switch = TO_WEBSOCKET if incoming.is_websocket else ()
+        return RequestHead(incoming.method, target, host, [*headers, *incoming.framing, *switch])
 
     def pipe(self, incoming: Incoming, identity: Identity | None) -> Pipe:
         """What takes the response."""
@@ -92,6 +94,8 @@ class Prepared:
         )
         browser = incoming.connection
         options, timeouts = self._options, self.route.timeouts
+        if incoming.is_websocket:
+            return Tunnel(browser, incoming.exchange, reply, timeouts)
         if options is None:
             return Pipe(browser, incoming.exchange, reply, timeouts)
         terms = Terms(options, self._expiry(identity, options), incoming.wants_retry)

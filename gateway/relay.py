@@ -36,7 +36,7 @@ class Relay:
         """
         left = self.route.retries
         place = self.balancer.pick()
-        connection = place.pool.take_idle()
+        connection = None if self.incoming.is_websocket else place.pool.take_idle()
         tried: tuple[Place, ...] = ()
         while True:
             self.incoming.exchange.upstream = place.url

@@ -54,6 +54,17 @@ class Receiver:
     def head(self, head: ResponseHead) -> None:
         """The final response head, before any byte of its body."""
 
+    def switched(self, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bool:  # noqa: ARG002
+        """A 101; whether it was asked for. If so, all that follows is `body`, to the last byte."""
+        return False
+
+    def ended(self) -> bool:
+        """The service sends no more; whether it may still be sent to.
+
+        If so, `complete` comes when its connection is closed as a whole.
+        """
+        return False
+
     def takes_chunks(self) -> bool:
         """Whether a chunked body may come as `chunks`; asked once, after the head."""
         return False
@@ -110,6 +121,7 @@ class ResponseReader:
         self._receiver = receiver
         self._is_head = is_head
         self._is_in_head = True
+        self._is_switched = False
         self._tail = b""  # of the head so far: an empty line may come in parts
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -162,7 +174,11 @@ class ResponseReader:
             end = self._after_empty_line(data, start)
             part = data[start:end]
             self._tail = (self._tail + part)[-3:]
-            self._parse(part)
+            try:
+                self._parse(part)
+            except httptools.HttpParserUpgrade:
+                if not self._is_switched:
+                    raise
             start = end
         return start
 
@@ -264,7 +280,7 @@ class ResponseReader:
             return
         if status < FIRST_FINAL_STATUS:
             if status == SWITCHING_PROTOCOLS:
-                self._refuse("it switched protocols, which nobody asked for")
+                self._switch(headers)
             else:
                 self._receiver.informational(status, headers)
             return
@@ -277,6 +293,14 @@ class ResponseReader:
         self._start(status, headers)
         self._takes_chunks = self._receiver.takes_chunks()
         self._is_parsed = not self._takes_chunks
+
+    def _switch(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Read on without HTTP, where that was asked for: what follows has no framing here."""
+        if self._receiver.switched(self._reason, headers):
+            self._is_in_head, self._is_switched = False, True
+            self.ends_with_connection = True
+        else:
+            self._refuse("it switched protocols, which nobody asked for")
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         has_body = not self._is_head and status not in NO_BODY_STATUSES
@@ -310,7 +334,8 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         """Called by llhttp at the end of each response, also of a 1xx one."""
         self._is_parser_ready = True
-        if not self._is_in_head and not self.is_complete and not self.refusal:
+        is_under_way = not self._is_in_head and not self._is_switched
+        if is_under_way and not self.is_complete and not self.refusal:
             self.finish()
 
     def _refuse(self, why: str) -> None:

@@ -56,7 +56,7 @@ class Histogram:
 class Tally:
     """One route's numbers since the start. `requests` has them by method and status.
 
-    `active` counts the event streams under way, in a copy that they were added to.
+    `active` counts the event streams and WebSockets under way, in a copy that they were added to.
     """
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from gateway.headers import (
     origin_form,
     serialize,
     trailers,
+    upgrades_to_websocket,
     values,
 )
 
@@ -197,3 +198,23 @@ def test_an_event_stream_is_accepted_by_its_own_name_alone(
 
 def test_headers_are_serialized_in_their_order() -> None:
     assert serialize([(b"B", b"1"), (b"a", b""), (b"B", b"2")]) == b"B: 1\r\na: \r\nB: 2\r\n"
+
+
+@pytest.mark.parametrize(
+    ("received", "is_so"),
+    [
+        ([(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")], True),
+        ([(b"upgrade", b" WebSocket "), (b"connection", b"keep-alive, UPGRADE")], True),
+        ([(b"Upgrade", b"websocket"), (b"Connection", b"a"), (b"Connection", b"upgrade")], True),
+        ([(b"Upgrade", b"websocket")], False),
+        ([(b"Upgrade", b"websocket"), (b"Connection", b"close")], False),
+        ([(b"Upgrade", b"h2c"), (b"Connection", b"upgrade")], False),
+        ([(b"Upgrade", b"websocket, h2c"), (b"Connection", b"upgrade")], False),
+        ([(b"Upgrade", b"a"), (b"Upgrade", b"websocket"), (b"Connection", b"upgrade")], False),
+        ([(b"Connection", b"upgrade")], False),
+    ],
+)
+def test_an_upgrade_to_websocket_alone_is_told_from_others(
+    received: list[tuple[bytes, bytes]], is_so: bool
+) -> None:
+    assert upgrades_to_websocket(received) is is_so

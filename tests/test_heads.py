@@ -16,6 +16,7 @@ from gateway.heads import (
     framing_of,
     informational_head,
     response_head,
+    switching_head,
 )
 from gateway.response import ResponseHead
 
@@ -174,6 +175,32 @@ def test_an_informational_head_has_no_length() -> None:
     received = [(b"content-length", b"7"), (b"Link", b"</a>"), (b"Content-Length", b"7")]
     written_head = informational_head(103, b"Early Hints", received)
     assert written_head == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+def test_a_switching_head_says_itself_what_is_switched_to_and_has_no_length() -> None:
+    received = [
+        (b"connection", b"upgrade, x-hop"),
+        (b"upgrade", b"WebSocket"),
+        (b"X-Hop", b"1"),
+        (b"Content-Length", b"7"),
+        (b"Sec-WebSocket-Accept", b"a"),
+        (b"Server", b"theirs"),
+    ]
+    rules = HeaderRules(remove=("Server",))
+    start, pairs = lines(switching_head(b"Switching", received, reply(edits=rules)))
+    assert start == b"HTTP/1.1 101 Switching"
+    assert pairs == [
+        (b"Sec-WebSocket-Accept", b"a"),
+        (b"X-Request-Id", b"id-1"),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+    ]
+
+
+def test_a_switching_head_keeps_the_services_own_request_id() -> None:
+    _, pairs = lines(switching_head(b"", [(b"x-request-id", b"theirs")], reply()))
+    assert pairs[0] == (b"x-request-id", b"theirs")
+    assert b"X-Request-Id" not in dict(pairs)
 
 
 def test_a_request_head_is_whole() -> None:

@@ -381,6 +381,36 @@ def test_a_rested_connection_reads_again() -> None:
     assert not talking.wire.is_reading_paused
 
 
+class SecureWire(Wire):
+    """A wire that cannot end one direction alone, as with TLS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closed = False
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_where_no_direction_ends_alone_the_end_of_the_request_side_is_a_close() -> None:
+    wire = SecureWire()
+    talking = Talk(wire)
+    talking.connection.switch()
+    talking.connection.end_writing()
+    assert wire.is_closed
+
+
+def test_a_connection_that_is_gone_has_nothing_unsent_and_ends_nothing() -> None:
+    talking = talk(EMPTY)
+    talking.connection.abort()
+    talking.connection.switch()
+    talking.connection.end_writing()
+    assert talking.connection.unsent() == 0
+
+
 # What is refused
 
 

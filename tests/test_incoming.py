@@ -136,6 +136,36 @@ async def test_another_request_may_follow_only_where_it_can_be_told_from_the_fir
     assert (await received(data)).keeps_alive is keeps_alive
 
 
+# WebSocket
+
+KEY = ("Sec-WebSocket-Key: a", "Sec-WebSocket-Version: 13")
+UPGRADE = ("Upgrade: websocket", "Connection: upgrade")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_websocket"),
+    [
+        (request(*UPGRADE, *KEY, method="GET"), True),
+        (request("upgrade: WebSocket", "Connection: a, Upgrade", *KEY, method="GET"), True),
+        (request(*UPGRADE, *KEY, "Content-Length: 0", method="GET"), True),
+        (request(*UPGRADE, *KEY, method="GET") + b"\x81\x80early", True),
+        (request(*UPGRADE, *KEY, method="GET", version="1.0"), False),
+        (request(*UPGRADE, *KEY), False),
+        (request(*UPGRADE, *KEY, "Content-Length: 2", method="GET") + b"hi", False),
+        (request(*UPGRADE, KEY[0], method="GET"), False),
+        (request(*UPGRADE, KEY[1], method="GET"), False),
+        (request("Upgrade: h2c", "Connection: upgrade", *KEY, method="GET"), False),
+        (request("Upgrade: websocket, h2c", "Connection: upgrade", *KEY, method="GET"), False),
+        (request("Upgrade: websocket", *KEY, method="GET"), False),
+        (request(method="GET"), False),
+    ],
+)
+async def test_an_opening_handshake_is_known(
+    received: Received, data: bytes, is_websocket: bool
+) -> None:
+    assert (await received(data)).is_websocket is is_websocket
+
+
 # The head as a whole
 
 

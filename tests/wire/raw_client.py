@@ -167,6 +167,13 @@ class RawClient:
             await self._piece(response)
         return response
 
+    async def raw(self, size: int) -> bytes:
+        """So many bytes as they came, of another protocol than HTTP."""
+        taken = b""
+        while len(taken) < size:
+            taken += await self._some(size - len(taken))
+        return taken
+
     async def closed(self) -> bytes:
         """Wait until the other side has closed; what came before that is the answer."""
         try:

@@ -1,0 +1,238 @@
+"""A WebSocket on its way: bytes both ways between a browser and a service, after a 101.
+
+As in a pipe all of it happens in callbacks, and the bytes pass as they stand. Frames are followed
+for two things alone: to tell a connection that was closed from one that was lost, and to say
+between two of them why the gateway ends it.
+"""
+
+import asyncio
+from typing import Final
+
+from gateway.accept import BrowserConnection
+from gateway.account import EndReason, Exchange
+from gateway.config import Timeouts
+from gateway.errors import DRAINING, Failure
+from gateway.frames import Frames, close_frame
+from gateway.headers import upgrades_to_websocket
+from gateway.heads import Framing, Reply, switching_head
+from gateway.http1 import Connection
+from gateway.pipe import RELAYING, Pipe
+from gateway.response import SWITCHING_PROTOCOLS
+
+# Seconds that one side gets after the other ended, as long as it takes nothing meanwhile.
+LINGER: Final = 10.0
+
+# What a browser is told, for each reason that is the gateway's (RFC 6455 7.4.1).
+_CLOSE_CODES: Final = {
+    EndReason.DRAINED: 1001,  # going away
+    EndReason.TOTAL_TIMEOUT: 1011,
+    EndReason.UPSTREAM_TIMEOUT: 1011,
+}
+
+
+class Tunnel(Pipe):
+    """The answer to an opening handshake (RFC 6455 4), and after a 101 what both sides send.
+
+    Any other answer is a response like all others. It is also the `Taker` of what the browser
+    sends. The end of one side is passed on to the other, which has some time to end as well.
+    """
+
+    def __init__(
+        self,
+        browser: BrowserConnection,
+        exchange: Exchange,
+        reply: Reply,
+        timeouts: Timeouts,
+        linger: float = LINGER,
+    ) -> None:
+        super().__init__(browser, exchange, reply, timeouts)
+        self._loop = asyncio.get_running_loop()
+        self._send_bound = timeouts.send
+        self._is_open = False  # the 101 came
+        self._frames = Frames()  # of the service
+        self._has_browser_ended = False
+        self._has_service_ended = False
+        self._first_end = EndReason.COMPLETE  # whose it was, once there is one
+        self._is_service_full = False
+        self._stall: asyncio.TimerHandle | None = None
+        self._lingering = linger
+        self._linger: asyncio.TimerHandle | None = None
+
+    # The handler's side
+
+    def close(self) -> None:
+        """Stop all timers and let go of the browser, however it ended."""
+        super().close()
+        self._forget_stall()
+        self._forget_linger()
+
+    def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
+        """End it before its time: as a cut, after a close frame where one may be sent."""
+        code = _CLOSE_CODES.get(reason)
+        if code is not None and self._may_speak():
+            self._put(close_frame(code))
+        super().end(reason, failure, why)
+
+    # The service's side
+
+    def switched(self, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Send the 101 on; no other protocol than WebSocket was asked for."""
+        if self._state != RELAYING or not upgrades_to_websocket(headers):
+            return False
+        self._is_open = True
+        self._exchange.status = SWITCHING_PROTOCOLS
+        self._exchange.is_event_stream = True
+        self._exchange.mark_first_byte()
+        self._framing = Framing.NONE
+        self._deadlines.await_body(is_event_stream=True)
+        self._held = [switching_head(reason, headers, self._reply)]
+        return True
+
+    def head_read(self) -> None:
+        """Send the head, and what came with it; then take what the browser has sent."""
+        super().head_read()
+        if self._is_open and self._connection is not None:
+            self._connection.switch()
+            self._browser.switch(self)
+
+    def body(self, data: bytes) -> None:
+        """Send bytes on to the browser, at once."""
+        if self._is_open:
+            self._frames.follow(data)
+        super().body(data)
+
+    def ended(self) -> bool:
+        """Pass the service's end on. What the browser still sends may go to it."""
+        if not self._is_open or self._state != RELAYING:
+            return False
+        if not self._has_service_ended:
+            self._has_service_ended = True
+            self._browser.finish()
+            self._half_ended(EndReason.UPSTREAM_CLOSED)
+        return True
+
+    def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
+        """The service's connection is closed, in order."""
+        if self._is_open:
+            self.ended()
+        else:
+            super().complete(trailers_)
+
+    def broken(self, failure: Failure, why: str) -> None:
+        """It is lost; that is no matter where nothing was left to say on it."""
+        if self._is_open and (self._frames.has_closed or self._has_browser_ended):
+            self.ended()
+        else:
+            super().broken(failure, why)
+
+    # The browser's side: `accept.Flow`, `switched.Taker`
+
+    def gone(self) -> None:
+        """It left: in order where the service had said that it may."""
+        if self._state == RELAYING and self._frames.has_closed:
+            self._exchange.end(EndReason.COMPLETE)
+        super().gone()
+
+    def sent(self, data: bytes) -> None:
+        """Send bytes on to the service, at once."""
+        connection = self._connection
+        if self._state != RELAYING or self._has_browser_ended or connection is None:
+            return
+        self._deadlines.touch()
+        self._exchange.bytes_in += len(data)
+        connection.write(data)
+        if not self._is_service_full:
+            writable = connection.writable()
+            if writable is not None:
+                self._await_service(connection, writable)
+
+    def sent_all(self) -> bool:
+        """Pass the browser's end on. What the service still sends may go to it."""
+        if self._state != RELAYING:
+            return False
+        if not self._has_browser_ended:
+            self._has_browser_ended = True
+            if self._connection is not None:
+                self._connection.end_writing()
+            self._half_ended(EndReason.CLIENT_CLOSED)
+        return True
+
+    # Inside
+
+    def _may_speak(self) -> bool:
+        """Whether a frame of the gateway's own may go to the browser now, and would be taken."""
+        if not self._is_open or self._state != RELAYING or self._has_service_ended:
+            return False
+        is_between = self._frames.is_between and not self._frames.has_closed
+        return is_between and not self._browser.writing_paused
+
+    def _await_service(self, connection: Connection, writable: asyncio.Future[None]) -> None:
+        """The service takes no more for now: neither do we."""
+        self._is_service_full = True
+        self._browser.hold()
+        writable.add_done_callback(self._service_took)
+        self._watch_service(connection)
+
+    def _service_took(self, _: asyncio.Future[None]) -> None:
+        self._is_service_full = False
+        self._forget_stall()
+        if self._state == RELAYING:
+            self._browser.unhold()
+            self._end_in_order()
+
+    def _watch_service(self, connection: Connection) -> None:
+        """Look after its time whether the service took any of what waits for it."""
+        if self._send_bound is not None:
+            unsent = connection.unsent()
+            self._stall = self._loop.call_later(
+                self._send_bound, self._check_service, connection, unsent
+            )
+
+    def _check_service(self, connection: Connection, unsent: int) -> None:
+        if connection.unsent() < unsent:
+            self._watch_service(connection)
+        else:
+            self.end(EndReason.UPSTREAM_TIMEOUT, why="send_timeout")
+
+    def _forget_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _half_ended(self, whose: EndReason) -> None:
+        if self._first_end is EndReason.COMPLETE:
+            self._first_end = whose
+            self._await_other()
+        self._end_in_order()
+
+    def _end_in_order(self) -> None:
+        """Be done where both sides have ended, and have taken all that the other had sent."""
+        if self._has_browser_ended and self._has_service_ended and not self._is_service_full:
+            self._exchange.end(self._ending())
+            self._forget_linger()
+            self._flush()
+
+    def _ending(self) -> EndReason:
+        """Complete where the service said so: its close frame stands in every closing handshake."""
+        return EndReason.COMPLETE if self._frames.has_closed else self._first_end
+
+    def _await_other(self) -> None:
+        """Look after some time whether the side that has not ended takes anything any more."""
+        self._linger = self._loop.call_later(
+            self._lingering, self._check_other, self._unsent_both()
+        )
+
+    def _forget_linger(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _check_other(self, unsent: int) -> None:
+        if self._unsent_both() < unsent:
+            self._await_other()
+        else:
+            self.end(self._ending(), why="the other side did not end")
+
+    def _unsent_both(self) -> int:
+        connection = self._connection
+        return self.unsent() + (0 if connection is None else connection.unsent())

@@ -1,0 +1,50 @@
+"""After a switch only what is read goes elsewhere: the connection writes and ends as before."""
+
+import asyncio
+
+import pytest
+
+from gateway.switched import Switched
+
+
+class Told(asyncio.Protocol):
+    """A browser's connection, or a taker, that writes down what it is told."""
+
+    def __init__(self, *, keeps_open: bool = False) -> None:
+        self.told: list[object] = []
+        self._keeps_open = keeps_open
+
+    def sent(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def sent_all(self) -> bool:
+        self.told.append("end")
+        return self._keeps_open
+
+    def pause_writing(self) -> None:
+        self.told.append("pause")
+
+    def resume_writing(self) -> None:
+        self.told.append("resume")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.told.append(exc)
+
+
+@pytest.mark.parametrize("keeps_open", [True, False])
+def test_what_is_read_goes_to_the_taker_who_says_whether_it_stays_open(keeps_open: bool) -> None:
+    browser, taker = Told(), Told(keeps_open=keeps_open)
+    switched = Switched(browser, taker)
+    switched.data_received(b"a")
+    switched.data_received(b"b")
+    assert switched.eof_received() is keeps_open
+    assert (taker.told, browser.told) == ([b"a", b"b", "end"], [])
+
+
+def test_all_else_is_the_connections_own() -> None:
+    browser, taker, lost = Told(), Told(), ConnectionResetError()
+    switched = Switched(browser, taker)
+    switched.pause_writing()
+    switched.resume_writing()
+    switched.connection_lost(lost)
+    assert (browser.told, taker.told) == (["pause", "resume", lost], [])
