@@ -4,23 +4,25 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.accept import Arrival, Relayed, Server
 from gateway.account import EndReason, Exchange
-from gateway.answer import SERVER
-from gateway.config import RESERVED_PATHS, Config
+from gateway.config import Config
 from gateway.errors import Refusal
 from gateway.gate import Gate
 from gateway.handler import Handler
+from gateway.health import Health, alive, readiness
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
 from gateway.metrics import Metrics
+from gateway.ops import Ops
 from gateway.quotas import Quotas
 from gateway.reload import Reload
+from gateway.report import Report, live_streams, served_routes
 from gateway.source import Source
 from gateway.streams import Streams
 from gateway.tracing import tracer
@@ -29,7 +31,6 @@ from gateway.upstream import Upstreams
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
-OPS_PATHS = (*RESERVED_PATHS, "/metrics")
 
 # What a reload cannot take over, or not now.
 _REDIS_STAYS = Fault(
@@ -44,13 +45,17 @@ class StartupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to serve. Port 0 takes any free port; the delays are seconds."""
+    """How to serve. Port 0 takes any free port; the delays are seconds.
+
+    `worker` is the number of this process among those that serve the same.
+    """
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's front is meant to be reached
     port: int = 8080
     ops_port: int = 9090
     drain_delay: float = 0.0
     drain_timeout: float = 30.0
+    worker: int = 0
 
 
 class Gateway:
@@ -72,16 +77,16 @@ class Gateway:
         self._gate = Gate(config)
         self._quotas = Quotas(config.limits.redis)
         self._tracer = tracer(os.environ)
-        self._metrics = Metrics(self._streams)
+        self._metrics = Metrics(self._streams, self._upstreams, self._quotas)
         self._metrics.serves(config)
         self._metrics.reloaded("success")
         self._handler = self._handler_of(config, self._gate)
         self.reload: Reload | None = None
         if source is not None:
             self.reload = Reload(source, self._take, self._metrics.reloaded)
-        self._server = Server(self._answer, self._report, config.limits)
+        self._server = Server(self._answer, self._account, config.limits)
         self._public = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
-        self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
+        self._ops = web.ServerRunner(Server(Ops(self._reports)), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 
     async def _start(self) -> None:
@@ -171,7 +176,7 @@ class Gateway:
             gate,
             self._quotas,
             self._answer_health,
-            report=self._report,
+            report=self._account,
             tracer=self._tracer,
         )
 
@@ -203,49 +208,42 @@ class Gateway:
 
     def _answer_health(self, path: str) -> web.Response:
         """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
-        if path == "/healthz":
-            return _json({"status": "ok"})
-        has_keys, is_draining = self._gate.has_keys, self._is_draining
-        unserved = self._unserved_routes()
-        is_ready = has_keys and not is_draining and not unserved
-        checks: dict[str, object] = {
-            "routes": {"ok": True, "loaded": len(self._config.routes)},
-            "keys": {"ok": has_keys},
-            "upstreams": {"ok": not unserved, "routes_without": unserved},
-            "draining": {"ok": not is_draining, "streams": len(self._streams)},
-        }
-        if self.reload is not None:
-            # How many faults, and no more: what they say of the file is for the log.
-            faults = len(self.reload.faults)
-            checks["reload"] = {"ok": not faults, "faults": faults}
-        status = "ready" if is_ready else "not_ready"
-        return _json({"status": status, "checks": checks}, 200 if is_ready else 503)
+        return alive() if path == "/healthz" else readiness(self._health())
 
-    def _unserved_routes(self) -> list[str]:
+    def _health(self) -> Health:
+        return Health(
+            routes=len(self._config.routes),
+            has_keys=self._gate.has_keys,
+            routes_without=self._unserved_routes(),
+            is_draining=self._is_draining,
+            streams=len(self._streams),
+            faults=len(self.reload.faults) if self.reload is not None else None,
+        )
+
+    def _unserved_routes(self) -> tuple[str, ...]:
         """The paths of routes whose upstreams are all down, as their health checks say."""
         is_healthy = self._upstreams.is_healthy
-        return [
+        return tuple(
             route.path
             for route in self._config.routes
             if not any(is_healthy(upstream, route) for upstream in route.upstreams)
-        ]
+        )
 
-    async def _answer_ops(self, arrival: Arrival) -> web.StreamResponse:
-        request = arrival.request
-        if request.path in RESERVED_PATHS:
-            return self._answer_health(request.path)
-        if request.path == "/metrics":
-            return await self._answer_metrics(request)
-        return _json({"paths": list(OPS_PATHS)}, 404)
+    def report(self) -> Report:
+        """What is so in this process now."""
+        return Report(
+            self._settings.worker,
+            self._metrics.snapshot(),
+            self._health(),
+            served_routes(self._config.routes, self._upstreams),
+            live_streams(self._streams, self._settings.worker),
+        )
 
-    async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
-        for route, upstream, is_up in self._upstreams.states(self._config.routes):
-            self._metrics.upstream_is(route.path, upstream.url, up=is_up)
-        body, content_type = await self._metrics.exposition(request.headers.get("Accept", ""))
-        headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
-        return web.Response(body=body, headers=headers)
+    async def _reports(self) -> list[Report]:
+        """What the ops port tells of: a gateway of one process."""
+        return [self.report()]
 
-    def _report(self, exchange: Exchange) -> None:
+    def _account(self, exchange: Exchange) -> None:
         """Write the line of an exchange that ended, count it, and send its span."""
         exchange.report()
         now = time.monotonic()
@@ -261,9 +259,3 @@ async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
     except OSError as error:
         raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return int(runner.addresses[0][1])
-
-
-def _json(body: Mapping[str, object], status: int = 200) -> web.Response:
-    return web.json_response(
-        body, status=status, headers={"Cache-Control": "no-store", "Server": SERVER}
-    )

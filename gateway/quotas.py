@@ -34,14 +34,14 @@ class Quotas:
         return quota
 
     @property
-    def is_shared(self) -> bool:
-        """Whether Redis is used, and was there when it was last asked."""
-        return self._ledger is not None and self._ledger.is_reached
+    def is_shared(self) -> bool | None:
+        """Whether Redis was there when it was last asked; None where no limits are in it."""
+        return self._ledger.is_reached if self._ledger is not None else None
 
     @property
-    def fallbacks(self) -> int:
-        """How often limits held in this process alone, as Redis was out of reach."""
-        return self._ledger.fallbacks if self._ledger is not None else 0
+    def fallbacks(self) -> int | None:
+        """How often limits held in this process alone, as Redis was out of reach; None as above."""
+        return self._ledger.fallbacks if self._ledger is not None else None
 
     async def close(self) -> None:
         """Let go of Redis."""

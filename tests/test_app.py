@@ -76,6 +76,15 @@ async def test_the_ops_port_says_what_it_has() -> None:
         )
 
 
+async def test_a_process_reports_its_number_its_routes_and_its_health() -> None:
+    gateway = Gateway(Config((ROUTE,)), Settings("127.0.0.1", 0, 0, worker=3))
+    async with running(gateway):
+        told = gateway.report()
+    assert (told.worker, told.streams, told.health.is_ready) == (3, (), True)
+    [route] = told.routes
+    assert (route.path, route.upstreams) == ("/", (("", True, 0),))
+
+
 @pytest.mark.parametrize("stop", [Gateway.stop, lambda _: signal.raise_signal(signal.SIGTERM)])
 async def test_a_draining_gateway_is_alive_but_not_ready(
     stop: Callable[[Gateway], Awaitable[None] | None],
