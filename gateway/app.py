@@ -86,7 +86,8 @@ class Gateway:
             self.reload = Reload(source, self._take, self._metrics.reloaded)
         self._server = Server(self._answer, self._account, config.limits)
         self._public = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
-        self._ops = web.ServerRunner(Server(Ops(self._reports)), shutdown_timeout=END_GRACE)
+        self._status = Ops(self._reports)
+        self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 
     async def _start(self) -> None:
@@ -133,6 +134,7 @@ class Gateway:
             await self.reload.close()
         self._upstreams.close()
         await self._public.cleanup()
+        await self._status.close()
         await self._ops.cleanup()
         await self._gate.close()
         await self._quotas.close()

@@ -23,10 +23,6 @@ class Heartbeat:
         """Something was sent: the silence begins anew."""
         self._sent = self._loop.time()
 
-    def silence(self) -> float:
-        """Seconds since something was sent."""
-        return self._loop.time() - self._sent
-
     def cancel(self) -> None:
         """Beat no more."""
         if self._alarm is not None:

@@ -92,8 +92,7 @@ class Tally:
         method = exchange.method if exchange.method in METHODS else OTHER_METHOD
         _count(self.requests, (method, exchange.status))
         duration = now - exchange.started
-        if exchange.first_byte_at is not None:
-            self.first_bytes.observe(exchange.first_byte_at - exchange.started)
+        self._add_first_byte(exchange)
         if exchange.is_event_stream:
             self.stream_durations.observe(duration)
             _add(self.streams, str(exchange.ending))
@@ -105,8 +104,12 @@ class Tally:
         self._add_relayed(exchange)
 
     def add_live(self, exchange: Exchange) -> None:
-        """Count what can be of an exchange that is still under way."""
+        """Count what can be of an exchange that is still under way.
+
+        Its first byte as well: a stream's would be told hours late.
+        """
         self.active += exchange.is_event_stream
+        self._add_first_byte(exchange)
         self._add_relayed(exchange)
 
     def copy(self) -> "Tally":
@@ -137,6 +140,10 @@ class Tally:
         self.bytes_out += other.bytes_out
         if other.events is not None:
             self.events = other.events + (self.events or 0)
+
+    def _add_first_byte(self, exchange: Exchange) -> None:
+        if exchange.first_byte_at is not None:
+            self.first_bytes.observe(exchange.first_byte_at - exchange.started)
 
     def _add_relayed(self, exchange: Exchange) -> None:
         self.bytes_in += exchange.bytes_in

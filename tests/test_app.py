@@ -70,9 +70,9 @@ async def test_a_gateway_whose_route_has_no_healthy_upstream_is_not_ready() -> N
 async def test_the_ops_port_says_what_it_has() -> None:
     gateway = gateway_of()
     async with running(gateway):
-        assert await got(gateway.ops_port, "/") == (
+        assert await got(gateway.ops_port, "/nowhere") == (
             404,
-            {"paths": ["/healthz", "/readyz", "/metrics"]},
+            {"paths": ["/", "/healthz", "/readyz", "/metrics", "/streams", "/events"]},
         )
 
 

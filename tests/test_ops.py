@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from gateway import status_page
 from gateway.accept import Server
 from gateway.exposition import Snapshot
 from gateway.health import Health
@@ -38,11 +39,13 @@ Ask = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
 @pytest.fixture
 async def port() -> AsyncIterator[Port]:
     port = Port()
-    runner = web.ServerRunner(Server(Ops(port.told)))
+    ops = Ops(port.told)
+    runner = web.ServerRunner(Server(ops))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield port
+    await ops.close()
     await runner.cleanup()
 
 
@@ -64,7 +67,7 @@ async def test_what_would_change_something_is_refused(ask: Ask, path: str, metho
     assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", {*PATHS, *status_page.PATHS} - {"/events"})
 async def test_all_may_be_read_and_is_kept_by_nobody(ask: Ask, path: str) -> None:
     for method in ("GET", "HEAD"):
         response, body = await ask(path, method)
@@ -87,3 +90,25 @@ async def test_processes_are_ready_together_and_counted_together(port: Port, ask
     port.reports = [report(0), report(1, Health(1, is_draining=True))]
     assert (await ask("/readyz"))[0].status == 503
     assert (await ask("/healthz"))[0].status == 200
+
+
+async def test_a_query_that_makes_no_sense_is_told_what_is_allowed(ask: Ask) -> None:
+    response, body = await ask("/streams?sort=colour")
+    assert (response.status, "sort is one of age" in body) == (400, True)
+    assert (await ask("/streams?state=waiting&limit=5"))[1] == '{"count": 0, "streams": []}'
+
+
+async def test_the_page_loads_nothing_of_others_and_runs_no_script_that_stands_in_it(
+    ask: Ask,
+) -> None:
+    response, body = await ask("/")
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert "://" not in body
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_head_of_the_event_stream_can_be_had_alone(ask: Ask) -> None:
+    response, body = await ask("/events", "HEAD")
+    assert (response.content_type, body) == ("text/event-stream", "")
