@@ -91,7 +91,8 @@ class Pulse:
     async def _run(self) -> None:
         while True:
             try:
-                beat = event(Report.merged(await self._reports()))
+                # In a thread: with thousands of streams it takes as long as many events.
+                beat = await asyncio.to_thread(event, Report.merged(await self._reports()))
             except Exception:  # noqa: BLE001 - told, and the next one may go well
                 log.exception("status_not_told")
             else:
