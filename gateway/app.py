@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -12,9 +12,12 @@ from aiohttp import web
 from gateway.accept import Arrival, Relayed, Server
 from gateway.account import EndReason, Exchange
 from gateway.config import Config
+from gateway.doors import Door
+from gateway.doors import close as close_doors
 from gateway.errors import Refusal
 from gateway.gate import Gate
 from gateway.handler import Handler
+from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
@@ -27,13 +30,14 @@ from gateway.source import Source
 from gateway.streams import Streams
 from gateway.tracing import tracer
 from gateway.upstream import Upstreams
+from gateway.used_tokens import UsedTokens
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
 
 # What a reload cannot take over, or not now.
-_REDIS_STAYS = Fault(
+REDIS_STAYS = Fault(
     0, 0, "limits.redis differs from that at the start, and what was used is written there: restart"
 )
 _NO_KEYS = Fault(0, 0, "auth.jwks_url gave no keys: see keys_not_fetched, mend it and reload")
@@ -58,14 +62,35 @@ class Settings:
     worker: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a worker has in common with the others: it serves a part of what one gateway does.
+
+    Of the `doors`, which are all that there are, it is told by number where to accept.
+    """
+
+    own_key: bytes
+    quotas: Quotas
+    used: UsedTokens
+    headcount: Headcount
+    doors: Sequence[Door]
+
+
 class Gateway:
     """A gateway that serves a configuration on two ports until it is told to stop.
 
     With the `source` of the configuration it serves what that says anew, on SIGHUP or when it
-    changed.
+    changed. With a `share` it is one of several workers: it has no ops port, heeds no signal, and
+    opens no port but accepts at the doors that it is told.
     """
 
-    def __init__(self, config: Config, settings: Settings, source: Source | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        settings: Settings,
+        source: Source | None = None,
+        share: Share | None = None,
+    ) -> None:
         self._config = config
         self._settings = settings
         self._streams = Streams()
@@ -74,17 +99,26 @@ class Gateway:
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._gate = Gate(config)
-        self._quotas = Quotas(config.limits.redis)
+        self._share = share
+        self._moving = asyncio.Lock()  # from door to door
+        self._sites: dict[int, list[web.SockSite]] = {}  # by the door's number
+        if share is None:
+            self._gate = Gate(config)
+            self._quotas = Quotas(config.limits.redis)
+        else:
+            self._gate = Gate(config, own_key=share.own_key, used=share.used)
+            self._quotas = share.quotas
         self._tracer = tracer(os.environ)
         self._metrics = Metrics(self._streams, self._upstreams, self._quotas)
         self._metrics.serves(config)
-        self._metrics.reloaded("success")
+        if share is None:
+            self._metrics.reloaded("success")
         self._handler = self._handler_of(config, self._gate)
         self.reload: Reload | None = None
         if source is not None:
-            self.reload = Reload(source, self._take, self._metrics.reloaded)
-        self._server = Server(self._answer, self._account, config.limits)
+            self.reload = Reload(source, self.take, self._metrics.reloaded)
+        headcount = None if share is None else share.headcount
+        self._server = Server(self._answer, self._account, config.limits, headcount)
         self._public = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
         self._status = Ops(self._reports)
         self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
@@ -97,6 +131,13 @@ class Gateway:
         self._upstreams.watch(self._config.routes)
         if self.reload is not None:
             self.reload.start()
+        if self._share is None:
+            await self._open_ports(settings)
+        else:
+            await self._public.setup()
+        self.started.set()
+
+    async def _open_ports(self, settings: Settings) -> None:
         self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
         self.port = await _listen(self._public, settings.host, settings.port)
         log.info(
@@ -106,7 +147,26 @@ class Gateway:
             ops_port=self.ops_port,
             routes=len(self._config.routes),
         )
-        self.started.set()
+
+    async def accept_at(self, doors: Iterable[int]) -> None:
+        """Take connections at these doors, and at no other. Not while it drains, nor after."""
+        async with self._moving:
+            if self._share is not None and not self._streams.is_closed:
+                await self._move(self._share, set(doors))
+
+    async def _move(self, share: Share, wanted: set[int]) -> None:
+        for number in self._sites.keys() - wanted:
+            for site in self._sites.pop(number):
+                await site.stop()
+        for number in wanted - self._sites.keys():
+            # Of copies: a site closes its socket, and may be wanted again.
+            sites = [
+                web.SockSite(self._public, each.dup(), backlog=BACKLOG)
+                for each in share.doors[number]
+            ]
+            self._sites[number] = sites
+            for site in sites:
+                await site.start()
 
     def stop(self) -> None:
         """Begin to drain; asked a second time, end at once."""
@@ -116,17 +176,21 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until `stop`, then drain and close. SIGTERM and SIGINT stop it too."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        if self.reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, self.reload.ask)
+        if self._share is None:
+            self._heed_signals()
         try:
             await self._start()
             await self._stop.wait()
             await self._drain()
         finally:
             await self._close()
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        if self.reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self.reload.ask)
 
     async def _close(self) -> None:
         """Close both ports and every connection."""
@@ -140,7 +204,8 @@ class Gateway:
         await self._quotas.close()
         if self._tracer is not None:
             await self._tracer.close()
-        log.info("stopped")
+        if self._share is None:
+            log.info("stopped")
 
     async def _drain(self) -> None:
         """Not ready at once; closed to new connections after the delay; then bounded waiting."""
@@ -149,11 +214,14 @@ class Gateway:
         self._streams.leave()
         if self.reload is not None:
             self.reload.stop()
-        log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
+        if self._share is None:
+            log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
         if settings.drain_delay:
             await self._unless_hurried(asyncio.sleep(settings.drain_delay))
         for site in list(self._public.sites):
             await site.stop()
+        if self._share is not None:
+            close_doors(self._share.doors)
         self._streams.close()
         await self._unless_hurried(self._streams.wait_empty(settings.drain_timeout))
         self._streams.end_all(EndReason.DRAINED)
@@ -182,13 +250,13 @@ class Gateway:
             tracer=self._tracer,
         )
 
-    async def _take(self, config: Config) -> None:
+    async def take(self, config: Config) -> None:
         """Serve new requests by another configuration; those under way keep theirs.
 
         Raises ConfigError, and has changed nothing then.
         """
         if config.limits.redis != self._config.limits.redis:
-            raise ConfigError([_REDIS_STAYS], config.source)
+            raise ConfigError([REDIS_STAYS], config.source)
         before, gate = self._gate, Gate(config, self._gate)
         try:
             gate.start()
