@@ -114,6 +114,7 @@ class Gateway:
         if share is None:
             self._metrics.reloaded("success")
         self._handler = self._handler_of(config, self._gate)
+        self.faults: int | None = None  # as a supervisor tells, where it is that which reloads
         self.reload: Reload | None = None
         if source is not None:
             self.reload = Reload(source, self.take, self._metrics.reloaded)
@@ -138,8 +139,8 @@ class Gateway:
         self.started.set()
 
     async def _open_ports(self, settings: Settings) -> None:
-        self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
-        self.port = await _listen(self._public, settings.host, settings.port)
+        self.ops_port = await listen(self._ops, settings.host, settings.ops_port)
+        self.port = await listen(self._public, settings.host, settings.port)
         log.info(
             "listening",
             host=settings.host,
@@ -287,7 +288,7 @@ class Gateway:
             routes_without=self._unserved_routes(),
             is_draining=self._is_draining,
             streams=len(self._streams),
-            faults=len(self.reload.faults) if self.reload is not None else None,
+            faults=self.faults if self.reload is None else len(self.reload.faults),
         )
 
     def _unserved_routes(self) -> tuple[str, ...]:
@@ -322,7 +323,8 @@ class Gateway:
             self._tracer.ended(exchange, now)
 
 
-async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
+async def listen(runner: web.ServerRunner, host: str, port: int) -> int:
+    """Open a port, any free one for 0, and give it. Raises StartupError."""
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()

@@ -26,7 +26,8 @@ class Snapshot(Collector):
 
     `tallies` are by route, `auth_failures` by code, `reloads` by result, and `upstreams`, whether
     they are up, by route and address. `digest` is that of the file which is served. `fallbacks`
-    and `is_shared` tell of the limits in Redis, and are None where there are none.
+    and `is_shared` tell of the limits in Redis, and are None where there are none; `workers`, those
+    that are at work, and `restarts`, how often one was replaced, where there are several.
     """
 
     tallies: Mapping[str, Tally]
@@ -36,6 +37,8 @@ class Snapshot(Collector):
     digest: str
     fallbacks: int | None = None
     is_shared: bool | None = None
+    workers: int | None = None
+    restarts: int | None = None
 
     @classmethod
     def merged(cls, all_: Sequence["Snapshot"]) -> "Snapshot":
@@ -56,6 +59,8 @@ class Snapshot(Collector):
             all_[0].digest,
             _sum(each.fallbacks for each in all_),
             _all(each.is_shared for each in all_),
+            _sum(each.workers for each in all_),
+            _sum(each.restarts for each in all_),
         )
 
     def encode(self, accept: str) -> tuple[bytes, str]:
@@ -84,6 +89,7 @@ class Snapshot(Collector):
         )
         yield from _of_upstreams(self.tallies, self.upstreams)
         yield from _of_limits(self.fallbacks, self.is_shared)
+        yield from _of_workers(self.workers, self.restarts)
         yield _counter(
             "config_reloads",
             "Times that routes.yaml was read, the start included, by result.",
@@ -167,6 +173,14 @@ def _of_limits(fallbacks: int | None, is_shared: bool | None) -> Iterator[Metric
     if is_shared is not None:
         text = "Whether limits hold for all replicas (1), or for each alone (0)."
         yield GaugeMetricFamily("gateway_limits_shared", text, value=is_shared)
+
+
+def _of_workers(workers: int | None, restarts: int | None) -> Iterator[Metric]:
+    """Nothing of a gateway of one process."""
+    if workers is not None:
+        yield GaugeMetricFamily("gateway_workers", "Workers that answer.", value=workers)
+    if restarts is not None:
+        yield _counter("worker_restarts", "Times that a worker was replaced.", [], {(): restarts})
 
 
 def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:

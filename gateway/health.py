@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import web
 
 from gateway.answer import told
+
+
+class Workers(NamedTuple):
+    """How many workers answer, of how many there are to be, and how many are there but silent."""
+
+    ready: int
+    wanted: int
+    silent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +22,7 @@ class Health:
     """What is so at one moment.
 
     `routes_without` are the paths of routes whose upstreams are all down. `faults` are those of a
-    file that was not taken over, and None where none is watched.
+    file that was not taken over, and None where none is watched. `workers` is None of one process.
     """
 
     routes: int
@@ -22,11 +31,17 @@ class Health:
     is_draining: bool = False
     streams: int = 0
     faults: int | None = None
+    workers: Workers | None = None
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes new work. A file with faults changes nothing of that."""
-        return self.has_keys and not self.is_draining and not self.routes_without
+        """Whether it takes new work. A file with faults changes nothing of that.
+
+        Nor does a worker that is gone: the others take what comes to its door. Who comes to one
+        that is silent waits.
+        """
+        has_workers = self.workers is None or (self.workers.ready > 0 and not self.workers.silent)
+        return self.has_keys and not self.is_draining and not self.routes_without and has_workers
 
     @classmethod
     def merged(cls, all_: Sequence["Health"]) -> "Health":
@@ -41,6 +56,7 @@ class Health:
             is_draining=any(each.is_draining for each in all_),
             streams=sum(each.streams for each in all_),
             faults=max(faults, default=None),
+            workers=next((each.workers for each in all_ if each.workers is not None), None),
         )
 
     def checks(self) -> dict[str, dict[str, object]]:
@@ -55,6 +71,9 @@ class Health:
         if self.faults is not None:
             # How many faults, and no more: what they say of the file is for the log.
             checks["reload"] = {"ok": not self.faults, "faults": self.faults}
+        if self.workers is not None:
+            ready, wanted, _ = self.workers
+            checks["workers"] = {"ok": ready == wanted, "ready": ready, "wanted": wanted}
         return checks
 
 

@@ -7,17 +7,22 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from socket import socketpair
+from typing import TYPE_CHECKING
 
 import gateway
 from gateway.app import StartupError
-from gateway.channel import Channel, Handlers
+from gateway.channel import Channel, Handlers, Unanswered
 from gateway.claims import Claims
 from gateway.doors import Door
 from gateway.loader import Fault
 from gateway.worker import Briefing
 
+if TYPE_CHECKING:
+    from gateway.report import Report
+
 START_PATIENCE = 60.0  # seconds, for a worker to be ready on a machine that is busy
 END_PATIENCE = 5.0  # for a process to end after it closed its channel
+REPORT_PATIENCE = 1.0  # for a worker to tell how it is
 TAKE_PATIENCE = 30.0  # for a worker to serve by another configuration
 
 # The same code as the supervisor's own, whatever lies in the working directory.
@@ -35,6 +40,7 @@ class Member:
         """`number` is its place among the workers; `brief` is asked when it asks."""
         self.number = number
         self.is_ready = False
+        self.last_report: Report | None = None
         self._brief = brief
         self._claims = claims
         self._channel: Channel | None = None
@@ -102,6 +108,16 @@ class Member:
             "take", data, path, within=TAKE_PATIENCE
         )
         return faults
+
+    async def report(self) -> bool:
+        """Have it tell `last_report` anew. Whether it did."""
+        if self._channel is None or not self.is_ready:
+            return False
+        try:
+            self.last_report = await self._channel.ask("report", within=REPORT_PATIENCE)
+        except Unanswered:
+            return False
+        return True
 
     async def _serve(self, channel: Channel, process: subprocess.Popen[bytes]) -> int:
         """Answer it to its end, then forget what it had."""

@@ -13,22 +13,33 @@ import os
 import secrets
 import signal
 from collections.abc import Awaitable
+from typing import Final
 
-from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError
+from aiohttp import web
+
+from gateway.accept import Server
+from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
 from gateway.config import Config
 from gateway.doors import Door, open_doors, port_of
 from gateway.doors import close as close_doors
+from gateway.exposition import Snapshot
 from gateway.headcount import shared, slots
+from gateway.health import Health, Workers
 from gateway.loader import ConfigError, Fault
 from gateway.logs import LogFormat, log
 from gateway.member import Member
+from gateway.metrics import ReloadResult
+from gateway.muster import Muster
+from gateway.ops import Ops
 from gateway.reload import Reload
+from gateway.report import Report
 from gateway.source import Source
 from gateway.stream_tokens import KEY_SIZE
 from gateway.worker import Briefing
 
+NOT_A_WORKER: Final = -1  # the number of the supervisor's own report
 # Seconds. A worker that lived for less died young, and the next one waits for longer.
 YOUNG = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -61,8 +72,12 @@ class Supervisor:
         self._keepers: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._reload = Reload(source, self._take, lambda _: None)
-        self.restarts = 0
+        self._reload = Reload(source, self._take, self._reloaded)
+        self._reloads: dict[str, int] = {"success": 1, "failure": 0}
+        self._muster = Muster()
+        self._restarts = 0
+        self._ops = web.ServerRunner(Server(Ops(self._reports)), shutdown_timeout=END_GRACE)
+        self._ops_port = 0
 
     def stop(self) -> None:
         """Begin to drain; asked a second time, end at once."""
@@ -80,6 +95,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload.ask)
         try:
+            self._ops_port = await listen(self._ops, self._settings.host, self._settings.ops_port)
             self._open()
             await self._start()
             await self._stop.wait()
@@ -111,7 +127,7 @@ class Supervisor:
             "listening",
             host=self._settings.host,
             port=port_of(self._doors[0]),
-            ops_port=self._settings.ops_port,
+            ops_port=self._ops_port,
             routes=len(self._config.routes),
             workers=self._count,
         )
@@ -121,7 +137,14 @@ class Supervisor:
 
     def _briefing(self) -> Briefing:
         path = str(self._source.path)
-        return Briefing(self._settings, self._own_key, path, self._data, *self._logging)
+        return Briefing(
+            self._settings,
+            self._own_key,
+            path,
+            self._data,
+            len(self._reload.faults),
+            *self._logging,
+        )
 
     async def _begin(self, member: Member) -> None:
         await member.start(self._headcount, self._doors)
@@ -157,6 +180,7 @@ class Supervisor:
 
     def _lost(self, member: Member, code: int) -> None:
         slots(self._headcount)[member.number] = 0
+        self._muster.bury(member)
         if member.pid and not self._stop.is_set():
             log.error("worker_ended", worker=member.number, pid=member.pid, exit_code=code)
         if self._doors:
@@ -164,7 +188,7 @@ class Supervisor:
 
     async def _replace(self, number: int) -> None:
         member = self._members[number] = self._member(number)
-        self.restarts += 1
+        self._restarts += 1
         try:
             await self._begin(member)
         except StartupError as error:
@@ -200,6 +224,34 @@ class Supervisor:
                 raise told
         return faults
 
+    def _reloaded(self, result: ReloadResult) -> None:
+        self._reloads[result] += 1
+        self._tell("faults", len(self._reload.faults))
+
+    # What is told
+
+    async def _reports(self) -> list[Report]:
+        """Those of the workers, and one of what only the supervisor knows."""
+        reports, counts = await self._muster.call(self._members)
+        own = Snapshot(
+            {},
+            {},
+            self._reloads.copy(),
+            {},
+            self._config.digest,
+            self._commons.quotas.fallbacks,
+            self._commons.quotas.is_shared,
+            workers=len(reports),
+            restarts=self._restarts,
+        )
+        health = Health(
+            routes=len(self._config.routes),
+            is_draining=self._stop.is_set(),
+            faults=len(self._reload.faults),
+            workers=Workers(len(reports), self._count, self._muster.silent),
+        )
+        return [Report(NOT_A_WORKER, Snapshot.merged([own, *counts]), health, (), ()), *reports]
+
     # The end
 
     async def _drain(self) -> None:
@@ -216,9 +268,9 @@ class Supervisor:
             self._tell("hurry")
             await self._all_ended(END_GRACE + CLOSE_GRACE)
 
-    def _tell(self, name: str) -> None:
+    def _tell(self, name: str, *arguments: object) -> None:
         for member in self._members:
-            member.tell(name)
+            member.tell(name, *arguments)
 
     async def _all_ended(self, bound: float) -> None:
         """Wait until no worker is left, `bound` seconds at most."""
@@ -232,6 +284,7 @@ class Supervisor:
             member.kill()
         await asyncio.gather(*(member.ended() for member in self._members), *self._keepers)
         await self._reload.close()
+        await self._ops.cleanup()
         close_doors(self._doors)
         if self._headcount >= 0:
             os.close(self._headcount)

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import uvloop
@@ -23,18 +23,24 @@ from gateway.headcount import Headcount, slots
 from gateway.loader import ConfigError, Fault, parse
 from gateway.logs import LogFormat, configure_logging
 from gateway.quotas import Quotas
+from gateway.report import Report
 
 PATIENCE = 30.0  # seconds, for a supervisor that is busy starting others
 
 
 @dataclass(frozen=True, slots=True)
 class Briefing:
-    """What a worker is told before it begins. `data` are the bytes of the routes.yaml at `path`."""
+    """What a worker is told before it begins.
+
+    `data` are the bytes of the routes.yaml at `path`, and `faults` how many a later one had that
+    was refused.
+    """
 
     settings: Settings
     own_key: bytes
     path: str
     data: bytes
+    faults: int
     log_format: LogFormat
     log_level: str
 
@@ -42,17 +48,21 @@ class Briefing:
 class Worker:
     """A gateway that does what a supervisor says."""
 
-    def __init__(self, headcount: Headcount, doors: Sequence[Door]) -> None:
+    def __init__(self, number: int, headcount: Headcount, doors: Sequence[Door]) -> None:
+        self._number = number
         self._headcount = headcount
         self._doors = doors
         self._gateway: Gateway | None = None
         self._is_stopping = False
+        self._taking = asyncio.Lock()
 
     async def run(self, sock: socket.socket) -> int:
         """Serve until told to stop. Gives the exit code; a failure was told to the supervisor."""
         handlers: Handlers = {
             "accept_at": self._accept_at,
             "take": self._take,
+            "faults": self._faults,
+            "report": self._report,
             "stop": self._stop,
             "hurry": self._hurry,
         }
@@ -85,7 +95,9 @@ class Worker:
             self._headcount,
             self._doors,
         )
-        gateway = self._gateway = Gateway(config, told.settings, share=share)
+        settings = replace(told.settings, worker=self._number)
+        gateway = self._gateway = Gateway(config, settings, share=share)
+        gateway.faults = told.faults
         if self._is_stopping:
             return
         running = asyncio.create_task(gateway.run())
@@ -107,10 +119,18 @@ class Worker:
         if gateway is not None and not self._is_stopping:
             await gateway.started.wait()
             try:
-                await gateway.take(await asyncio.to_thread(parse, data, os.environ, path))
+                async with self._taking:
+                    await gateway.take(await asyncio.to_thread(parse, data, os.environ, path))
             except ConfigError as error:
                 return error.faults
         return ()
+
+    async def _faults(self, count: int) -> None:
+        if self._gateway is not None:
+            self._gateway.faults = count
+
+    async def _report(self) -> Report | None:
+        return None if self._gateway is None else self._gateway.report()
 
     async def _stop(self) -> None:
         """Begin to drain. Told twice, it is the same."""
@@ -135,6 +155,6 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     own, channel, count = map(int, arguments[:3])
     doors = [[socket.socket(fileno=int(each)) for each in at.split(",")] for at in arguments[3:]]
-    worker = Worker(Headcount(slots(count), own), doors)
+    worker = Worker(own, Headcount(slots(count), own), doors)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(worker.run(socket.socket(fileno=channel)))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.health import Health, alive, readiness
+from gateway.health import Health, Workers, alive, readiness
 
 
 def told(response: web.Response) -> Any:
@@ -48,3 +48,21 @@ def test_several_are_ready_only_where_all_are() -> None:
     merged = Health.merged([ready, down, Health(1, routes_without=("/b", "/c"), has_keys=False)])
     assert merged == Health(1, False, ("/a", "/b", "/c"), False, 7, 0)
     assert Health.merged([ready, Health(2, is_draining=True)]).is_draining
+
+
+@pytest.mark.parametrize(
+    ("workers", "is_ready", "is_whole"),
+    [
+        (Workers(2, 2, 0), True, True),
+        (Workers(1, 2, 0), True, False),  # the other one takes what comes
+        (Workers(1, 2, 1), False, False),
+        (Workers(0, 2, 0), False, False),
+    ],
+)
+def test_workers_are_to_answer_and_may_be_away(
+    workers: Workers, *, is_ready: bool, is_whole: bool
+) -> None:
+    health = Health.merged([Health(1, workers=workers), Health(1)])
+    assert health.is_ready is is_ready
+    expected = {"ok": is_whole, "ready": workers.ready, "wanted": 2}
+    assert health.checks()["workers"] == expected

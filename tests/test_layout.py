@@ -104,6 +104,7 @@ ORDER = [
     "app",
     "worker",
     "member",
+    "muster",
     "supervisor",
     "cores",
     "schema",

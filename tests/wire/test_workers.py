@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import parser
 
 from tests.key_issuer import Key
 from tests.wire.conftest import Connect, StartGateway
@@ -293,6 +295,67 @@ async def test_a_stream_token_of_any_worker_opens_one_stream_at_any(
         got = await client.fetch("/auth/stream-token", authorization, method="POST", body=body)
         target = f"/once?token={got.json()['token']}"
         assert await statuses(connect, gateway.port, target) == [200] + [401] * 7
+
+
+# What is told of them
+
+
+async def samples(connect: Connect, gateway: GatewayProcess) -> dict[str, float]:
+    """What a scrape tells, the series of each name added up."""
+    text = (await (await connect(gateway.ops_port)).fetch("/metrics")).body.decode()
+    told: dict[str, float] = defaultdict(float)
+    for family in parser.text_string_to_metric_families(text):
+        for sample in family.samples:
+            told[sample.name] += sample.value
+    return told
+
+
+async def test_what_is_counted_is_the_sum_and_never_falls(
+    gateway: GatewayProcess, connect: Connect, service: Upstream
+) -> None:
+    clients = await spread_streams(connect, gateway)
+    service.script = answers()
+    assert await statuses(connect, gateway.port, "/free") == [200] * 8
+    await gateway.await_lines("request", 8)
+    before = await samples(connect, gateway)
+    assert before["gateway_active_streams"] == len(clients)
+    assert (before["gateway_requests_total"], before["gateway_workers"]) == (8, 2)
+    sent = before["gateway_relayed_bytes_total"]
+    assert sent > 0
+    for pid in workers_of(gateway):
+        os.kill(pid, signal.SIGKILL)
+    await gateway.await_lines("worker_ended", 2)
+    told = await samples(connect, gateway)
+    assert (told["gateway_requests_total"], told["gateway_active_streams"]) == (8, 0)
+    assert told["gateway_relayed_bytes_total"] == sent
+    await gateway.await_lines("worker_replaced", 2)
+    assert await statuses(connect, gateway.port, "/free") == [200] * 8
+    await gateway.await_lines("request", 16)
+    told = await samples(connect, gateway)
+    assert (told["gateway_requests_total"], told["gateway_workers"]) == (16, 2)
+    assert told["gateway_worker_restarts_total"] == 2
+    assert told["gateway_config_reloads_total"] == 1
+
+
+async def test_a_worker_that_does_not_answer_makes_it_not_ready(
+    gateway: GatewayProcess, connect: Connect, service: Upstream
+) -> None:
+    service.script = answers()
+    await statuses(connect, gateway.port, "/free")
+    await gateway.await_lines("request", 8)
+    ready = await (await connect(gateway.ops_port)).fetch("/readyz")
+    assert ready.status == 200
+    assert ready.json()["checks"]["workers"] == {"ok": True, "ready": 2, "wanted": 2}
+    assert (await samples(connect, gateway))["gateway_requests_total"] == 8
+    stuck = workers_of(gateway)[0]
+    os.kill(stuck, signal.SIGSTOP)
+    told = await (await connect(gateway.ops_port)).fetch("/readyz")
+    assert (told.status, told.json()["checks"]["workers"]["ready"]) == (503, 1)
+    assert (await samples(connect, gateway))["gateway_requests_total"] == 8
+    os.kill(stuck, signal.SIGCONT)
+    async with asyncio.timeout(PATIENCE):
+        while (await (await connect(gateway.ops_port)).fetch("/readyz")).status != 200:
+            pass
 
 
 # The start
