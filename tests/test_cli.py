@@ -47,7 +47,16 @@ Run = Callable[..., tuple[int, str, str]]
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A folder of the test's own, a known environment, and logging as it was."""
     monkeypatch.chdir(tmp_path)
-    for name in ("HOST", "PORT", "OPS_PORT", "ROUTES", "LOG_FORMAT", "LOG_LEVEL", "DRAIN_TIMEOUT"):
+    for name in (
+        "HOST",
+        "PORT",
+        "OPS_PORT",
+        "ROUTES",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "DRAIN_TIMEOUT",
+        "WORKERS",
+    ):
         monkeypatch.delenv(f"GATEWAY_{name}", raising=False)
     monkeypatch.setenv("GATEWAY_JWT_SECRET", SECRET)
     monkeypatch.setenv("SERVICE_URL", "http://service:9000")
