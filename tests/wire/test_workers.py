@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import parser
 
 from tests.key_issuer import Key
+from tests.redis_process import RedisProcess
 from tests.wire.conftest import Connect, StartGateway
 from tests.wire.gateway_process import GatewayProcess, environment
 from tests.wire.raw_client import Ending, RawClient
@@ -295,6 +296,22 @@ async def test_a_stream_token_of_any_worker_opens_one_stream_at_any(
         got = await client.fetch("/auth/stream-token", authorization, method="POST", body=body)
         target = f"/once?token={got.json()['token']}"
         assert await statuses(connect, gateway.port, target) == [200] + [401] * 7
+
+
+async def test_with_redis_a_users_streams_are_those_of_all_workers_of_all_replicas(
+    start_gateway: StartGateway, connect: Connect, service: Upstream, redis: RedisProcess
+) -> None:
+    """And while it is away, those of all workers of one."""
+    service.script = stays
+    routes = ROUTES + "limits: {redis: $REDIS_URL}\n"
+    several = start_gateway(routes, "--workers", "2", REDIS_URL=redis.url)
+    one = start_gateway(routes, REDIS_URL=redis.url)
+    await opened(connect, one.port, "/each", bearer())
+    assert await statuses(connect, several.port, "/each", bearer()) == [429] * 8
+    redis.kill()
+    await opened(connect, several.port, "/each", bearer())
+    assert await statuses(connect, several.port, "/each", bearer()) == [429] * 8
+    assert (await samples(connect, several))["gateway_limits_shared"] == 0
 
 
 # What is told of them
