@@ -76,7 +76,8 @@ class Supervisor:
         self._reloads: dict[str, int] = {"success": 1, "failure": 0}
         self._muster = Muster()
         self._restarts = 0
-        self._ops = web.ServerRunner(Server(Ops(self._reports)), shutdown_timeout=END_GRACE)
+        self._status = Ops(self._reports)
+        self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
         self._ops_port = 0
 
     def stop(self) -> None:
@@ -284,6 +285,7 @@ class Supervisor:
             member.kill()
         await asyncio.gather(*(member.ended() for member in self._members), *self._keepers)
         await self._reload.close()
+        await self._status.close()
         await self._ops.cleanup()
         close_doors(self._doors)
         if self._headcount >= 0:

@@ -337,6 +337,9 @@ async def test_what_is_counted_is_the_sum_and_never_falls(
     before = await samples(connect, gateway)
     assert before["gateway_active_streams"] == len(clients)
     assert (before["gateway_requests_total"], before["gateway_workers"]) == (8, 2)
+    listed = (await (await connect(gateway.ops_port)).fetch("/streams")).json()
+    assert listed["count"] == len(clients)
+    assert {stream["worker"] for stream in listed["streams"]} == {0, 1}
     sent = before["gateway_relayed_bytes_total"]
     assert sent > 0
     for pid in workers_of(gateway):
