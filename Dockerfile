@@ -34,6 +34,7 @@ RUN groupadd --system --gid 10001 gateway \
     && install -d /etc/gateway
 COPY --from=build /opt/venv /opt/venv
 COPY deploy/welcome.yaml /etc/gateway/routes.yaml
+# Whatever `gateway serve --help` names can be set when it runs, such as GATEWAY_WORKERS=auto.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     GATEWAY_ROUTES=/etc/gateway/routes.yaml

@@ -37,6 +37,7 @@ from gateway.errors import (
     Refusal,
 )
 from gateway.hangup import Hangups
+from gateway.headcount import Headcount
 from gateway.logs import log
 from gateway.outlet import Outlet
 from gateway.switched import Switched, Taker
@@ -136,6 +137,7 @@ class BrowserConnection(web.RequestHandler):
         "_head_due",
         "_head_fault",
         "_head_size",
+        "_headcount",
         "_is_at_work",
         "_limits",
         "_report",
@@ -152,9 +154,17 @@ class BrowserConnection(web.RequestHandler):
     flow: Flow | None
     outlet: Outlet
 
-    def bind(self, handle: Handle, hangups: Hangups, report: Report, limits: Limits) -> None:
+    def bind(
+        self,
+        handle: Handle,
+        hangups: Hangups,
+        report: Report,
+        limits: Limits,
+        headcount: Headcount,
+    ) -> None:
         """Give it what it needs of the server; before it is connected."""
         self._handle = handle
+        self._headcount = headcount
         self._report = report
         self.address = ""
         self.alarm = Alarm()
@@ -238,7 +248,7 @@ class BrowserConnection(web.RequestHandler):
         A write mark of zero: whatever the kernel does not take at once pauses the writing.
         """
         writable = cast("asyncio.Transport", transport)
-        if self._is_one_too_many():
+        if not self._headcount.enter(self._limits.max_connections):
             writable.set_protocol(TurnedAway(writable, self._report))
             return
         writable.set_write_buffer_limits(high=0)
@@ -249,6 +259,7 @@ class BrowserConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
+        self._headcount.leave()
         if self.flow is not None:
             self.flow.gone()
         self.alarm.silence()
@@ -443,10 +454,6 @@ class BrowserConnection(web.RequestHandler):
             self._head_fault, self._head_due = failure, NEVER
             self.data_received(NO_BYTE)
 
-    def _is_one_too_many(self) -> bool:
-        most, server = self._limits.max_connections, self._manager
-        return most is not None and server is not None and len(server._connections) >= most  # noqa: SLF001 - its list is a copy
-
     def _forget_unread(self) -> None:
         if self._unread is not None:
             self._unread.cancel()
@@ -483,10 +490,12 @@ class Server(web.Server):
         handle: Handle,
         report: Report = Exchange.report,
         limits: Limits | None = None,
+        headcount: Headcount | None = None,
     ) -> None:
         super().__init__(_unused)
         self._handle = handle
         self.limits = limits or Limits()
+        self._headcount = headcount or Headcount.alone()
         self._hangups = Hangups()
         self._report = report
 
@@ -502,7 +511,7 @@ class Server(web.Server):
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._handle, self._hangups, self._report, self.limits)
+        connection.bind(self._handle, self._hangups, self._report, self.limits, self._headcount)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own

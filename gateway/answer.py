@@ -107,6 +107,12 @@ def _record(refusal: Refusal, exchange: Exchange) -> None:
     exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), refusal.reason)
 
 
+def told(body: Mapping[str, object], status: int = 200) -> web.Response:
+    """The response to an operator's question, which is of this moment."""
+    headers = {"Cache-Control": "no-store", "Server": SERVER}
+    return web.json_response(body, status=status, headers=headers)
+
+
 def _own_headers(exchange: Exchange) -> list[tuple[str, str]]:
     return [
         ("Cache-Control", "no-store"),

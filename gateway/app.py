@@ -4,35 +4,40 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.accept import Arrival, Relayed, Server
 from gateway.account import EndReason, Exchange
-from gateway.answer import SERVER
-from gateway.config import RESERVED_PATHS, Config
+from gateway.config import Config
+from gateway.doors import Door
+from gateway.doors import close as close_doors
 from gateway.errors import Refusal
 from gateway.gate import Gate
 from gateway.handler import Handler
+from gateway.headcount import Headcount
+from gateway.health import Health, alive, readiness
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
 from gateway.metrics import Metrics
+from gateway.ops import Ops
 from gateway.quotas import Quotas
 from gateway.reload import Reload
+from gateway.report import Report, live_streams, served_routes
 from gateway.source import Source
 from gateway.streams import Streams
 from gateway.tracing import tracer
 from gateway.upstream import Upstreams
+from gateway.used_tokens import UsedTokens
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
-OPS_PATHS = (*RESERVED_PATHS, "/metrics")
 
 # What a reload cannot take over, or not now.
-_REDIS_STAYS = Fault(
+REDIS_STAYS = Fault(
     0, 0, "limits.redis differs from that at the start, and what was used is written there: restart"
 )
 _NO_KEYS = Fault(0, 0, "auth.jwks_url gave no keys: see keys_not_fetched, mend it and reload")
@@ -44,23 +49,48 @@ class StartupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to serve. Port 0 takes any free port; the delays are seconds."""
+    """How to serve. Port 0 takes any free port; the delays are seconds.
+
+    `worker` is the number of this process among those that serve the same.
+    """
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's front is meant to be reached
     port: int = 8080
     ops_port: int = 9090
     drain_delay: float = 0.0
     drain_timeout: float = 30.0
+    worker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a worker has in common with the others: it serves a part of what one gateway does.
+
+    Of the `doors`, which are all that there are, it is told by number where to accept.
+    """
+
+    own_key: bytes
+    quotas: Quotas
+    used: UsedTokens
+    headcount: Headcount
+    doors: Sequence[Door]
 
 
 class Gateway:
     """A gateway that serves a configuration on two ports until it is told to stop.
 
     With the `source` of the configuration it serves what that says anew, on SIGHUP or when it
-    changed.
+    changed. With a `share` it is one of several workers: it has no ops port, heeds no signal, and
+    opens no port but accepts at the doors that it is told.
     """
 
-    def __init__(self, config: Config, settings: Settings, source: Source | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        settings: Settings,
+        source: Source | None = None,
+        share: Share | None = None,
+    ) -> None:
         self._config = config
         self._settings = settings
         self._streams = Streams()
@@ -69,19 +99,30 @@ class Gateway:
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._gate = Gate(config)
-        self._quotas = Quotas(config.limits.redis)
+        self._share = share
+        self._moving = asyncio.Lock()  # from door to door
+        self._sites: dict[int, list[web.SockSite]] = {}  # by the door's number
+        if share is None:
+            self._gate = Gate(config)
+            self._quotas = Quotas(config.limits.redis)
+        else:
+            self._gate = Gate(config, own_key=share.own_key, used=share.used)
+            self._quotas = share.quotas
         self._tracer = tracer(os.environ)
-        self._metrics = Metrics(self._streams)
+        self._metrics = Metrics(self._streams, self._upstreams, self._quotas)
         self._metrics.serves(config)
-        self._metrics.reloaded("success")
+        if share is None:
+            self._metrics.reloaded("success")
         self._handler = self._handler_of(config, self._gate)
+        self.faults: int | None = None  # as a supervisor tells, where it is that which reloads
         self.reload: Reload | None = None
         if source is not None:
-            self.reload = Reload(source, self._take, self._metrics.reloaded)
-        self._server = Server(self._answer, self._report, config.limits)
+            self.reload = Reload(source, self.take, self._metrics.reloaded)
+        headcount = None if share is None else share.headcount
+        self._server = Server(self._answer, self._account, config.limits, headcount)
         self._public = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
-        self._ops = web.ServerRunner(Server(self._answer_ops), shutdown_timeout=END_GRACE)
+        self._status = Ops(self._reports)
+        self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
         self.port = self.ops_port = 0
 
     async def _start(self) -> None:
@@ -91,8 +132,15 @@ class Gateway:
         self._upstreams.watch(self._config.routes)
         if self.reload is not None:
             self.reload.start()
-        self.ops_port = await _listen(self._ops, settings.host, settings.ops_port)
-        self.port = await _listen(self._public, settings.host, settings.port)
+        if self._share is None:
+            await self._open_ports(settings)
+        else:
+            await self._public.setup()
+        self.started.set()
+
+    async def _open_ports(self, settings: Settings) -> None:
+        self.ops_port = await listen(self._ops, settings.host, settings.ops_port)
+        self.port = await listen(self._public, settings.host, settings.port)
         log.info(
             "listening",
             host=settings.host,
@@ -100,7 +148,26 @@ class Gateway:
             ops_port=self.ops_port,
             routes=len(self._config.routes),
         )
-        self.started.set()
+
+    async def accept_at(self, doors: Iterable[int]) -> None:
+        """Take connections at these doors, and at no other. Not while it drains, nor after."""
+        async with self._moving:
+            if self._share is not None and not self._streams.is_closed:
+                await self._move(self._share, set(doors))
+
+    async def _move(self, share: Share, wanted: set[int]) -> None:
+        for number in self._sites.keys() - wanted:
+            for site in self._sites.pop(number):
+                await site.stop()
+        for number in wanted - self._sites.keys():
+            # Of copies: a site closes its socket, and may be wanted again.
+            sites = [
+                web.SockSite(self._public, each.dup(), backlog=BACKLOG)
+                for each in share.doors[number]
+            ]
+            self._sites[number] = sites
+            for site in sites:
+                await site.start()
 
     def stop(self) -> None:
         """Begin to drain; asked a second time, end at once."""
@@ -110,11 +177,8 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until `stop`, then drain and close. SIGTERM and SIGINT stop it too."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        if self.reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, self.reload.ask)
+        if self._share is None:
+            self._heed_signals()
         try:
             await self._start()
             await self._stop.wait()
@@ -122,18 +186,27 @@ class Gateway:
         finally:
             await self._close()
 
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        if self.reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self.reload.ask)
+
     async def _close(self) -> None:
         """Close both ports and every connection."""
         if self.reload is not None:
             await self.reload.close()
         self._upstreams.close()
         await self._public.cleanup()
+        await self._status.close()
         await self._ops.cleanup()
         await self._gate.close()
         await self._quotas.close()
         if self._tracer is not None:
             await self._tracer.close()
-        log.info("stopped")
+        if self._share is None:
+            log.info("stopped")
 
     async def _drain(self) -> None:
         """Not ready at once; closed to new connections after the delay; then bounded waiting."""
@@ -142,11 +215,14 @@ class Gateway:
         self._streams.leave()
         if self.reload is not None:
             self.reload.stop()
-        log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
+        if self._share is None:
+            log.info("draining", streams=len(self._streams), timeout=settings.drain_timeout)
         if settings.drain_delay:
             await self._unless_hurried(asyncio.sleep(settings.drain_delay))
         for site in list(self._public.sites):
             await site.stop()
+        if self._share is not None:
+            close_doors(self._share.doors)
         self._streams.close()
         await self._unless_hurried(self._streams.wait_empty(settings.drain_timeout))
         self._streams.end_all(EndReason.DRAINED)
@@ -171,17 +247,17 @@ class Gateway:
             gate,
             self._quotas,
             self._answer_health,
-            report=self._report,
+            report=self._account,
             tracer=self._tracer,
         )
 
-    async def _take(self, config: Config) -> None:
+    async def take(self, config: Config) -> None:
         """Serve new requests by another configuration; those under way keep theirs.
 
         Raises ConfigError, and has changed nothing then.
         """
         if config.limits.redis != self._config.limits.redis:
-            raise ConfigError([_REDIS_STAYS], config.source)
+            raise ConfigError([REDIS_STAYS], config.source)
         before, gate = self._gate, Gate(config, self._gate)
         try:
             gate.start()
@@ -203,49 +279,42 @@ class Gateway:
 
     def _answer_health(self, path: str) -> web.Response:
         """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
-        if path == "/healthz":
-            return _json({"status": "ok"})
-        has_keys, is_draining = self._gate.has_keys, self._is_draining
-        unserved = self._unserved_routes()
-        is_ready = has_keys and not is_draining and not unserved
-        checks: dict[str, object] = {
-            "routes": {"ok": True, "loaded": len(self._config.routes)},
-            "keys": {"ok": has_keys},
-            "upstreams": {"ok": not unserved, "routes_without": unserved},
-            "draining": {"ok": not is_draining, "streams": len(self._streams)},
-        }
-        if self.reload is not None:
-            # How many faults, and no more: what they say of the file is for the log.
-            faults = len(self.reload.faults)
-            checks["reload"] = {"ok": not faults, "faults": faults}
-        status = "ready" if is_ready else "not_ready"
-        return _json({"status": status, "checks": checks}, 200 if is_ready else 503)
+        return alive() if path == "/healthz" else readiness(self._health())
 
-    def _unserved_routes(self) -> list[str]:
+    def _health(self) -> Health:
+        return Health(
+            routes=len(self._config.routes),
+            has_keys=self._gate.has_keys,
+            routes_without=self._unserved_routes(),
+            is_draining=self._is_draining,
+            streams=len(self._streams),
+            faults=self.faults if self.reload is None else len(self.reload.faults),
+        )
+
+    def _unserved_routes(self) -> tuple[str, ...]:
         """The paths of routes whose upstreams are all down, as their health checks say."""
         is_healthy = self._upstreams.is_healthy
-        return [
+        return tuple(
             route.path
             for route in self._config.routes
             if not any(is_healthy(upstream, route) for upstream in route.upstreams)
-        ]
+        )
 
-    async def _answer_ops(self, arrival: Arrival) -> web.StreamResponse:
-        request = arrival.request
-        if request.path in RESERVED_PATHS:
-            return self._answer_health(request.path)
-        if request.path == "/metrics":
-            return await self._answer_metrics(request)
-        return _json({"paths": list(OPS_PATHS)}, 404)
+    def report(self) -> Report:
+        """What is so in this process now."""
+        return Report(
+            self._settings.worker,
+            self._metrics.snapshot(),
+            self._health(),
+            served_routes(self._config.routes, self._upstreams),
+            live_streams(self._streams, self._settings.worker),
+        )
 
-    async def _answer_metrics(self, request: web.BaseRequest) -> web.Response:
-        for route, upstream, is_up in self._upstreams.states(self._config.routes):
-            self._metrics.upstream_is(route.path, upstream.url, up=is_up)
-        body, content_type = await self._metrics.exposition(request.headers.get("Accept", ""))
-        headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
-        return web.Response(body=body, headers=headers)
+    async def _reports(self) -> list[Report]:
+        """What the ops port tells of: a gateway of one process."""
+        return [self.report()]
 
-    def _report(self, exchange: Exchange) -> None:
+    def _account(self, exchange: Exchange) -> None:
         """Write the line of an exchange that ended, count it, and send its span."""
         exchange.report()
         now = time.monotonic()
@@ -254,16 +323,11 @@ class Gateway:
             self._tracer.ended(exchange, now)
 
 
-async def _listen(runner: web.ServerRunner, host: str, port: int) -> int:
+async def listen(runner: web.ServerRunner, host: str, port: int) -> int:
+    """Open a port, any free one for 0, and give it. Raises StartupError."""
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     except OSError as error:
         raise StartupError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return int(runner.addresses[0][1])
-
-
-def _json(body: Mapping[str, object], status: int = 200) -> web.Response:
-    return web.json_response(
-        body, status=status, headers={"Cache-Control": "no-store", "Server": SERVER}
-    )

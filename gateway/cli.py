@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import uvloop
 
-from gateway import chunked
+from gateway import chunked, cores
 from gateway.app import Gateway, Settings, StartupError
 from gateway.config import Config, Route
 from gateway.demo import demo
@@ -21,10 +21,12 @@ from gateway.logs import configure_logging
 from gateway.sample.backend import serve as serve_sample
 from gateway.schema import schema_text
 from gateway.source import Source
+from gateway.supervisor import Supervisor
 from gateway.units import duration
 
 FAULT = 1
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+MAX_WORKERS = 256
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -65,7 +67,16 @@ def _serve(options: argparse.Namespace) -> None:
     )
 
     async def serve() -> None:
-        await Gateway(config, settings, source).run()
+        if options.workers == 1:
+            await Gateway(config, settings, source).run()
+        else:
+            await Supervisor(
+                settings,
+                source,
+                options.workers,
+                log_format=options.log_format,
+                log_level=options.log_level,
+            ).run()
 
     _run(serve())
 
@@ -158,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_routes(serve)
     _add_address(serve, host="0.0.0.0", port=8080)  # noqa: S104 - a front is meant to be reached
     _add(serve, "--ops-port", _port, 9090, "port for health and metrics")
+    _add(serve, "--workers", _workers, 1, "processes that serve; auto: one per core")
     _add(serve, "--drain-delay", _duration, "0s", "after SIGTERM, still answer this long")
     _add(serve, "--drain-timeout", _duration, "30s", "then let streams finish this long")
     _add_logging(serve)
@@ -261,6 +273,14 @@ def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest port
         raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return cores.usable()
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be auto, or 1 to {MAX_WORKERS}, not {text!r}")
     return int(text)
 
 

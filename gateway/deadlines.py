@@ -62,6 +62,10 @@ class Deadlines:
         if self._silence_bound is not None:
             self._moved = self._loop.time()
 
+    def silence(self) -> float | None:
+        """Seconds since the last byte moved; None where no bound has that written down."""
+        return None if self._silence_bound is None else self._loop.time() - self._moved
+
     def await_head(self) -> None:
         """From now on a response head is expected."""
         self._bound_silence(self._timeouts.first_byte)

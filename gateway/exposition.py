@@ -1,6 +1,7 @@
 """The numbers of one moment, as a scraper reads them (Prometheus text format, or OpenMetrics)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -24,7 +25,9 @@ class Snapshot(Collector):
     """What was so at one moment; nobody changes it any more, so that any thread may read it.
 
     `tallies` are by route, `auth_failures` by code, `reloads` by result, and `upstreams`, whether
-    they are up, by route and address. `digest` is that of the file which is served.
+    they are up, by route and address. `digest` is that of the file which is served. `fallbacks`
+    and `is_shared` tell of the limits in Redis, and are None where there are none; `workers`, those
+    that are at work, and `restarts`, how often one was replaced, where there are several.
     """
 
     tallies: Mapping[str, Tally]
@@ -32,6 +35,33 @@ class Snapshot(Collector):
     reloads: Mapping[str, int]
     upstreams: Mapping[tuple[str, str], bool]
     digest: str
+    fallbacks: int | None = None
+    is_shared: bool | None = None
+    workers: int | None = None
+    restarts: int | None = None
+
+    @classmethod
+    def merged(cls, all_: Sequence["Snapshot"]) -> "Snapshot":
+        """What several processes tell, as one: one at least.
+
+        All is added up, but for what is so of all: an upstream is up where it is for each of them,
+        and limits are shared where each shares them.
+        """
+        tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        for each in all_:
+            for route, tally in each.tallies.items():
+                tallies[route].merge(tally)
+        return cls(
+            tallies,
+            _summed(each.auth_failures for each in all_),
+            _summed(each.reloads for each in all_),
+            _up_for_all(each.upstreams for each in all_),
+            all_[0].digest,
+            _sum(each.fallbacks for each in all_),
+            _all(each.is_shared for each in all_),
+            _sum(each.workers for each in all_),
+            _sum(each.restarts for each in all_),
+        )
 
     def encode(self, accept: str) -> tuple[bytes, str]:
         """All of it, and its Content-Type, in a format that the scraper's Accept header names."""
@@ -58,6 +88,8 @@ class Snapshot(Collector):
             {(code,): count for code, count in self.auth_failures.items()},
         )
         yield from _of_upstreams(self.tallies, self.upstreams)
+        yield from _of_limits(self.fallbacks, self.is_shared)
+        yield from _of_workers(self.workers, self.restarts)
         yield _counter(
             "config_reloads",
             "Times that routes.yaml was read, the start included, by result.",
@@ -133,6 +165,24 @@ def _of_upstreams(
     )
 
 
+def _of_limits(fallbacks: int | None, is_shared: bool | None) -> Iterator[Metric]:
+    """Nothing where no limits are in Redis."""
+    if fallbacks is not None:
+        text = "Requests that were held to a replica's own limits, as Redis was out of reach."
+        yield _counter("limits_fallbacks", text, [], {(): fallbacks})
+    if is_shared is not None:
+        text = "Whether limits hold for all replicas (1), or for each alone (0)."
+        yield GaugeMetricFamily("gateway_limits_shared", text, value=is_shared)
+
+
+def _of_workers(workers: int | None, restarts: int | None) -> Iterator[Metric]:
+    """Nothing of a gateway of one process."""
+    if workers is not None:
+        yield GaugeMetricFamily("gateway_workers", "Workers that answer.", value=workers)
+    if restarts is not None:
+        yield _counter("worker_restarts", "Times that a worker was replaced.", [], {(): restarts})
+
+
 def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     active = GaugeMetricFamily(
         "gateway_active_streams", "Event streams and WebSockets under way.", labels=["route"]
@@ -156,6 +206,31 @@ def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
         ["route"],
         {(route,): tally.events for route, tally in tallies.items() if tally.events is not None},
     )
+
+
+def _summed(all_: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in all_:
+        total.update(each)
+    return dict(total)
+
+
+def _up_for_all(all_: Iterable[Mapping[tuple[str, str], bool]]) -> dict[tuple[str, str], bool]:
+    states: dict[tuple[str, str], bool] = {}
+    for each in all_:
+        for key, is_up in each.items():
+            states[key] = is_up and states.get(key, True)
+    return states
+
+
+def _sum(all_: Iterable[int | None]) -> int | None:
+    told = [each for each in all_ if each is not None]
+    return sum(told) if told else None
+
+
+def _all(all_: Iterable[bool | None]) -> bool | None:
+    told = [each for each in all_ if each is not None]
+    return all(told) if told else None
 
 
 def _counter(

@@ -14,13 +14,23 @@ class Gate:
 
     One that comes `after` another takes over what must not be lost: the tokens that were used, and
     the key of this process, that stream tokens are signed with where there is no secret. Fetched
-    keys and remembered tokens are taken over where nothing was said anew on how they are had.
+    keys and remembered tokens are taken over where nothing was said anew on how they are had. The
+    first one may be given both, where they are those of several processes.
     """
 
-    def __init__(self, config: Config, after: "Gate | None" = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        after: "Gate | None" = None,
+        *,
+        own_key: bytes | None = None,
+        used: UsedTokens | None = None,
+    ) -> None:
         auth = config.auth
         self.auth: Auth = auth
-        self.own_key: bytes = secrets.token_bytes(KEY_SIZE) if after is None else after.own_key
+        if after is not None:
+            own_key, used = after.own_key, after.used
+        self.own_key: bytes = own_key or secrets.token_bytes(KEY_SIZE)
         self.authenticator: Authenticator
         self.issuer: Issuer | None = None
         if after is not None and after.auth == auth:
@@ -29,7 +39,7 @@ class Gate:
             # What was verified by other rules, or with another key, counts for nothing here.
             self.authenticator = Authenticator(auth, self.own_key)
             self.issuer = self._issuer_of(auth, after)
-        self.used: UsedTokens = _used_tokens(config, None if after is None else after.used)
+        self.used: UsedTokens = used_tokens(config, used)
 
     @property
     def has_keys(self) -> bool:
@@ -87,7 +97,7 @@ def _same_issuer(auth: Auth, other: Auth) -> bool:
     return (auth.jwks_url, auth.algorithms) == (other.jwks_url, other.algorithms)
 
 
-def _used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
+def used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
     """Where used tokens are written down: where they were, also while there is no token endpoint.
 
     To a Redis it goes from memory only with the first token endpoint: `limits.redis` stays as it

@@ -2,16 +2,14 @@
 
 The numbers are kept by `Tally`, one for each route, and read when a scrape comes; what is still
 under way is added then. So a request pays for no lock and no label, a chunk for nothing, and a
-stream of hours shows its bytes while it goes on. What several processes tell can be added up,
-series by series, but for `gateway_upstream_up`, `gateway_config_info` and the process's own.
+stream of hours shows its bytes while it goes on.
 """
 
-import asyncio
 from collections import defaultdict
 from typing import Final, Literal
 
 from gateway.account import Exchange
-from gateway.config import Config
+from gateway.config import Config, Route
 from gateway.errors import (
     ORIGIN_DENIED,
     SCOPE_MISSING,
@@ -20,8 +18,10 @@ from gateway.errors import (
     TOKEN_MISSING,
 )
 from gateway.exposition import Snapshot
+from gateway.quotas import Quotas
 from gateway.streams import Streams
 from gateway.tally import Tally
+from gateway.upstream import Upstreams
 
 ReloadResult = Literal["success", "failure"]
 
@@ -30,14 +30,16 @@ _AUTH: Final = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, ORIG
 
 
 class Metrics:
-    """One gateway's numbers. `streams` are the exchanges under way."""
+    """One process's numbers. `streams` are the exchanges under way."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, upstreams: Upstreams, quotas: Quotas) -> None:
         self._streams = streams
+        self._upstreams = upstreams
+        self._quotas = quotas
+        self._routes: tuple[Route, ...] = ()
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._auth_failures = {failure.code: 0 for failure in _AUTH}
         self._reloads: dict[str, int] = {"success": 0, "failure": 0}
-        self._upstreams: dict[tuple[str, str], bool] = {}
         self._digest = ""
 
     def ended(self, exchange: Exchange, now: float) -> None:
@@ -46,17 +48,9 @@ class Metrics:
         if exchange.code in self._auth_failures:
             self._auth_failures[exchange.code] += 1
 
-    def upstream_is(self, route: str, upstream: str, *, up: bool) -> None:
-        """Say whether an upstream of a route takes requests, as far as is known."""
-        self._upstreams[route, upstream] = up
-
     def serves(self, config: Config) -> None:
-        """Say what is served from now on: its routes are told of before anybody asks for them.
-
-        What was said of upstreams is forgotten, and to be said anew.
-        """
-        self._digest = config.digest
-        self._upstreams.clear()
+        """Say what is served from now on: its routes are told of before anybody asks for them."""
+        self._digest, self._routes = config.digest, config.routes
         for route in config.routes:
             self._tallies[route.path]
 
@@ -69,17 +63,13 @@ class Metrics:
         tallies = defaultdict(Tally, {name: each.copy() for name, each in self._tallies.items()})
         for exchange in self._streams.records():
             tallies[exchange.route or NO_ROUTE].add_live(exchange)
+        states = self._upstreams.states(self._routes)
         return Snapshot(
             tallies,
             self._auth_failures.copy(),
             self._reloads.copy(),
-            self._upstreams.copy(),
+            {(route.path, upstream.url): is_up for route, upstream, is_up in states},
             self._digest,
+            self._quotas.fallbacks,
+            self._quotas.is_shared,
         )
-
-    async def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it, and its Content-Type, in a format that the scraper's Accept header names.
-
-        It is put into words in a thread: with many routes that takes as long as many events.
-        """
-        return await asyncio.to_thread(self.snapshot().encode, accept)

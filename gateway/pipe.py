@@ -24,6 +24,7 @@ from gateway.heads import (
 from gateway.http1 import Connection
 from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run time
 from gateway.response import CONTINUE, Receiver, ResponseHead
+from gateway.streams import Condition
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.
 RELAYING: Final = 0  # until the service ends the body, or the gateway does
@@ -106,6 +107,19 @@ class Pipe(Receiver):
         """What is known of it by now."""
         self._exchange.bytes_out = self.bytes_out
         return self._exchange
+
+    @property
+    def condition(self) -> Condition:
+        """What it waits for."""
+        if not self.has_started:
+            return "waiting"
+        if self._state == FLUSHING:
+            return "flushing"
+        return "backpressure" if self._browser.writing_paused else "streaming"
+
+    def silence(self) -> float | None:
+        """Seconds since a byte moved; None where no bound of the route has that written down."""
+        return self._deadlines.silence()
 
     def close(self) -> None:
         """Stop all timers and let go of the browser, however it ended."""

@@ -1,5 +1,6 @@
 """The quotas of all routes, which outlive a change of the routes, and the ledger behind them."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
 class Quotas:
     """One quota for each route that has limits, for as long as anybody uses it.
 
-    With `redis`, a URL, what users do counts on all replicas together.
+    With `redis`, a URL, what users do counts on all replicas together. `make` makes another kind of
+    quota, of a route's name and limits.
     """
 
-    def __init__(self, redis: str | None) -> None:
+    def __init__(
+        self, redis: str | None, make: Callable[[str, RouteLimits], Quota] | None = None
+    ) -> None:
         self._redis = redis
+        self._make = make or self._made
         self._ledger: RedisLedger | None = None
         self._quotas: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
@@ -28,25 +33,32 @@ class Quotas:
         name = " ".join([*sorted(route.methods), route.path])
         quota = self._quotas.get(name)
         if quota is None:
-            quota = self._quotas[name] = Quota(name, route.limits, self._shared())
+            quota = self._quotas[name] = self._make(name, route.limits)
         else:
             quota.adopt(route.limits)
         return quota
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether Redis is used, and was there when it was last asked."""
-        return self._ledger is not None and self._ledger.is_reached
+    def named(self, name: str) -> Quota | None:
+        """The quota of this `Quota.route`, while anybody uses it."""
+        return self._quotas.get(name)
 
     @property
-    def fallbacks(self) -> int:
-        """How often limits held in this process alone, as Redis was out of reach."""
-        return self._ledger.fallbacks if self._ledger is not None else 0
+    def is_shared(self) -> bool | None:
+        """Whether Redis was there when it was last asked; None where no limits are in it."""
+        return self._ledger.is_reached if self._ledger is not None else None
+
+    @property
+    def fallbacks(self) -> int | None:
+        """How often limits held in this process alone, as Redis was out of reach; None as above."""
+        return self._ledger.fallbacks if self._ledger is not None else None
 
     async def close(self) -> None:
         """Let go of Redis."""
         if self._ledger is not None:
             await self._ledger.close()
+
+    def _made(self, name: str, limits: RouteLimits) -> Quota:
+        return Quota(name, limits, self._shared())
 
     def _shared(self) -> "RedisLedger | None":
         if self._ledger is None and self._redis is not None:

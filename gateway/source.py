@@ -9,7 +9,7 @@ from pathlib import Path
 from watchfiles import Change, awatch
 
 from gateway.config import Config
-from gateway.loader import load
+from gateway.loader import fetch, parse
 from gateway.loader.document import MAX_SIZE
 
 # Milliseconds. A change is over after this much quiet: an editor may write a file in several steps.
@@ -22,13 +22,17 @@ DATA_LINK = "..data"
 
 
 class Source:
-    """A routes.yaml, and the environment that its references are read from."""
+    """A routes.yaml, and the environment that its references are read from.
+
+    `data` are the bytes that were found sound when it was last read.
+    """
 
     def __init__(self, path: str | Path, environ: Mapping[str, str]) -> None:
         self.path = path
         self._file = Path(path).absolute()
         self._environ = environ
         self._seen = self._digest()
+        self.data = b""
 
     async def read(self) -> Config:
         """Read it as it is now. Raises ConfigError.
@@ -36,7 +40,10 @@ class Source:
         In a thread, as a long file takes longer than a stream should wait.
         """
         self._seen = await asyncio.to_thread(self._digest)
-        return await asyncio.to_thread(load, self.path, self._environ)
+        data = await asyncio.to_thread(fetch, self.path)
+        config = await asyncio.to_thread(parse, data, self._environ, str(self.path))
+        self.data = data
+        return config
 
     async def changes(self, stop: asyncio.Event) -> AsyncGenerator[None, None]:
         """Yield when the file is no more what was last read, until told to stop.

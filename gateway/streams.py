@@ -1,10 +1,15 @@
 """Who is being served now: admission, and the end of them all when the gateway drains."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Literal, Protocol
 
 from gateway.account import EndReason, Exchange
 from gateway.errors import DRAINING, Refusal
+
+# What an exchange waits for: the service's response head, the service's next byte, the browser to
+# take what there is, or the browser to take the last of it.
+Condition = Literal["waiting", "streaming", "backpressure", "flushing"]
 
 
 class Stream(Protocol):
@@ -15,6 +20,13 @@ class Stream(Protocol):
 
     def record(self) -> Exchange:
         """What is known of it by now."""
+
+    @property
+    def condition(self) -> Condition:
+        """What it waits for."""
+
+    def silence(self) -> float | None:
+        """Seconds since a byte came from the service; None where nobody writes that down."""
 
 
 class Streams:
@@ -29,6 +41,9 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._live)
 
     def records(self) -> list[Exchange]:
         """What is known by now of each."""

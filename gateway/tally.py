@@ -41,6 +41,10 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """How it is pickled: compiled, it does not know by itself."""
+        return _histogram, (self.bounds, self.counts, self.total)
+
     def copy(self) -> "Histogram":
         """What it says now, to keep."""
         copy = Histogram(self.bounds)
@@ -51,6 +55,11 @@ class Histogram:
         """Count a value."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+    def merge(self, other: "Histogram") -> None:
+        """Count what another with the same bounds has counted."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
 
 class Tally:
@@ -71,13 +80,19 @@ class Tally:
         self.bytes_out = 0
         self.events: int | None = None  # None where nobody follows them
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """How it is pickled, see `Histogram`."""
+        histograms = (self.durations, self.first_bytes, self.stream_durations)
+        counts = (self.requests, self.streams, self.upstream_errors)
+        numbers = (self.active, self.bytes_in, self.bytes_out, self.events)
+        return _tally, (histograms, counts, numbers)
+
     def add(self, exchange: Exchange, now: float) -> None:
         """Count an exchange that ends now, by `time.monotonic`."""
         method = exchange.method if exchange.method in METHODS else OTHER_METHOD
         _count(self.requests, (method, exchange.status))
         duration = now - exchange.started
-        if exchange.first_byte_at is not None:
-            self.first_bytes.observe(exchange.first_byte_at - exchange.started)
+        self._add_first_byte(exchange)
         if exchange.is_event_stream:
             self.stream_durations.observe(duration)
             _add(self.streams, str(exchange.ending))
@@ -89,8 +104,12 @@ class Tally:
         self._add_relayed(exchange)
 
     def add_live(self, exchange: Exchange) -> None:
-        """Count what can be of an exchange that is still under way."""
+        """Count what can be of an exchange that is still under way.
+
+        Its first byte as well: a stream's would be told hours late.
+        """
         self.active += exchange.is_event_stream
+        self._add_first_byte(exchange)
         self._add_relayed(exchange)
 
     def copy(self) -> "Tally":
@@ -105,6 +124,27 @@ class Tally:
         copy.bytes_in, copy.bytes_out, copy.events = self.bytes_in, self.bytes_out, self.events
         return copy
 
+    def merge(self, other: "Tally") -> None:
+        """Add another's numbers, its event streams under way among them."""
+        for key, count in other.requests.items():
+            self.requests[key] = self.requests.get(key, 0) + count
+        for reason, count in other.streams.items():
+            self.streams[reason] = self.streams.get(reason, 0) + count
+        for code, count in other.upstream_errors.items():
+            self.upstream_errors[code] = self.upstream_errors.get(code, 0) + count
+        self.durations.merge(other.durations)
+        self.first_bytes.merge(other.first_bytes)
+        self.stream_durations.merge(other.stream_durations)
+        self.active += other.active
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        if other.events is not None:
+            self.events = other.events + (self.events or 0)
+
+    def _add_first_byte(self, exchange: Exchange) -> None:
+        if exchange.first_byte_at is not None:
+            self.first_bytes.observe(exchange.first_byte_at - exchange.started)
+
     def _add_relayed(self, exchange: Exchange) -> None:
         self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
@@ -117,6 +157,24 @@ def upstream_code(exchange: Exchange) -> str:
     if exchange.code:
         return exchange.code if exchange.code.startswith("upstream_") else ""
     return _BREAKS.get(exchange.ending, "")
+
+
+def _histogram(bounds: Sequence[float], counts: list[int], total: float) -> Histogram:
+    made = Histogram(bounds)
+    made.counts, made.total = counts, total
+    return made
+
+
+def _tally(
+    histograms: tuple[Histogram, Histogram, Histogram],
+    counts: tuple[dict[tuple[str, int], int], dict[str, int], dict[str, int]],
+    numbers: tuple[int, int, int, int | None],
+) -> Tally:
+    made = Tally()
+    made.durations, made.first_bytes, made.stream_durations = histograms
+    made.requests, made.streams, made.upstream_errors = counts
+    made.active, made.bytes_in, made.bytes_out, made.events = numbers
+    return made
 
 
 def _count(counts: dict[tuple[str, int], int], key: tuple[str, int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.wire.routes import listener, port_of
 
@@ -26,6 +27,12 @@ class Key:
         )
         members = {**public, "kid": self.kid, "use": "sig", "alg": "ES256", **changes}
         return {name: value for name, value in members.items() if value is not None}
+
+    def pem(self) -> bytes:
+        """The public half, as a file holds it."""
+        return self._private.public_key().public_bytes(
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+        )
 
     def token(self, sub: str = "ada", **claims: object) -> str:
         header = {"kid": self.kid} if self.kid is not None else None

@@ -70,10 +70,19 @@ async def test_a_gateway_whose_route_has_no_healthy_upstream_is_not_ready() -> N
 async def test_the_ops_port_says_what_it_has() -> None:
     gateway = gateway_of()
     async with running(gateway):
-        assert await got(gateway.ops_port, "/") == (
+        assert await got(gateway.ops_port, "/nowhere") == (
             404,
-            {"paths": ["/healthz", "/readyz", "/metrics"]},
+            {"paths": ["/", "/healthz", "/readyz", "/metrics", "/streams", "/events"]},
         )
+
+
+async def test_a_process_reports_its_number_its_routes_and_its_health() -> None:
+    gateway = Gateway(Config((ROUTE,)), Settings("127.0.0.1", 0, 0, worker=3))
+    async with running(gateway):
+        told = gateway.report()
+    assert (told.worker, told.streams, told.health.is_ready) == (3, (), True)
+    [route] = told.routes
+    assert (route.path, route.upstreams) == ("/", (("", True, 0),))
 
 
 @pytest.mark.parametrize("stop", [Gateway.stop, lambda _: signal.raise_signal(signal.SIGTERM)])

@@ -47,7 +47,16 @@ Run = Callable[..., tuple[int, str, str]]
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A folder of the test's own, a known environment, and logging as it was."""
     monkeypatch.chdir(tmp_path)
-    for name in ("HOST", "PORT", "OPS_PORT", "ROUTES", "LOG_FORMAT", "LOG_LEVEL", "DRAIN_TIMEOUT"):
+    for name in (
+        "HOST",
+        "PORT",
+        "OPS_PORT",
+        "ROUTES",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "DRAIN_TIMEOUT",
+        "WORKERS",
+    ):
         monkeypatch.delenv(f"GATEWAY_{name}", raising=False)
     monkeypatch.setenv("GATEWAY_JWT_SECRET", SECRET)
     monkeypatch.setenv("SERVICE_URL", "http://service:9000")
@@ -98,7 +107,8 @@ def test_the_version_is_the_packages_and_tells_what_form_runs(run: Run) -> None:
 
 def test_every_option_of_serve_tells_its_variable_and_default(run: Run) -> None:
     out = run("serve", "--help")[1]
-    for option in ("routes", "host", "port", "ops-port", "drain-delay", "drain-timeout"):
+    options = ("routes", "host", "port", "ops-port", "workers", "drain-delay", "drain-timeout")
+    for option in options:
         assert f"--{option}" in out
         assert f"[GATEWAY_{option.upper().replace('-', '_')}]" in out
     assert "(default: 30s)" in out
@@ -113,6 +123,9 @@ def test_every_option_of_serve_tells_its_variable_and_default(run: Run) -> None:
         (("serve", "--port", "-1"), "'-1'"),
         (("serve", "--ops-port", "http"), "'http'"),
         (("serve", "--port", "9" * 5000), "--port"),
+        (("serve", "--workers", "0"), "must be auto, or 1 to 256, not '0'"),
+        (("serve", "--workers", "257"), "'257'"),
+        (("serve", "--workers", "many"), "'many'"),
         (("serve", "--drain-timeout", "none"), "must have a bound, such as 30s"),
         (("serve", "--drain-timeout", "5"), "not '5'"),
         (("serve", "--log-format", "xml"), "must be one of json, console, not 'xml'"),

@@ -48,3 +48,42 @@ def test_the_bounds_of_a_histogram_are_written_as_prometheus_writes_them() -> No
     body, _ = snapshot(tally).encode("")
     assert b'_bucket{le="0.1",route="/jobs/{id}"} 0.0' in body
     assert b'_bucket{le="86400.0",route="/jobs/{id}"} 1.0' in body
+
+
+def test_what_several_processes_tell_is_added_up_but_for_what_is_so_of_all() -> None:
+    one, other = Tally(), Tally()
+    one.requests["GET", 200] = 2
+    other.requests["GET", 200], other.requests["GET", 404] = 3, 1
+    other.events = 4
+    place, away = ("/jobs/{id}", "http://jobs"), ("/", "http://away")
+    merged = Snapshot.merged(
+        [
+            Snapshot({"/jobs/{id}": one}, {"a": 1}, {"success": 1}, {place: True}, "aa", 2, True),
+            Snapshot(
+                {"/jobs/{id}": other, "/": Tally()},
+                {"a": 2},
+                {"success": 1},
+                {place: False, away: True},
+                "aa",
+                1,
+                False,
+            ),
+        ]
+    )
+    told = {
+        (each.name, *each.labels.values()): each.value
+        for family in merged.collect()
+        for each in family.samples
+    }
+    assert told["gateway_requests_total", "/jobs/{id}", "GET", "200"] == 5
+    assert told["gateway_requests_total", "/jobs/{id}", "GET", "404"] == 1
+    assert told["gateway_relayed_events_total", "/jobs/{id}"] == 4
+    assert ("gateway_relayed_events_total", "/") not in told
+    assert told["gateway_active_streams", "/"] == 0
+    assert told["gateway_auth_failures_total", "a"] == 3
+    assert told["gateway_config_reloads_total", "success"] == 2
+    assert told["gateway_upstream_up", *place] == 0
+    assert told["gateway_upstream_up", *away] == 1
+    assert told["gateway_config_info", "aa"] == 1
+    assert told["gateway_limits_fallbacks_total",] == 3
+    assert told["gateway_limits_shared",] == 0

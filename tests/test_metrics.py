@@ -5,9 +5,12 @@ from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
 
 from gateway.account import EndReason, Exchange
-from gateway.config import Config, Route, Upstream
+from gateway.config import Config, Route, RouteLimits, Upstream
 from gateway.metrics import Metrics, ReloadResult
-from gateway.streams import Streams
+from gateway.quotas import Quotas
+from gateway.standing import EJECT_AFTER
+from gateway.streams import Condition, Streams
+from gateway.upstream import Upstreams
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 NAMES = {
@@ -29,6 +32,8 @@ NAMES = {
 class Live:
     """An exchange under way."""
 
+    condition: Condition = "streaming"
+
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
 
@@ -36,6 +41,19 @@ class Live:
 
     def record(self) -> Exchange:
         return self.exchange
+
+    def silence(self) -> float | None: ...
+
+
+def metrics_of(
+    streams: Streams | None = None,
+    upstreams: Upstreams | None = None,
+    quotas: Quotas | None = None,
+) -> Metrics:
+    # One that is empty is false too.
+    return Metrics(
+        Streams() if streams is None else streams, upstreams or Upstreams(), quotas or Quotas(None)
+    )
 
 
 def exchange(route: str = "/jobs/{id}", *, is_event_stream: bool = False) -> Exchange:
@@ -65,20 +83,20 @@ def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
 
 
 def test_every_family_has_its_name_its_kind_and_a_text() -> None:
-    told = families(Metrics(Streams()))
+    told = families(metrics_of())
     assert {name: told[name].type for name in NAMES} == NAMES
     assert all(told[name].documentation for name in NAMES)
     assert "gateway_config_info" in told
 
 
 def test_the_process_and_its_collector_of_garbage_are_told_of() -> None:
-    told = families(Metrics(Streams()))
+    told = families(metrics_of())
     assert told["process_resident_memory_bytes"].samples
     assert told["python_gc_collections"].samples
 
 
 def test_two_gateways_in_a_process_count_apart() -> None:
-    one, other = Metrics(Streams()), Metrics(Streams())
+    one, other = metrics_of(), metrics_of()
     ended = exchange()
     one.ended(ended, ended.started)
     labels = {"route": "/jobs/{id}", "method": "GET", "status": "200"}
@@ -87,7 +105,7 @@ def test_two_gateways_in_a_process_count_apart() -> None:
 
 
 def test_a_request_without_a_route_is_told_as_none() -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     lost = exchange("")
     lost.status = 404
     metrics.ended(lost, lost.started)
@@ -96,7 +114,7 @@ def test_a_request_without_a_route_is_told_as_none() -> None:
 
 @pytest.mark.parametrize("seconds", [0.003, 0.0025])
 def test_buckets_add_up_to_the_last(seconds: float) -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     ended = exchange()
     metrics.ended(ended, ended.started + seconds)
     name, route = "gateway_request_duration_seconds", "/jobs/{id}"
@@ -107,7 +125,7 @@ def test_buckets_add_up_to_the_last(seconds: float) -> None:
 
 
 def test_what_nothing_was_observed_of_has_no_buckets() -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     ended = exchange()
     metrics.ended(ended, ended.started)
     assert families(metrics)["gateway_stream_duration_seconds"].samples == []
@@ -115,7 +133,7 @@ def test_what_nothing_was_observed_of_has_no_buckets() -> None:
 
 def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
     streams = Streams()
-    metrics = Metrics(streams)
+    metrics = metrics_of(streams)
     stream, upload = exchange(is_event_stream=True), exchange()
     stream.bytes_out, stream.events, upload.bytes_in = 100, 4, 30
     live = [Live(stream), Live(upload)]
@@ -147,7 +165,7 @@ def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
     "code", ["token_missing", "token_invalid", "token_expired", "scope_missing", "origin_denied"]
 )
 def test_a_refused_token_counts_from_zero(code: str) -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     assert value(metrics, "gateway_auth_failures_total", code=code) == 0
     refused = exchange()
     refused.code = code
@@ -156,7 +174,7 @@ def test_a_refused_token_counts_from_zero(code: str) -> None:
 
 
 def test_other_refusals_are_no_failures_of_authentication() -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     refused = exchange()
     refused.code = "body_too_large"
     metrics.ended(refused, refused.started)
@@ -165,7 +183,7 @@ def test_other_refusals_are_no_failures_of_authentication() -> None:
 
 
 def test_the_service_s_failures_are_told_by_route_and_code() -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     failed = exchange()
     failed.code = "upstream_unreachable"
     metrics.ended(failed, failed.started)
@@ -173,18 +191,35 @@ def test_the_service_s_failures_are_told_by_route_and_code() -> None:
     assert value(metrics, "gateway_upstream_errors_total", **labels) == 1
 
 
-def test_an_upstream_is_up_or_down_as_it_was_said_last_until_others_take_its_place() -> None:
-    metrics = Metrics(Streams())
+def test_an_upstream_is_up_or_down_as_it_is_known_now_for_as_long_as_it_is_served() -> None:
+    upstreams, place = Upstreams(), Upstream("http://jobs:8080", "http", "jobs", 8080)
+    metrics = metrics_of(upstreams=upstreams)
+    metrics.serves(Config((Route("/jobs/{id}", (), place),)))
     labels = {"route": "/jobs/{id}", "upstream": "http://jobs:8080"}
-    for is_up in (True, False, True):
-        metrics.upstream_is(**labels, up=is_up)
-        assert value(metrics, "gateway_upstream_up", **labels) == is_up
+    standing = upstreams.pool(place).standing
+    assert value(metrics, "gateway_upstream_up", **labels) == 1
+    for _ in range(EJECT_AFTER):
+        standing.failed(0)
+    assert value(metrics, "gateway_upstream_up", **labels) == 0
+    standing.connected()
+    assert value(metrics, "gateway_upstream_up", **labels) == 1
     metrics.serves(Config(()))
     assert value(metrics, "gateway_upstream_up", **labels) is None
 
 
+async def test_limits_that_are_shared_are_told_of_and_others_are_not() -> None:
+    names = ("gateway_limits_shared", "gateway_limits_fallbacks_total")
+    place = Upstream("", "http", "127.0.0.1", 1)
+    for redis, told in ((None, (None, None)), ("redis://127.0.0.1:1", (1, 0))):
+        quotas = Quotas(redis)
+        quota = quotas.of(Route("/", (), place, limits=RouteLimits(max_streams=1)))
+        assert quota is not None
+        assert tuple(value(metrics_of(quotas=quotas), name) for name in names) == told
+        await quotas.close()
+
+
 def test_what_is_served_is_told_and_its_routes_before_the_first_request() -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     place = Upstream("", "http", "127.0.0.1", 1)
     for digest in ("aa11", "bb22"):
         metrics.serves(Config((Route(f"/{digest}", (), place),), digest=digest))
@@ -195,14 +230,14 @@ def test_what_is_served_is_told_and_its_routes_before_the_first_request() -> Non
 
 @pytest.mark.parametrize("result", ["success", "failure"])
 def test_files_that_were_read_are_counted_by_what_came_of_it(result: ReloadResult) -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     assert value(metrics, "gateway_config_reloads_total", result=result) == 0
     metrics.reloaded(result)
     assert value(metrics, "gateway_config_reloads_total", result=result) == 1
 
 
 def test_what_was_read_once_does_not_change_any_more() -> None:
-    metrics = Metrics(Streams())
+    metrics = metrics_of()
     ended = exchange(is_event_stream=True)
     ended.code, ended.events = "token_missing", 1
     metrics.ended(ended, ended.started)
@@ -210,12 +245,5 @@ def test_what_was_read_once_does_not_change_any_more() -> None:
     told = list(before.collect())
     metrics.ended(ended, ended.started)
     metrics.reloaded("success")
-    metrics.upstream_is("/", "http://jobs:8080", up=True)
     assert list(before.collect()) == told
     assert list(metrics.snapshot().collect()) != told
-
-
-async def test_it_is_put_into_words_beside_the_event_loop() -> None:
-    body, content_type = await Metrics(Streams()).exposition("")
-    assert content_type.startswith("text/plain")
-    assert b"gateway_config_info" in body

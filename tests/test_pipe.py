@@ -1,5 +1,7 @@
 """An exchange has one end, whatever comes after it, and each silence is put down to its maker."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.account import EndReason
@@ -208,6 +210,24 @@ async def test_the_last_few_bytes_are_waited_for_too(open_stage: Open) -> None:
     response = await response_of(client)
     assert (len(response.body), response.ending) == (sent, Ending.CLEAN)
     assert await over(stage) is EndReason.COMPLETE
+
+
+async def test_it_can_be_told_at_each_moment_what_it_waits_for(open_stage: Open) -> None:
+    stage, client = await open_stage(replace(UNBOUNDED, first_byte=60.0), receive_buffer=4096)
+    seen: list[str] = [stage.pipe.condition]
+    silence = stage.pipe.silence()
+    assert silence is not None
+    assert 0 <= silence < 60
+    stage.pipe.head(STREAM)
+    stage.pipe.head_read()
+    assert stage.pipe.silence() is None
+    seen.append(stage.pipe.condition)
+    stage.pipe.body(b"a" * (16 << 20))
+    seen.append(stage.pipe.condition)
+    stage.pipe.complete([])
+    seen.append(stage.pipe.condition)
+    assert seen == ["waiting", "streaming", "backpressure", "flushing"]
+    await response_of(client)
 
 
 @pytest.mark.parametrize("is_complete", [True, False])

@@ -44,14 +44,15 @@ def test_what_nobody_uses_any_more_is_forgotten() -> None:
 async def test_without_redis_nothing_is_shared_nor_falls_back() -> None:
     quotas = Quotas(None)
     assert quotas.of(route()) is not None
-    assert (quotas.is_shared, quotas.fallbacks) == (False, 0)
+    assert (quotas.is_shared, quotas.fallbacks) == (None, None)
     await quotas.close()
 
 
 async def test_with_redis_it_is_shared_from_the_first_route_with_limits() -> None:
     quotas = Quotas("redis://127.0.0.1:1")
     quotas.of(route(limits=RouteLimits()))
-    assert not quotas.is_shared
+    assert (quotas.is_shared, quotas.fallbacks) == (None, None)
     quotas.of(route())
-    assert (quotas.is_shared, quotas.fallbacks) == (True, 0)
+    told: tuple[bool | None, int | None] = (quotas.is_shared, quotas.fallbacks)
+    assert told == (True, 0)
     await quotas.close()

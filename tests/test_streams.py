@@ -6,11 +6,13 @@ import pytest
 
 from gateway.account import EndReason, Exchange
 from gateway.errors import DRAINING, Refusal
-from gateway.streams import Streams
+from gateway.streams import Condition, Streams
 
 
 class Recorded:
     """A stream that leaves as soon as it is told to."""
+
+    condition: Condition = "streaming"
 
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
@@ -19,6 +21,8 @@ class Recorded:
 
     def record(self) -> Exchange:
         return self.exchange
+
+    def silence(self) -> float | None: ...
 
     def end(self, reason: EndReason) -> None:
         self.told.append(reason)
@@ -44,6 +48,7 @@ async def test_what_is_known_of_those_under_way_can_be_had() -> None:
     one, two = admitted(streams), admitted(streams)
     streams.release(one)
     assert streams.records() == [two.exchange]
+    assert list(streams) == [two]
 
 
 async def test_releasing_twice_or_what_was_never_admitted_changes_nothing() -> None:

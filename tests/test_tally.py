@@ -75,6 +75,15 @@ def test_what_is_no_stream_has_a_duration_and_no_life() -> None:
     assert tally.streams == {}
 
 
+def test_the_first_byte_of_a_stream_under_way_counts_before_its_end_and_once() -> None:
+    stream = exchange()
+    stream.is_event_stream = True
+    stream.first_byte_at = stream.started + 0.02
+    live = Tally()
+    live.add_live(stream)
+    assert (live.active, live.first_bytes.counts) == (1, tally_of(stream).first_bytes.counts)
+
+
 def test_without_a_response_of_the_service_there_is_no_first_byte() -> None:
     assert sum(tally_of(exchange(status=401)).first_bytes.counts) == 0
 

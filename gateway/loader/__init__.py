@@ -27,7 +27,7 @@ from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
 from gateway.loader.method import methods as read_methods
 from gateway.loader.section import Section, boolean
 
-__all__ = ["ConfigError", "Fault", "load", "loads"]
+__all__ = ["ConfigError", "Fault", "fetch", "load", "loads", "parse"]
 
 KEYS: shape.Keys = {
     "routes": shape.many(
@@ -42,17 +42,28 @@ KEYS: shape.Keys = {
 
 def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
     """Read a file. Raises ConfigError, for one that cannot be read too; see loads."""
+    return parse(fetch(path), environ, str(path))
+
+
+def fetch(path: str | Path) -> bytes:
+    """A file's bytes, as `parse` takes them. Raises ConfigError."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(document.MAX_SIZE + 1)
-        if len(data) > document.MAX_SIZE:
-            raise ConfigError([document.TOO_LARGE], str(path))
-        config = loads(data.decode("utf-8-sig"), environ, str(path))
-        return replace(config, digest=hashlib.sha256(data).hexdigest())
-    except UnicodeDecodeError as error:
-        raise ConfigError([_not_text(error)], str(path)) from error
     except OSError as error:
         raise ConfigError([Fault(0, 0, f"cannot be read: {error.strerror}")], str(path)) from error
+    if len(data) > document.MAX_SIZE:
+        raise ConfigError([document.TOO_LARGE], str(path))
+    return data
+
+
+def parse(data: bytes, environ: Mapping[str, str] | None, source: str) -> Config:
+    """Read a file's bytes. Raises ConfigError; see loads."""
+    try:
+        config = loads(data.decode("utf-8-sig"), environ, source)
+    except UnicodeDecodeError as error:
+        raise ConfigError([_not_text(error)], source) from error
+    return replace(config, digest=hashlib.sha256(data).hexdigest())
 
 
 def loads(text: str, environ: Mapping[str, str] | None, source: str = "routes.yaml") -> Config:

@@ -1,0 +1,74 @@
+"""A worker's side of what holds over all workers: it asks the supervisor each time."""
+
+from itertools import count
+
+from gateway.channel import Channel, Unanswered
+from gateway.config import RouteLimits
+from gateway.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Refusal
+from gateway.quota import Permit, Quota
+from gateway.stream_tokens import Ticket
+
+PATIENCE = 5.0  # seconds; the supervisor answers in a millisecond, or asks Redis, which is bounded
+
+_numbers = count(1)
+
+
+class AskingQuota(Quota):
+    """The limits of a route, with what is used up of them in the supervisor."""
+
+    def __init__(self, route: str, limits: RouteLimits, channel: Channel) -> None:
+        super().__init__(route, limits, None)
+        self._channel = channel
+
+    def permit(self, user: str) -> Permit:
+        """What an exchange of this user asks for leave with."""
+        return AskingPermit(self, user, self._channel)
+
+
+class AskingPermit(Permit):
+    """Leave for one exchange, had from the supervisor."""
+
+    __slots__ = ("_channel", "_number")
+
+    def __init__(self, quota: Quota, user: str, channel: Channel) -> None:
+        super().__init__(quota, user)
+        self._channel = channel
+        self._number = 0
+
+    async def take(self) -> None:
+        """Begin. Raises Refusal as `Permit`, or DRAINING: without a supervisor a worker ends."""
+        self._number = next(_numbers)
+        try:
+            await self._channel.ask(
+                "take", self._number, self._quota.route, self._user, within=PATIENCE
+            )
+        except Unanswered as error:
+            raise Refusal(DRAINING, reason=f"supervisor: {error}") from None
+
+    def release(self) -> None:
+        """It is over, or never began."""
+        if self._number:
+            self._channel.tell("release", self._number)
+            self._number = 0
+
+
+class AskingUsed:
+    """Remembers used tokens in the supervisor. See `UsedTokens`."""
+
+    def __init__(self, channel: Channel, leeway: float) -> None:
+        self.leeway = leeway
+        self._channel = channel
+
+    async def claim(self, ticket: Ticket) -> None:
+        """Use a token up."""
+        try:
+            await self._channel.ask("claim", ticket, self.leeway, within=PATIENCE)
+        except Unanswered as error:
+            raise Refusal(TOKEN_STORE_UNAVAILABLE, reason=f"supervisor: {error}") from None
+
+    async def release(self, ticket: Ticket) -> None:
+        """Take a claim back."""
+        self._channel.tell("unclaim", ticket)
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,138 @@
+"""Questions and answers between the processes of one gateway, over a pair of sockets.
+
+A message is a length (4 bytes, big-endian) and a pickle. Both ends are the same program, run by the
+same user, and nobody else can have the sockets.
+"""
+
+import asyncio
+import contextlib
+import pickle
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import count
+from typing import Any
+
+from gateway.errors import Refusal
+from gateway.logs import log
+
+_LENGTH = struct.Struct(">I")
+
+Handlers = Mapping[str, Callable[..., Awaitable[object]]]  # by what is asked for
+
+
+class Unanswered(Exception):
+    """The other process is gone, or took too long, or failed at it."""
+
+
+class Channel:
+    """One end. What is asked of it by name it has done by a handler of that name.
+
+    A `Refusal` of a handler is raised where it was asked for.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Handlers
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._handlers = handlers
+        self._numbers = count(1)
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._is_open = True
+
+    @classmethod
+    async def over(cls, sock: socket.socket, handlers: Handlers) -> "Channel":
+        """A channel over one of a pair of sockets, which it closes."""
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        return cls(reader, writer, handlers)
+
+    async def ask(self, name: str, *arguments: object, within: float) -> Any:
+        """Have something done there, and give what comes of it. Raises Refusal or Unanswered.
+
+        It waits `within` seconds at most. What is done there is done all the same.
+        """
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._send((number, name, arguments))
+            async with asyncio.timeout(within):
+                return await answer
+        except TimeoutError:
+            raise Unanswered(name) from None
+        finally:
+            del self._asked[number]
+
+    def tell(self, name: str, *arguments: object) -> None:
+        """Have something done there, and do not wait for it. Nothing, where nobody is."""
+        if self._is_open:
+            self._send((0, name, arguments))
+
+    async def serve(self) -> None:
+        """Do what is asked, until the other end is gone."""
+        try:
+            while True:
+                (size,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+                self._take(*pickle.loads(await self._reader.readexactly(size)))  # noqa: S301 - our own
+        except (EOFError, OSError):
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Answer no more, and wait for nothing any more."""
+        self._is_open = False
+        self._writer.close()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(Unanswered("the other process is gone"))
+
+    async def finish(self) -> None:
+        """Close once all that was said is on its way."""
+        self.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    def _send(self, message: tuple[object, ...]) -> None:
+        if not self._is_open:
+            raise Unanswered("the other process is gone")
+        data = pickle.dumps(message)
+        self._writer.write(_LENGTH.pack(len(data)) + data)
+
+    def _take(self, number: int, name: str, body: Any) -> None:
+        if name:
+            # Tasks begin in the order in which they are made, so nothing is done too early.
+            task = asyncio.create_task(self._do(number, name, body))
+            self._at_work.add(task)
+            task.add_done_callback(self._at_work.discard)
+        elif number in self._asked and not self._asked[number].done():
+            value, fault = body
+            if fault is None:
+                self._asked[number].set_result(value)
+            else:
+                self._asked[number].set_exception(_revived(fault))
+
+    async def _do(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        """Do what was asked, and answer unless it was only told (0)."""
+        answer: tuple[object, object]
+        try:
+            answer = (await self._handlers[name](*arguments), None)
+        except Refusal as refusal:
+            answer = (None, _kept(refusal))
+        except Exception:  # noqa: BLE001 - whatever it is, it must not end the channel
+            log.exception("message_failed", message=name)
+            answer = (None, name)
+        if number and self._is_open:
+            self._send((number, "", answer))
+
+
+def _kept(refusal: Refusal) -> tuple[object, ...]:
+    """All of a refusal: an exception's own pickle keeps its positional arguments alone."""
+    return refusal.failure, refusal.detail, refusal.headers, refusal.reason
+
+
+def _revived(fault: Any) -> Exception:
+    if isinstance(fault, str):
+        return Unanswered(fault)
+    failure, detail, headers, reason = fault
+    return Refusal(failure, detail, headers, reason=reason)

@@ -1,0 +1,92 @@
+"""What one worker has leave for, kept where all workers ask: in the supervisor."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.config import Config
+from gateway.gate import used_tokens
+from gateway.quotas import Quotas
+from gateway.stream_tokens import Ticket
+
+if TYPE_CHECKING:
+    from gateway.quota import Permit, Quota
+    from gateway.used_tokens import UsedTokens
+
+
+class Commons:
+    """The quotas of all routes and the used tokens, as the configuration of now has them."""
+
+    def __init__(self, config: Config) -> None:
+        self.quotas = Quotas(config.limits.redis)
+        self.used: UsedTokens = used_tokens(config, None)
+        self._kept: list[Quota | None] = []
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Hold the limits of this configuration from now on. What is counted stays counted."""
+        self._kept = [self.quotas.of(route) for route in config.routes]
+        self.used = used_tokens(config, self.used)
+
+    async def close(self) -> None:
+        """Let go of Redis."""
+        await self.quotas.close()
+        await self.used.close()
+
+
+class Claims:
+    """Answers one worker from the quotas and the used tokens of all.
+
+    What the worker had when it died is given back by `drop`. A token that it used stays used.
+    """
+
+    def __init__(self, commons: Commons) -> None:
+        self._commons = commons
+        self._permits: dict[int, Permit] = {}
+        self._asking: dict[int, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        """How many exchanges have leave, or wait for it."""
+        return len(self._permits)
+
+    async def take(self, number: int, route: str, user: str) -> None:
+        """Let an exchange begin; `number` is what it is called later. Raises Refusal.
+
+        A route that has no limits by now has room.
+        """
+        quota = self._commons.quotas.named(route)
+        if quota is None:
+            return
+        permit = self._permits[number] = quota.permit(user)
+        task = self._asking[number] = asyncio.ensure_future(permit.take())
+        try:
+            await task
+        except asyncio.CancelledError:
+            return  # the worker gave it up, and waits no more
+        finally:
+            del self._asking[number]
+            if task.cancelled() or task.exception() is not None:
+                self._permits.pop(number).release()
+
+    async def release(self, number: int) -> None:
+        """An exchange is over, or is not to begin. One that was refused is no fault."""
+        if number in self._asking:
+            self._asking[number].cancel()
+        elif number in self._permits:
+            self._permits.pop(number).release()
+
+    async def claim(self, ticket: Ticket, leeway: float) -> None:
+        """Use a token up. Raises Refusal, see `UsedTokens`."""
+        used = self._commons.used
+        used.leeway = leeway
+        await used.claim(ticket)
+
+    async def unclaim(self, ticket: Ticket) -> None:
+        """Take a claim back."""
+        await self._commons.used.release(ticket)
+
+    def drop(self) -> None:
+        """The worker is gone, and all that it had with it."""
+        for task in self._asking.values():
+            task.cancel()
+        for number in self._permits.keys() - self._asking.keys():
+            self._permits.pop(number).release()

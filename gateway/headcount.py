@@ -1,0 +1,52 @@
+"""How many connections the public port has, over all processes that serve it."""
+
+import mmap
+import os
+
+_SLOT = 8  # bytes: one number for each process
+
+
+class Headcount:
+    """Counts the connections of one process, and knows those of all.
+
+    Each has a slot of its own in memory that all share, and writes to no other. So nobody waits,
+    and a count costs a few additions.
+    """
+
+    def __init__(self, slots: memoryview, own: int) -> None:
+        """`slots` are numbers (format "q"), and `own` is the place of ours."""
+        self._slots = slots
+        self._own = own
+
+    @classmethod
+    def alone(cls) -> "Headcount":
+        """One of a process that serves alone."""
+        return cls(memoryview(bytearray(_SLOT)).cast("q"), 0)
+
+    def enter(self, most: int | None) -> bool:
+        """Count one more; False, and nothing counted, where that would be over `most`.
+
+        It is counted before it is asked, so that of two processes with one place left at most one
+        has it. Both may be refused.
+        """
+        self._slots[self._own] += 1
+        if most is None or sum(self._slots) <= most:
+            return True
+        self.leave()
+        return False
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._slots[self._own] -= 1
+
+
+def shared(count: int) -> int:
+    """Give the descriptor of memory for so many processes, to be inherited."""
+    descriptor = os.memfd_create("gateway-headcount")
+    os.ftruncate(descriptor, count * _SLOT)
+    return descriptor
+
+
+def slots(descriptor: int) -> memoryview:
+    """The numbers in shared memory."""
+    return memoryview(mmap.mmap(descriptor, 0)).cast("q")

@@ -1,0 +1,166 @@
+"""A worker as its supervisor sees it: a process, a channel to it, and what it has leave for."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from socket import socketpair
+from typing import TYPE_CHECKING
+
+import gateway
+from gateway.app import StartupError
+from gateway.channel import Channel, Handlers, Unanswered
+from gateway.claims import Claims
+from gateway.doors import Door
+from gateway.loader import Fault
+from gateway.worker import Briefing
+
+if TYPE_CHECKING:
+    from gateway.report import Report
+
+START_PATIENCE = 60.0  # seconds, for a worker to be ready on a machine that is busy
+END_PATIENCE = 5.0  # for a process to end after it closed its channel
+REPORT_PATIENCE = 1.0  # for a worker to tell how it is
+TAKE_PATIENCE = 30.0  # for a worker to serve by another configuration
+
+# The same code as the supervisor's own, whatever lies in the working directory.
+_ROOT = str(Path(gateway.__file__).parents[1])
+_CODE = (
+    "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root);"
+    " from gateway.worker import main; sys.exit(main(sys.argv[2:]))"
+)
+
+
+class Member:
+    """One worker process, from its start to its end. It is not started a second time."""
+
+    def __init__(self, number: int, brief: Callable[[], Briefing], claims: Claims) -> None:
+        """`number` is its place among the workers; `brief` is asked when it asks."""
+        self.number = number
+        self.is_ready = False
+        self.last_report: Report | None = None
+        self._brief = brief
+        self._claims = claims
+        self._channel: Channel | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Task[int] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process, or 0 where none was started."""
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self, headcount: int, doors: Sequence[Door]) -> None:
+        """Start it, and wait until it is ready. Raises StartupError; then it has ended, or will.
+
+        `headcount` is the descriptor of the shared memory.
+        """
+        handlers: Handlers = {
+            "brief": self._briefing,
+            "ready": self._is_up,
+            "failed": self._has_failed,
+            "take": self._claims.take,
+            "release": self._claims.release,
+            "claim": self._claims.claim,
+            "unclaim": self._claims.unclaim,
+        }
+        ours, theirs = socketpair()
+        with theirs:
+            try:
+                self._process = _spawn(self.number, theirs.fileno(), headcount, doors)
+            except OSError as error:
+                ours.close()
+                raise StartupError(f"cannot start a worker: {error.strerror or error}") from None
+        self._channel = await Channel.over(ours, handlers)
+        self._ended = asyncio.create_task(self._serve(self._channel, self._process))
+        try:
+            async with asyncio.timeout(START_PATIENCE):
+                await self._ready
+        except TimeoutError:
+            self.kill()
+            raise StartupError(
+                f"worker {self.number} was not ready in {START_PATIENCE:g}s"
+            ) from None
+        self.is_ready = True
+
+    async def ended(self) -> int:
+        """Wait for its end, and give its exit code: that of a signal is negative."""
+        return await self._ended if self._ended is not None else 0
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    def tell(self, name: str, *arguments: object) -> None:
+        """Say something to it, if it is there."""
+        if self._channel is not None:
+            self._channel.tell(name, *arguments)
+
+    async def take(self, data: bytes, path: str) -> tuple[Fault, ...]:
+        """Have it serve by another routes.yaml. Raises Unanswered."""
+        if self._channel is None:
+            return ()
+        faults: tuple[Fault, ...] = await self._channel.ask(
+            "take", data, path, within=TAKE_PATIENCE
+        )
+        return faults
+
+    async def report(self) -> bool:
+        """Have it tell `last_report` anew. Whether it did."""
+        if self._channel is None or not self.is_ready:
+            return False
+        try:
+            self.last_report = await self._channel.ask("report", within=REPORT_PATIENCE)
+        except Unanswered:
+            return False
+        return True
+
+    async def _serve(self, channel: Channel, process: subprocess.Popen[bytes]) -> int:
+        """Answer it to its end, then forget what it had."""
+        await channel.serve()
+        self.is_ready = False
+        try:
+            code = await asyncio.to_thread(process.wait, END_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = await asyncio.to_thread(process.wait)
+        self._claims.drop()
+        if not self._ready.done():
+            self._ready.set_exception(
+                StartupError(f"worker {self.number} ended as it started, with exit code {code}")
+            )
+        return code
+
+    # What it says
+
+    async def _briefing(self) -> Briefing:
+        return self._brief()
+
+    async def _is_up(self) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):  # it is no more waited for
+            self._ready.set_result(None)
+
+    async def _has_failed(self, fault: str) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self._ready.set_exception(StartupError(fault))
+
+
+def _spawn(
+    number: int, channel: int, headcount: int, doors: Sequence[Door]
+) -> subprocess.Popen[bytes]:
+    """Start the process, in a group of its own: what a terminal signals is for the supervisor."""
+    inherited = [[sock.fileno() for sock in door] for door in doors]
+    return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+        [
+            *(sys.executable, "-P", "-c", _CODE, _ROOT),
+            *map(str, (number, channel, headcount)),
+            *(",".join(map(str, each)) for each in inherited),
+        ],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[channel, headcount, *(each for door in inherited for each in door)],
+        process_group=0,
+    )

@@ -1,0 +1,78 @@
+"""What the ops port answers. It reads, and has no way to change anything."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from gateway import status_page
+from gateway.accept import Arrival
+from gateway.answer import SERVER, told
+from gateway.exposition import Snapshot
+from gateway.health import alive, readiness
+from gateway.listing import Listing, QueryError
+from gateway.pulse import Pulse
+from gateway.report import Report
+
+READING = ("GET", "HEAD")
+PATHS = ("/", "/healthz", "/readyz", "/metrics", "/streams", "/events")
+
+Reports = Callable[[], Awaitable[list[Report]]]  # of each process, one at least
+
+
+class Ops:
+    """Answers a request on the ops port. `reports` are asked for anew each time."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._pulse = Pulse(reports)
+
+    async def __call__(self, arrival: Arrival) -> web.StreamResponse:
+        """Answer what is asked for; 404 for what is not there, 405 for what would change it."""
+        request = arrival.request
+        path = request.path
+        if path not in PATHS and path not in status_page.PATHS:
+            return told({"paths": list(PATHS)}, 404)
+        if request.method not in READING:
+            refused = told({"methods": list(READING)}, 405)
+            refused.headers["Allow"] = ", ".join(READING)
+            return refused
+        if path == "/healthz":
+            return alive()
+        if path == "/events":
+            return await self._pulse.serve(request)
+        if path in status_page.PATHS:
+            return status_page.page(path)
+        return await self._tell(request)
+
+    async def close(self) -> None:
+        """End the event streams of the status page."""
+        await self._pulse.close()
+
+    async def _tell(self, request: web.BaseRequest) -> web.Response:
+        """Answer of what is so now, in all processes."""
+        report = Report.merged(await self._reports())
+        if request.path == "/readyz":
+            return readiness(report.health)
+        if request.path == "/streams":
+            return _streams(report, request.query_string)
+        return await _metrics(report.snapshot, request.headers.get("Accept", ""))
+
+
+def _streams(report: Report, query: str) -> web.Response:
+    try:
+        listing = Listing.of(parse_qsl(query, keep_blank_values=True))
+    except QueryError as error:
+        return told({"detail": str(error)}, 400)
+    return told(listing.answer(report.streams))
+
+
+async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:
+    """What a scraper reads, in a format that its Accept header names.
+
+    It is put into words in a thread: with many routes that takes as long as many events.
+    """
+    body, content_type = await asyncio.to_thread(snapshot.encode, accept)
+    headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
+    return web.Response(body=body, headers=headers)

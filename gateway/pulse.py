@@ -1,0 +1,158 @@
+"""The status page's own event stream: once a second what is so, made once for all who watch."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from gateway.answer import SERVER
+from gateway.exposition import Snapshot
+from gateway.listing import Listing
+from gateway.logs import log
+from gateway.report import Report, ServedRoute
+from gateway.tally import LATENCY, Tally
+
+INTERVAL = 1.0  # seconds
+MOST_STREAMS = 500  # in one event: the oldest
+_SERVER_ERROR: Final = 500
+_OPENING: Final = b"retry: 1000\n\n"
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+    "Server": SERVER,
+}
+
+
+class Pulse:
+    """Asks for reports while somebody watches, and tells all who do.
+
+    Who takes an event slowly skips those that come meanwhile: nothing is kept for anybody.
+    """
+
+    def __init__(self, reports: Callable[[], Awaitable[list[Report]]]) -> None:
+        self._reports = reports
+        self._news = asyncio.Condition()
+        self._beat = b""  # the last event, and its number; none while nobody watches
+        self._number = 0
+        self._viewers = 0
+        self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer with the stream, until the browser leaves or the gateway stops."""
+        response = web.StreamResponse(headers=_HEADERS)
+        response.force_close()
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await response.write(_OPENING)
+            await self._tell(response)
+        return response
+
+    async def _tell(self, response: web.StreamResponse) -> None:
+        """Write each event, the first one as soon as there is one."""
+        self._enter()
+        try:
+            number = 0
+            while not self._is_closed:
+                beat, number = await self._after(number)
+                await response.write(beat)
+        finally:
+            self._leave()
+
+    async def _after(self, number: int) -> tuple[bytes, int]:
+        """The last event, once it is another than that of this number; nothing at the end."""
+        async with self._news:
+            while not self._is_closed:
+                if self._beat and self._number != number:
+                    return self._beat, self._number
+                await self._news.wait()
+        return b"", number
+
+    async def close(self) -> None:
+        """End all streams."""
+        self._is_closed = True
+        async with self._news:
+            self._news.notify_all()
+
+    def _enter(self) -> None:
+        self._viewers += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def _leave(self) -> None:
+        self._viewers -= 1
+        if self._viewers == 0 and self._task is not None:
+            self._task.cancel()
+            self._task, self._beat = None, b""
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                # In a thread: with thousands of streams it takes as long as many events.
+                beat = await asyncio.to_thread(event, Report.merged(await self._reports()))
+            except Exception:  # noqa: BLE001 - told, and the next one may go well
+                log.exception("status_not_told")
+            else:
+                async with self._news:
+                    self._beat, self._number = beat, self._number + 1
+                    self._news.notify_all()
+            await asyncio.sleep(INTERVAL)
+
+
+def event(report: Report) -> bytes:
+    """A report as an event: one line of JSON, whatever stands in it."""
+    return b"data: %b\n\n" % orjson.dumps(_told(report))
+
+
+def _told(report: Report) -> dict[str, object]:
+    tallies = report.snapshot.tallies
+    live = Listing(limit=MOST_STREAMS).answer(report.streams)
+    return {
+        "is_ready": report.health.is_ready,
+        "checks": report.health.checks(),
+        "totals": _totals(report.snapshot),
+        "routes": [_route(route, tallies.get(route.path) or Tally()) for route in report.routes],
+        **live,
+    }
+
+
+def _totals(snapshot: Snapshot) -> dict[str, object]:
+    """What the charts are made of; all but `active` since the start.
+
+    `first_bytes` counts values within each of `bounds`, in seconds, and over the last.
+    """
+    total = Tally()
+    for tally in snapshot.tallies.values():
+        total.merge(tally)
+    return {
+        "active": total.active,
+        "bytes_out": total.bytes_out,
+        "events": total.events,
+        "bounds": LATENCY,
+        "first_bytes": total.first_bytes.counts,
+    }
+
+
+def _route(route: ServedRoute, tally: Tally) -> dict[str, object]:
+    """A route, with the numbers of its path: routes that differ in the method share them."""
+    return {
+        "path": route.path,
+        "methods": route.methods,
+        "description": route.description,
+        "upstreams": [each._asdict() for each in route.upstreams],
+        "active": tally.active,
+        "requests": sum(tally.requests.values()),
+        "errors": _errors(tally),
+    }
+
+
+def _errors(tally: Tally) -> int:
+    """Answers of 500 and above, and event streams that the service broke off or let fall silent."""
+    answered = sum(
+        count for (_, status), count in tally.requests.items() if status >= _SERVER_ERROR
+    )
+    broken = (tally.streams.get(each, 0) for each in ("upstream_closed", "upstream_timeout"))
+    return answered + sum(broken)

@@ -1,0 +1,37 @@
+"""The status page's files, which the package brings along."""
+
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from gateway.answer import SERVER
+
+_FOLDER: Final = Path(__file__).parent / "status"
+_FILES: Final = {
+    "/": ("index.html", "text/html"),
+    "/style.css": ("style.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("page", "chart", "history", "table", "words")
+    },
+}
+PATHS: Final = tuple(_FILES)
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Server": SERVER,
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page(path: str) -> web.Response:
+    """One of `PATHS`. The files are small, and few ask for them."""
+    name, content_type = _FILES[path]
+    body = (_FOLDER / name).read_bytes()
+    return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)

@@ -1,0 +1,160 @@
+"""One of several processes that serve the public port together, under a supervisor.
+
+What it needs it is told by the supervisor, over a channel that only the two of them have. It heeds
+no signal itself: a terminal or a service manager that signals all processes means the gateway, and
+the supervisor says what is to be done. A worker whose supervisor is gone drains and ends.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import uvloop
+
+from gateway.app import Gateway, Settings, Share, StartupError
+from gateway.asking import AskingQuota, AskingUsed
+from gateway.channel import Channel, Handlers, Unanswered
+from gateway.doors import Door
+from gateway.headcount import Headcount, slots
+from gateway.loader import ConfigError, Fault, parse
+from gateway.logs import LogFormat, configure_logging
+from gateway.quotas import Quotas
+from gateway.report import Report
+
+PATIENCE = 30.0  # seconds, for a supervisor that is busy starting others
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What a worker is told before it begins.
+
+    `data` are the bytes of the routes.yaml at `path`, and `faults` how many a later one had that
+    was refused.
+    """
+
+    settings: Settings
+    own_key: bytes
+    path: str
+    data: bytes
+    faults: int
+    log_format: LogFormat
+    log_level: str
+
+
+class Worker:
+    """A gateway that does what a supervisor says."""
+
+    def __init__(self, number: int, headcount: Headcount, doors: Sequence[Door]) -> None:
+        self._number = number
+        self._headcount = headcount
+        self._doors = doors
+        self._gateway: Gateway | None = None
+        self._is_stopping = False
+        self._taking = asyncio.Lock()
+
+    async def run(self, sock: socket.socket) -> int:
+        """Serve until told to stop. Gives the exit code; a failure was told to the supervisor."""
+        handlers: Handlers = {
+            "accept_at": self._accept_at,
+            "take": self._take,
+            "faults": self._faults,
+            "report": self._report,
+            "stop": self._stop,
+            "hurry": self._hurry,
+        }
+        channel = await Channel.over(sock, handlers)
+        serving = asyncio.create_task(self._listen(channel))
+        try:
+            await self._serve(channel)
+        except (ConfigError, StartupError, OSError) as error:
+            channel.tell("failed", str(error))
+            return 1
+        except Unanswered:
+            return 1
+        finally:
+            await channel.finish()
+            await serving
+        return 0
+
+    async def _listen(self, channel: Channel) -> None:
+        await channel.serve()
+        await self._stop()
+
+    async def _serve(self, channel: Channel) -> None:
+        told: Briefing = await channel.ask("brief", within=PATIENCE)
+        configure_logging(told.log_format, told.log_level)
+        config = parse(told.data, os.environ, told.path)
+        share = Share(
+            told.own_key,
+            Quotas(None, partial(AskingQuota, channel=channel)),
+            AskingUsed(channel, config.auth.leeway),
+            self._headcount,
+            self._doors,
+        )
+        settings = replace(told.settings, worker=self._number)
+        gateway = self._gateway = Gateway(config, settings, share=share)
+        gateway.faults = told.faults
+        if self._is_stopping:
+            return
+        running = asyncio.create_task(gateway.run())
+        started = asyncio.create_task(gateway.started.wait())
+        await asyncio.wait([running, started], return_when=asyncio.FIRST_COMPLETED)
+        if not started.cancel():
+            channel.tell("ready")
+        await running
+
+    # What the supervisor says
+
+    async def _accept_at(self, doors: Iterable[int]) -> None:
+        if self._gateway is not None:
+            await self._gateway.accept_at(doors)
+
+    async def _take(self, data: bytes, path: str) -> tuple[Fault, ...]:
+        """Serve by another routes.yaml; give the faults that keep it from that."""
+        gateway = self._gateway
+        if gateway is not None and not self._is_stopping:
+            await gateway.started.wait()
+            try:
+                async with self._taking:
+                    await gateway.take(await asyncio.to_thread(parse, data, os.environ, path))
+            except ConfigError as error:
+                return error.faults
+        return ()
+
+    async def _faults(self, count: int) -> None:
+        if self._gateway is not None:
+            self._gateway.faults = count
+
+    async def _report(self) -> Report | None:
+        return None if self._gateway is None else self._gateway.report()
+
+    async def _stop(self) -> None:
+        """Begin to drain. Told twice, it is the same."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            if self._gateway is not None:
+                self._gateway.stop()
+
+    async def _hurry(self) -> None:
+        await self._stop()
+        if self._gateway is not None:
+            self._gateway.stop()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve as a worker; give the exit code.
+
+    The arguments are numbers: the worker's own, the descriptors of its channel and of the shared
+    headcount, and for each door those of its sockets, with commas between.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    own, channel, count = map(int, arguments[:3])
+    doors = [[socket.socket(fileno=int(each)) for each in at.split(",")] for at in arguments[3:]]
+    worker = Worker(own, Headcount(slots(count), own), doors)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(worker.run(socket.socket(fileno=channel)))

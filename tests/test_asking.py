@@ -1,0 +1,83 @@
+"""A worker asks its supervisor for leave, and lets nobody in whom it cannot ask about."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.asking import AskingQuota, AskingUsed
+from gateway.channel import Channel
+from gateway.claims import Claims, Commons
+from gateway.config import Config, Route, RouteLimits, Upstream
+from gateway.errors import (
+    DRAINING,
+    TOKEN_INVALID,
+    TOKEN_STORE_UNAVAILABLE,
+    TOO_MANY_STREAMS,
+    Refusal,
+)
+from gateway.stream_tokens import Ticket
+
+PATIENCE = 10.0
+LIMITS = RouteLimits(max_streams=1)
+
+
+@asynccontextmanager
+async def supervised() -> AsyncIterator[tuple[Channel, Channel, Claims]]:
+    """A worker's channel, the supervisor's, and what the supervisor keeps."""
+    claims = Claims(Commons(Config((Route("/a", (), Upstream(""), limits=LIMITS),))))
+    names = ("take", "release", "claim", "unclaim")
+    ours, theirs = socket.socketpair()
+    worker = await Channel.over(ours, {})
+    supervisor = await Channel.over(theirs, {name: getattr(claims, name) for name in names})
+    serving = [asyncio.create_task(end.serve()) for end in (worker, supervisor)]
+    yield worker, supervisor, claims
+    await worker.finish()
+    await supervisor.finish()
+    await asyncio.gather(*serving)
+
+
+async def test_leave_is_had_and_given_back() -> None:
+    async with supervised() as (channel, _, claims), asyncio.timeout(PATIENCE):
+        quota = AskingQuota("/a", LIMITS, channel)
+        first, second = quota.permit("ada"), quota.permit("bob")
+        await first.take()
+        with pytest.raises(Refusal) as caught:
+            await second.take()
+        assert caught.value.failure == TOO_MANY_STREAMS
+        second.release()
+        assert len(claims) == 1
+        first.release()
+        first.release()
+        third = quota.permit("eve")
+        await third.take()
+        assert len(claims) == 1
+
+
+async def test_without_a_supervisor_nothing_begins() -> None:
+    async with supervised() as (channel, supervisor, _), asyncio.timeout(PATIENCE):
+        await supervisor.finish()
+        permit = AskingQuota("/a", LIMITS, channel).permit("ada")
+        with pytest.raises(Refusal) as caught:
+            await permit.take()
+        assert caught.value.failure == DRAINING
+        permit.release()
+        with pytest.raises(Refusal) as caught:
+            await AskingUsed(channel, 0.0).claim(Ticket("a", "/", time.time() + 60))
+        assert caught.value.failure == TOKEN_STORE_UNAVAILABLE
+
+
+async def test_a_token_is_used_up_and_may_be_given_back() -> None:
+    async with supervised() as (channel, _, _), asyncio.timeout(PATIENCE):
+        used = AskingUsed(channel, 0.0)
+        ticket = Ticket("a", "/", time.time() + 60)
+        await used.claim(ticket)
+        with pytest.raises(Refusal) as caught:
+            await used.claim(ticket)
+        assert caught.value.failure == TOKEN_INVALID
+        await used.release(ticket)
+        await used.claim(ticket)
+        await used.close()

@@ -1,0 +1,118 @@
+"""What the workers have leave for is counted once for all of them, and given back when one dies."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.claims import Claims, Commons
+from gateway.config import Config, Limits, Route, RouteLimits, Upstream
+from gateway.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Refusal
+from gateway.stream_tokens import Ticket
+
+
+def config(redis: str | None = None, **limits: object) -> Config:
+    route = Route("/a", (), Upstream(""), limits=RouteLimits(**limits))  # type: ignore[arg-type]
+    return Config((route,), limits=Limits(redis=redis))
+
+
+NAME = "/a"
+
+
+def crew(commons: Commons) -> tuple[Claims, Claims]:
+    return Claims(commons), Claims(commons)
+
+
+async def test_two_workers_share_a_users_streams() -> None:
+    one, other = crew(Commons(config(max_streams_per_user=1)))
+    await one.take(1, NAME, "ada")
+    with pytest.raises(Refusal) as caught:
+        await other.take(1, NAME, "ada")
+    assert caught.value.failure == TOO_MANY_STREAMS
+    assert len(other) == 0
+    await other.release(1)  # of what was refused: no fault
+    await one.release(1)
+    await other.take(2, NAME, "ada")
+
+
+async def test_two_workers_share_a_rate() -> None:
+    one, other = crew(Commons(config(interval=3600.0)))
+    await one.take(1, NAME, "ada")
+    with pytest.raises(Refusal) as caught:
+        await other.take(1, NAME, "ada")
+    assert caught.value.failure == RATE_LIMITED
+
+
+async def test_what_a_dead_worker_had_is_given_back() -> None:
+    one, other = crew(Commons(config(max_streams=2)))
+    await one.take(1, NAME, "ada")
+    await one.take(2, NAME, "bob")
+    one.drop()
+    await other.take(1, NAME, "ada")
+    await other.take(2, NAME, "bob")
+    assert (len(one), len(other)) == (0, 2)
+
+
+async def test_what_is_given_up_while_it_waits_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A ledger that is out of reach keeps a worker waiting; its browser may leave meanwhile."""
+    commons = Commons(config(max_streams_per_user=1))
+    quota = commons.quotas.named(NAME)
+    assert quota is not None
+    is_asked = asyncio.Event()
+
+    class Stuck:
+        async def enter(self, *_: object) -> bool:
+            is_asked.set()
+            await asyncio.Event().wait()
+            return True
+
+        def leave(self, _: object) -> None:
+            pass
+
+    monkeypatch.setattr(quota, "_ledger", Stuck())
+    one, other = crew(commons)
+    for give_up in (one.release, lambda _: asyncio.to_thread(lambda: None)):
+        taking = asyncio.create_task(one.take(1, NAME, "ada"))
+        await is_asked.wait()
+        is_asked.clear()
+        await give_up(1)
+        one.drop()
+        await taking
+        assert len(one) == 0
+    monkeypatch.setattr(quota, "_ledger", None)
+    await other.take(1, NAME, "ada")
+
+
+async def test_a_route_that_is_gone_or_has_no_limits_by_now_has_room() -> None:
+    commons = Commons(config(max_streams=1))
+    claims = Claims(commons)
+    commons.adopt(config())
+    await claims.take(1, NAME, "ada")
+    await claims.take(2, NAME, "bob")
+    await claims.release(2)
+
+
+async def test_limits_that_are_read_anew_hold_for_what_is_under_way() -> None:
+    commons = Commons(config(max_streams=2))
+    claims = Claims(commons)
+    await claims.take(1, NAME, "ada")
+    commons.adopt(config(max_streams=1))
+    with pytest.raises(Refusal):
+        await claims.take(2, NAME, "bob")
+
+
+async def test_a_token_is_used_once_by_whichever_worker() -> None:
+    commons = Commons(config())
+    one, other = crew(commons)
+    ticket = Ticket("a", "/", time.time() + 60)
+    await one.claim(ticket, 10.0)
+    assert commons.used.leeway == 10.0
+    one.drop()
+    with pytest.raises(Refusal) as caught:
+        await other.claim(ticket, 10.0)
+    assert caught.value.failure == TOKEN_INVALID
+    await one.unclaim(ticket)
+    await other.claim(ticket, 10.0)
+    await commons.close()

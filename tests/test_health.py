@@ -1,0 +1,68 @@
+"""A gateway is ready where nothing keeps it from taking work, and says what does."""
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.health import Health, Workers, alive, readiness
+
+
+def told(response: web.Response) -> Any:
+    assert response.headers["Cache-Control"] == "no-store"
+    return json.loads(response.text or "")
+
+
+def test_one_that_lacks_nothing_is_ready() -> None:
+    response = readiness(Health(2))
+    assert (response.status, told(response)["status"]) == (200, "ready")
+    assert told(alive()) == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("health", "check"),
+    [
+        (Health(1, has_keys=False), "keys"),
+        (Health(1, is_draining=True), "draining"),
+        (Health(1, routes_without=("/a",)), "upstreams"),
+    ],
+)
+def test_one_that_lacks_something_is_not_ready_and_says_what(health: Health, check: str) -> None:
+    response = readiness(health)
+    body = told(response)
+    assert (response.status, body["status"]) == (503, "not_ready")
+    assert [name for name, each in body["checks"].items() if not each["ok"]] == [check]
+
+
+def test_a_file_with_faults_is_told_of_and_changes_nothing() -> None:
+    response = readiness(Health(1, faults=2))
+    assert response.status == 200
+    assert told(response)["checks"]["reload"] == {"ok": False, "faults": 2}
+    assert "reload" not in told(readiness(Health(1)))["checks"]
+
+
+def test_several_are_ready_only_where_all_are() -> None:
+    ready, down = Health(2, streams=3, faults=0), Health(2, routes_without=("/a", "/b"), streams=4)
+    assert Health.merged([ready, ready]).is_ready
+    merged = Health.merged([ready, down, Health(1, routes_without=("/b", "/c"), has_keys=False)])
+    assert merged == Health(1, False, ("/a", "/b", "/c"), False, 7, 0)
+    assert Health.merged([ready, Health(2, is_draining=True)]).is_draining
+
+
+@pytest.mark.parametrize(
+    ("workers", "is_ready", "is_whole"),
+    [
+        (Workers(2, 2, 0), True, True),
+        (Workers(1, 2, 0), True, False),  # the other one takes what comes
+        (Workers(1, 2, 1), False, False),
+        (Workers(0, 2, 0), False, False),
+    ],
+)
+def test_workers_are_to_answer_and_may_be_away(
+    workers: Workers, *, is_ready: bool, is_whole: bool
+) -> None:
+    health = Health.merged([Health(1, workers=workers), Health(1)])
+    assert health.is_ready is is_ready
+    expected = {"ok": is_whole, "ready": workers.ready, "wanted": 2}
+    assert health.checks()["workers"] == expected

@@ -1,0 +1,59 @@
+"""The workers' reports are gathered; a worker that is gone or silent takes no count with it."""
+
+from collections import defaultdict
+
+from gateway.exposition import Snapshot
+from gateway.health import Health
+from gateway.member import Member
+from gateway.muster import Muster
+from gateway.report import Report
+from gateway.tally import Tally
+
+
+class Told(Member):
+    """A worker that tells so many bytes, or nothing."""
+
+    def __init__(self, count: int) -> None:
+        self.count: int | None = count
+        self.is_ready = True
+        self.last_report = None
+
+    async def report(self) -> bool:
+        if self.count is None:
+            return False
+        tally = Tally()
+        tally.bytes_out, tally.active = self.count, 1
+        tallies = defaultdict(Tally, {"/a": tally})
+        snapshot = Snapshot(tallies, {"x": 1}, {}, {("/a", "http://s"): True}, "digest")
+        self.last_report = Report(0, snapshot, Health(1), (), ())
+        return True
+
+
+async def told(muster: Muster, *members: Member) -> tuple[int, int, int]:
+    """How many reports came, the bytes and the active streams of all."""
+    reports, counts = await muster.call(members)
+    total = Snapshot.merged([*(each.snapshot for each in reports), *counts])
+    return len(reports), total.tallies["/a"].bytes_out, total.tallies["/a"].active
+
+
+async def test_the_dead_are_counted_as_they_last_told() -> None:
+    muster, one, other = Muster(), Told(10), Told(5)
+    assert await told(muster, one, other) == (2, 15, 2)
+    muster.bury(one)
+    assert await told(muster, other) == (1, 15, 1)
+    muster.bury(other)
+    muster.bury(Told(1))  # it never told anything
+    reports, (counts,) = await muster.call([])
+    assert (reports, counts.tallies["/a"].bytes_out, counts.upstreams) == ([], 15, {})
+    assert await told(muster, Told(1)) == (1, 16, 1)
+
+
+async def test_the_silent_are_counted_as_they_last_told() -> None:
+    muster, one, other = Muster(), Told(10), Told(5)
+    await told(muster, one, other)
+    one.count = None
+    assert await told(muster, one, other) == (1, 15, 1)
+    assert muster.silent == 1
+    one.count = 12
+    assert await told(muster, one, other) == (2, 17, 2)
+    assert muster.silent == 0

@@ -1,0 +1,159 @@
+"""A supervisor keeps as many workers as it was told, says what keeps it from that, and ends all."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import supervisor as module
+from gateway.app import Settings, StartupError
+from gateway.doors import close, open_doors, port_of
+from gateway.loader import ConfigError
+from gateway.source import Source
+from gateway.supervisor import Supervisor
+
+PATIENCE = 40.0
+ROUTE = "- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"
+Lines = list[Any]
+
+
+def supervisor(file: Path, port: int = 0) -> Supervisor:
+    settings = Settings("127.0.0.1", port, 0, 0.0, 0.0)
+    return Supervisor(settings, Source(file, {}), 2, log_level="critical")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "routes.yaml"
+    file.write_text(ROUTE)
+    return file
+
+
+@asynccontextmanager
+async def running(supervised: Supervisor) -> AsyncIterator[Lines]:
+    with capture_logs() as lines:
+        task = asyncio.create_task(supervised.run())
+        async with asyncio.timeout(PATIENCE):
+            await logged(lines, "listening")
+            yield lines
+            supervised.stop()
+            await task
+    assert lines[-1]["event"] == "stopped"
+
+
+async def logged(lines: Lines, event: str, count: int = 1) -> Lines:
+    """Wait for so many lines of an event, which a capture does not tell of."""
+    found: Lines = []
+    while len(found) < count:
+        await asyncio.sleep(0.01)
+        found = [line for line in lines if line["event"] == event]
+    return found
+
+
+def workers_of(supervised: Supervisor) -> list[int]:
+    return [member.pid for member in supervised._members]
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+async def health(lines: Lines) -> Any:
+    port = (await logged(lines, "listening"))[0]["ops_port"]
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/readyz") as response,
+    ):
+        return (await response.json())["checks"]
+
+
+async def test_workers_that_die_young_again_are_waited_with(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", PATIENCE * 2)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", PATIENCE * 2)
+    supervised = supervisor(file)
+    async with running(supervised) as lines:
+        for _ in range(2):
+            # The first death is mended at once; the second, of the same place, is not.
+            dead = {line["pid"] for line in lines if line["event"] == "worker_ended"}
+            for pid in set(workers_of(supervised)) - dead:
+                os.kill(pid, signal.SIGKILL)
+            await logged(lines, "worker_ended", len(dead) + 2)
+            if not dead:
+                await logged(lines, "worker_replaced", 2)
+        assert (await health(lines))["workers"] == {"ok": False, "ready": 0, "wanted": 2}
+        assert len(await logged(lines, "worker_replaced", 2)) == 2
+
+
+async def test_a_worker_that_cannot_be_replaced_is_told_of_and_tried_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    supervised = supervisor(file)
+    async with running(supervised) as lines:
+        victim = workers_of(supervised)[0]
+        with monkeypatch.context() as broken:
+            broken.setattr("sys.executable", "/nowhere/python")
+            os.kill(victim, signal.SIGKILL)
+            (line, *_) = await logged(lines, "worker_not_started")
+        assert "No such file" in line["error"]
+        await logged(lines, "worker_replaced")
+        assert (await health(lines))["workers"]["ok"] is True
+
+
+async def test_faults_of_a_file_are_told_until_it_is_mended(file: Path) -> None:
+    supervised = supervisor(file)
+    async with running(supervised) as lines:
+        write(file, "- nonsense\n")
+        await logged(lines, "reload_refused")
+        assert (await health(lines))["reload"] == {"ok": False, "faults": 1}
+        write(file, "limits: {redis: 'redis://127.0.0.1:1'}\nroutes:\n" + ROUTE)
+        await logged(lines, "reload_refused", 2)
+        write(file, ROUTE + ROUTE.replace("/,", "/b,"))
+        await logged(lines, "reloaded")
+        told = await health(lines)
+        assert (told["reload"], told["routes"]["loaded"]) == ({"ok": True, "faults": 0}, 2)
+
+
+async def test_a_file_that_one_worker_cannot_take_is_taken_by_none(
+    file: Path,
+) -> None:
+    """The keys of its issuer cannot be fetched, which only the workers try."""
+    async with running(supervisor(file)) as lines:
+        auth = "auth: {jwks_url: 'http://127.0.0.1:1/', algorithms: [ES256]}\nroutes:\n"
+        write(file, auth + ROUTE.replace("/,", "/b,").replace("false", "true"))
+        (refused,) = await logged(lines, "reload_refused")
+        assert "jwks_url" in refused["fault"]
+        told = await health(lines)
+        assert told["reload"] == {"ok": False, "faults": 1}
+        assert told["keys"] == {"ok": True}
+
+
+async def test_a_file_with_faults_starts_nothing(file: Path) -> None:
+    write(file, "- nonsense\n")
+    with pytest.raises(ConfigError):
+        await supervisor(file).run()
+
+
+async def test_a_port_that_is_taken_starts_nothing(file: Path) -> None:
+    doors = open_doors("127.0.0.1", 0, 1, 8)
+    with capture_logs(), pytest.raises(StartupError, match="cannot listen on"):
+        await supervisor(file, port_of(doors[0])).run()
+    close(doors)
+
+
+async def test_told_to_stop_while_it_starts_it_ends(file: Path) -> None:
+    supervised = supervisor(file)
+    supervised.stop()
+    with capture_logs() as lines:
+        async with asyncio.timeout(PATIENCE):
+            await supervised.run()
+    assert [line["event"] for line in lines] == ["draining", "stopped"]

@@ -1,0 +1,123 @@
+"""A worker does what its supervisor says, and ends when there is none any more."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+import structlog
+
+from gateway import logs
+from gateway.app import Settings
+from gateway.channel import Channel
+from gateway.doors import Door, close, open_doors, port_of
+from gateway.headcount import Headcount
+from gateway.worker import Briefing, Worker
+
+PATIENCE = 10.0
+ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"
+
+
+@dataclass(slots=True)
+class Seat:
+    """The supervisor's place: what the worker said, and the channel to it."""
+
+    doors: list[Door]
+    data: bytes = ROUTE
+    faults: list[str] = field(default_factory=list)
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    has_failed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def brief(self) -> Briefing:
+        settings = Settings("127.0.0.1", 0, 0, 0.0, 0.0)
+        return Briefing(settings, b"k" * 32, "routes.yaml", self.data, 0, "json", "critical")
+
+    async def ready(self) -> None:
+        self.is_ready.set()
+
+    async def failed(self, fault: str) -> None:
+        self.faults.append(fault)
+        self.has_failed.set()
+
+
+@pytest.fixture(autouse=True)
+def logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give back what a worker, which has a process of its own, sets for good."""
+    monkeypatch.setattr(logs._requests, "sink", None)
+    monkeypatch.setattr(logs._requests, "are_told", True)
+    yield
+    structlog.reset_defaults()
+    vars(logs.log).pop("bind", None)  # the logger that it keeps writes where this test did
+
+
+@asynccontextmanager
+async def at_work(data: bytes = ROUTE) -> AsyncIterator[tuple[Seat, Channel, Awaitable[int]]]:
+    seat = Seat(open_doors("127.0.0.1", 0, 2, 8), data)
+    handlers: dict[str, Callable[..., Awaitable[object]]] = {
+        name: getattr(seat, name) for name in ("brief", "ready", "failed")
+    }
+    ours, theirs = socket.socketpair()
+    channel = await Channel.over(ours, handlers)
+    serving = asyncio.create_task(channel.serve())
+    doors = [[each.dup() for each in door] for door in seat.doors]
+    worker = Worker(3, Headcount.alone(), doors)
+    running = asyncio.create_task(worker.run(theirs))
+    async with asyncio.timeout(PATIENCE):
+        yield seat, channel, running
+        await channel.finish()
+        await asyncio.gather(running, serving)
+    close(seat.doors)
+    close(doors)
+
+
+async def status_of(port: int, path: str) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}{path}") as response,
+    ):
+        return response.status
+
+
+async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop() -> None:
+    async with at_work() as (seat, channel, running):
+        await seat.is_ready.wait()
+        channel.tell("accept_at", [0, 1])
+        port = port_of(seat.doors[0])
+        assert [await status_of(port, "/healthz") for _ in range(8)] == [200] * 8
+        assert await channel.ask("take", ROUTE.replace(b"/,", b"/b,"), "r", within=PATIENCE) == ()
+        assert await status_of(port, "/") == 404
+        faults = await channel.ask("take", b"- nonsense\n", "r", within=PATIENCE)
+        assert len(faults) == 1
+        channel.tell("faults", 1)
+        report = await channel.ask("report", within=PATIENCE)
+        assert (report.worker, report.health.routes, report.health.faults) == (3, 1, 1)
+        assert report.snapshot.tallies["none"].requests == {("GET", 404): 1}
+        assert report.snapshot.reloads == {"success": 0, "failure": 0}
+        channel.tell("stop")
+        channel.tell("hurry")
+        assert await running == 0
+    assert seat.faults == []
+
+
+async def test_it_ends_when_nobody_supervises_it_any_more() -> None:
+    async with at_work() as (seat, channel, running):
+        await seat.is_ready.wait()
+        await channel.finish()
+        assert await running == 0
+
+
+async def test_one_that_is_told_to_stop_before_it_began_does_not_begin() -> None:
+    async with at_work() as (seat, channel, running):
+        channel.tell("stop")
+        assert await running == 0
+        assert not seat.is_ready.is_set()
+
+
+async def test_one_that_cannot_begin_says_why() -> None:
+    async with at_work(b"- {path: /}\n") as (seat, _, running):
+        assert await running == 1
+        await seat.has_failed.wait()
+    assert "proxy_upstream" in seat.faults[0]
