@@ -25,28 +25,27 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.account import Exchange, request_id
-from gateway.alarm import NEVER, Alarm
+from gateway.alarm import Alarm
 from gateway.answer import bare_answer
 from gateway.config import SEND_TIMEOUT, Limits
 from gateway.errors import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
-    REQUEST_TIMEOUT,
     Failure,
     Refusal,
 )
 from gateway.hangup import Hangups
+from gateway.head_bound import HeadBound
 from gateway.headcount import Headcount
 from gateway.logs import log
 from gateway.outlet import Outlet
 from gateway.switched import Switched, Taker
-from gateway.turned_away import TurnedAway
+from gateway.turned_away import TurnedAway, address_of
 
 # A connection that is idle between two requests is closed after this long.
 KEEPALIVE_TIMEOUT = 75.0
 LINGERING_TIME = 5.0
-MAX_HEADERS = 256
 NO_BYTE = b"\0"  # that a request head may hold
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
@@ -134,9 +133,7 @@ class BrowserConnection(web.RequestHandler):
     __slots__ = (
         "_handle",
         "_hangups",
-        "_head_due",
-        "_head_fault",
-        "_head_size",
+        "_head",
         "_headcount",
         "_is_at_work",
         "_limits",
@@ -171,9 +168,7 @@ class BrowserConnection(web.RequestHandler):
         self.flow = None
         self._hangups = hangups
         self._limits = limits
-        self._head_size = 0
-        self._head_due = NEVER
-        self._head_fault: Failure | None = None
+        self._head = HeadBound(self, limits, self.alarm)
         self._unread: asyncio.TimerHandle | None = None
         self._is_at_work = False
         self._task: asyncio.Task[None] | None = None
@@ -254,8 +249,8 @@ class BrowserConnection(web.RequestHandler):
         writable.set_write_buffer_limits(high=0)
         self.outlet = Outlet(writable)
         super().connection_made(transport)
-        self.address = _address(self.peername)
-        self._await_head(self._limits.header_timeout)
+        self.address = address_of(writable)
+        self._head.begin(self._limits.header_timeout or KEEPALIVE_TIMEOUT)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
@@ -276,7 +271,7 @@ class BrowserConnection(web.RequestHandler):
             if self._messages:
                 self._begin_work()
             else:
-                self._bound_head(len(data))
+                self._head.took(len(data))
         elif self.flow is not None and self._ends_in_nonsense():
             # aiohttp queues the fault behind the request under way, whose body it may be.
             self.close()
@@ -318,6 +313,10 @@ class BrowserConnection(web.RequestHandler):
         self._forget_hangup()
         super()._resume_transport_reading()
 
+    def refuse_head(self, failure: Failure) -> None:  # noqa: ARG002 - `HeadBound` knows it
+        """Make the parser give up on a head: its fault is answered like any other."""
+        self.data_received(NO_BYTE)
+
     async def start(self) -> None:
         """Called by aiohttp for a new connection. Requests are served as they come."""
 
@@ -339,7 +338,7 @@ class BrowserConnection(web.RequestHandler):
 
     def _begin_work(self) -> None:
         self._is_at_work = True
-        self._head_size, self._head_due = 0, NEVER
+        self._head.end()
         task = asyncio.Task(self._work(), loop=self._loop, **_EAGER)
         self._task = None if task.done() else task
 
@@ -355,7 +354,7 @@ class BrowserConnection(web.RequestHandler):
         if not is_kept or self._close:
             self.close()
         else:
-            self._await_head(KEEPALIVE_TIMEOUT)
+            self._head.begin(KEEPALIVE_TIMEOUT)
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -404,7 +403,7 @@ class BrowserConnection(web.RequestHandler):
 
     def _answer_fault(self, status: int = 500, exc: BaseException | None = None) -> None:
         """Refuse what aiohttp's parser refused (RFC 9112 2.2), and log it."""
-        fault = self._head_fault
+        fault = self._head.fault
         refusal = Refusal(
             fault or _failure(status, exc),
             reason="" if fault or exc is None else type(exc).__name__,
@@ -417,42 +416,6 @@ class BrowserConnection(web.RequestHandler):
 
     def _ends_in_nonsense(self) -> bool:
         return bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
-
-    def _bound_head(self, size: int) -> None:
-        """Refuse a head that grows past the limit, line by line, or takes too long to be whole.
-
-        Most are whole at once, and cost nothing here. What comes of the next one while a request is
-        under way is not counted: the bound for idle connections holds for that.
-        """
-        if self._head_size == 0 and size > 0:
-            self._await_head(self._limits.header_timeout)
-        self._head_size += size
-        if self._head_size > self._limits.max_header_size:
-            self._refuse_head(HEADERS_TOO_LARGE)
-
-    def _await_head(self, bound: float | None) -> None:
-        """Bound the time for a head, in seconds from now, or less where it is bound already."""
-        if bound is not None and self._head_fault is None:
-            due = asyncio.get_running_loop().time() + bound
-            self._head_due = min(self._head_due, due)
-            self.alarm.listen(self._look_for_head)
-            self.alarm.set(self._head_due)
-
-    def _look_for_head(self) -> None:
-        """The alarm rang: close where nothing came, refuse what came in part."""
-        if asyncio.get_running_loop().time() < self._head_due:
-            if self._head_due != NEVER:
-                self.alarm.set(self._head_due)
-        elif self._head_size == 0:
-            self.force_close()
-        else:
-            self._refuse_head(REQUEST_TIMEOUT)
-
-    def _refuse_head(self, failure: Failure) -> None:
-        """Make the parser give up on a head, once: its fault is answered like any other."""
-        if self._head_fault is None:
-            self._head_fault, self._head_due = failure, NEVER
-            self.data_received(NO_BYTE)
 
     def _forget_unread(self) -> None:
         if self._unread is not None:
@@ -473,53 +436,3 @@ def _failure(status: int, exc: BaseException | None) -> Failure:
     if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
         return HEADERS_TOO_LARGE
     return BAD_REQUEST if status < web.HTTPInternalServerError.status_code else INTERNAL_ERROR
-
-
-def _address(peername: object) -> str:
-    return str(peername[0]) if isinstance(peername, tuple) else ""
-
-
-class Server(web.Server):
-    """aiohttp's server, with a handler that is cancelled the moment its browser leaves.
-
-    `limits` hold for each connection from its start to its end; new ones hold for new connections.
-    """
-
-    def __init__(
-        self,
-        handle: Handle,
-        report: Report = Exchange.report,
-        limits: Limits | None = None,
-        headcount: Headcount | None = None,
-    ) -> None:
-        super().__init__(_unused)
-        self._handle = handle
-        self.limits = limits or Limits()
-        self._headcount = headcount or Headcount.alone()
-        self._hangups = Hangups()
-        self._report = report
-
-    def __call__(self) -> BrowserConnection:
-        """A protocol for a new connection."""
-        connection = BrowserConnection(
-            self,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
-            auto_decompress=False,  # a body goes on as it came
-            keepalive_timeout=0,  # the connection's own alarm has that bound
-            max_line_size=self.limits.max_header_size,
-            max_field_size=self.limits.max_header_size,
-            max_headers=MAX_HEADERS,
-        )
-        connection.bind(self._handle, self._hangups, self._report, self.limits, self._headcount)
-        return connection
-
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
-        """Close every connection, after `timeout` seconds at the latest."""
-        await super().shutdown(timeout)
-        self._hangups.close()
-
-
-async def _unused(request: web.BaseRequest) -> web.StreamResponse:
-    """Aiohttp asks for a handler of its own requests, which nothing here calls."""
-    raise NotImplementedError(request)

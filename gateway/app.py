@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import Arrival, Relayed, Server
+from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.config import Config
 from gateway.doors import Door
@@ -26,6 +26,7 @@ from gateway.ops import Ops
 from gateway.quotas import Quotas
 from gateway.reload import Reload
 from gateway.report import Report, live_streams, served_routes
+from gateway.server import Server
 from gateway.source import Source
 from gateway.streams import Streams
 from gateway.tracing import tracer

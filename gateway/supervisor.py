@@ -17,7 +17,6 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.accept import Server
 from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
@@ -35,6 +34,7 @@ from gateway.muster import Muster
 from gateway.ops import Ops
 from gateway.reload import Reload
 from gateway.report import Report
+from gateway.server import Server
 from gateway.source import Source
 from gateway.stream_tokens import KEY_SIZE
 from gateway.worker import Briefing

@@ -33,7 +33,7 @@ class TurnedAway(asyncio.Protocol):
             return
         self._is_answered = True
         refusal = Refusal(TOO_MANY_CONNECTIONS)
-        exchange = Exchange("", "", request_id(None), "", _address(self._transport))
+        exchange = Exchange("", "", request_id(None), "", address_of(self._transport))
         self._transport.write(bare_answer(refusal, exchange))
         self._transport.write_eof()
         self._report(exchange)
@@ -43,6 +43,7 @@ class TurnedAway(asyncio.Protocol):
         self._bound.cancel()
 
 
-def _address(transport: asyncio.Transport) -> str:
+def address_of(transport: asyncio.Transport) -> str:
+    """The address at the other end of a connection, or "" where it has none."""
     peername = transport.get_extra_info("peername")
     return peername[0] if isinstance(peername, tuple) else ""

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import Arrival, Server
+from gateway.accept import Arrival
 from gateway.incoming import Incoming
+from gateway.server import Server
 
 PATIENCE = 10.0
 Received = Callable[[bytes], Awaitable[Incoming]]

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import Arrival, Relayed, Server
+from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config import HeaderRules, Timeouts
@@ -16,6 +16,7 @@ from gateway.heads import Reply
 from gateway.http1 import Connection
 from gateway.pipe import Pipe
 from gateway.response import ResponseHead
+from gateway.server import Server
 from tests.wire.raw_client import RawClient, Response
 
 PATIENCE = 10.0

@@ -2,67 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway import accept
-from gateway.accept import Arrival, BrowserConnection, Relayed, Server
-from gateway.config import MAX_HEADER_SIZE, Limits
+from gateway.accept import Arrival, BrowserConnection, Relayed
+from gateway.config import Limits
+from gateway.server import Server
+from tests.serving import GET, PATIENCE, Served, browser, malformed, ok, said_to, serving, until
 from tests.wire.raw_client import RawClient
-
-PATIENCE = 10.0
-GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-Served = web.StreamResponse | Relayed
-Serve = Callable[[web.BaseRequest], Served]
-
-
-@asynccontextmanager
-async def serving(serve: Serve, limits: Limits | None = None) -> AsyncIterator[int]:
-    async def handle(arrival: Arrival) -> Served:
-        return serve(arrival.request)
-
-    runner = web.ServerRunner(Server(handle, limits=limits))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def browser(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
-    client = await RawClient.connect(port, receive_buffer=receive_buffer)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-async def said_to(port: int, data: bytes) -> bytes:
-    """All that comes back until the server closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(PATIENCE):
-        writer.write(data)
-        answered = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answered
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    """Let the loop run until something holds that no event tells."""
-    async with asyncio.timeout(PATIENCE):
-        while not is_true():  # noqa: ASYNC110 - what is waited for is the kernel's, without an event
-            await asyncio.sleep(0.001)
-
-
-def malformed(request: web.BaseRequest) -> web.StreamResponse:
-    raise AssertionError(request)
 
 
 @pytest.mark.parametrize(
@@ -154,125 +106,6 @@ async def test_a_connection_that_is_not_made_has_no_address() -> None:
         raise AssertionError(arrival)
 
     assert Server(handle)().address == ""
-
-
-# A head that never ends
-
-
-HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n"
-LINE = b"X-Line: " + b"x" * 990 + b"\r\n"
-
-
-async def test_a_head_that_grows_past_the_limit_is_refused_before_its_end() -> None:
-    with capture_logs() as lines:
-        async with serving(malformed) as port, browser(port) as client:
-            await client.send(HALF_A_HEAD)
-            for _ in range(MAX_HEADER_SIZE // len(LINE) + 1):
-                await client.send(LINE)
-            assert (await client.head()).status == 431
-            assert (await client.rest()).json()["code"] == "headers_too_large"
-            await client.closed()
-    assert [line["code"] for line in lines if line["event"] == "request"] == ["headers_too_large"]
-
-
-async def test_heads_in_pieces_are_measured_each_for_itself() -> None:
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=request.path)
-
-    async with serving(serve) as port, browser(port) as client:
-        for number in range(4):
-            await client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n" % number)
-            await client.send(LINE * 20)
-            await client.send(b"\r\n")
-            assert (await client.head()).status == 200
-            assert (await client.rest()).body == b"/%d" % number
-
-
-async def test_a_large_body_is_no_large_head() -> None:
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=request.path)
-
-    size = 2 * MAX_HEADER_SIZE
-    async with serving(serve) as port, browser(port) as client:
-        await client.send(b"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
-        for _ in range(size // 1024):
-            await client.send(b"x" * 1024)
-        await client.send(GET)
-        for path in (b"/1", b"/"):
-            assert (await client.head()).status == 200
-            assert bytes((await client.rest()).body) == path
-
-
-async def test_a_head_has_the_bound_that_it_is_given() -> None:
-    limits = Limits(max_header_size=4 * MAX_HEADER_SIZE)
-    head = GET.removesuffix(b"\r\n") + LINE * 100 + b"\r\n"
-    async with serving(ok, limits) as port, browser(port) as client:
-        await client.send(head)
-        assert (await client.head()).status == 200
-        await client.rest()
-        await client.send(HALF_A_HEAD + LINE * 200)
-        assert (await client.head()).status == 431
-
-
-# A head that takes its time
-
-
-QUICK = Limits(header_timeout=0.2)
-
-
-def ok(request: web.BaseRequest) -> web.StreamResponse:
-    return web.Response(text=request.path)
-
-
-async def test_a_head_that_takes_too_long_is_refused_though_bytes_keep_coming() -> None:
-    with capture_logs() as lines:
-        async with serving(malformed, QUICK) as port, browser(port) as client:
-            with suppress(ConnectionError):
-                await trickled(client, HALF_A_HEAD)
-            assert (await client.head()).status == 408
-            assert (await client.rest()).json()["code"] == "request_timeout"
-            await client.closed()
-    [line] = [line for line in lines if line["event"] == "request"]
-    assert (line["status"], line["code"]) == (408, "request_timeout")
-    assert (line["client"], line["end_reason"]) == ("127.0.0.1", "refused")
-
-
-async def trickled(client: RawClient, head: bytes) -> None:
-    for byte in head:
-        await client.send(bytes([byte]))
-        await asyncio.sleep(0.02)
-
-
-async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
-    with capture_logs() as lines:
-        async with serving(malformed, QUICK) as port, browser(port) as client:
-            assert await client.closed() == b""
-    assert lines == []
-
-
-async def test_a_head_in_time_may_be_followed_by_a_longer_silence() -> None:
-    async with serving(ok, QUICK) as port, browser(port) as client:
-        for _ in range(2):
-            await client.send(HALF_A_HEAD)
-            await client.send(b"\r\n")
-            assert (await client.head()).status == 200
-            await client.rest()
-            await asyncio.sleep(3 * (QUICK.header_timeout or 0))
-
-
-async def test_a_second_head_that_takes_too_long_is_refused_like_the_first() -> None:
-    async with serving(ok, QUICK) as port, browser(port) as client:
-        await client.send(GET)
-        assert (await client.head()).status == 200
-        await client.rest()
-        await client.send(HALF_A_HEAD)
-        assert (await client.head()).status == 408
-
-
-async def test_a_head_without_a_bound_may_take_its_time() -> None:
-    async with serving(ok, Limits(header_timeout=None)) as port, browser(port) as client:
-        await trickled(client, GET)
-        assert (await client.head()).status == 200
 
 
 # Connections too many

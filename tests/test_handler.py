@@ -9,13 +9,13 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.accept import Server
 from gateway.config import Auth, Config, Kind, Route, Segment
 from gateway.config import Upstream as Place
 from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.http1 import Connection
 from gateway.quotas import Quotas
+from gateway.server import Server
 from gateway.streams import Streams
 from gateway.upstream import Pool, Upstreams
 from tests.wire.raw_client import Ending, RawClient, Response

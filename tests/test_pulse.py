@@ -11,11 +11,12 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway import pulse as module
-from gateway.accept import Arrival, Server
+from gateway.accept import Arrival
 from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.pulse import MOST_STREAMS, Pulse, event
 from gateway.report import LiveStream, Report, ServedRoute, UpstreamState
+from gateway.server import Server
 from gateway.tally import Tally
 
 PATIENCE = 10.0

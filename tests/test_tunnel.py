@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from gateway.accept import CLOSING, Arrival, Relayed, Server
+from gateway.accept import CLOSING, Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config import HeaderRules, Timeouts
 from gateway.headers import Edits
 from gateway.heads import Reply
 from gateway.http1 import Connection
+from gateway.server import Server
 from gateway.tunnel import LINGER, Tunnel
 from tests.stage import PATIENCE, UNBOUNDED
 from tests.wire import upstream

@@ -1,0 +1,74 @@
+"""What a request head may take of size and time, before it is whole.
+
+A peer that sends heads without an end, or a byte at a time, would otherwise hold memory and
+connections for nothing.
+"""
+
+import asyncio
+from typing import Protocol
+
+from gateway.alarm import NEVER, Alarm
+from gateway.config import Limits
+from gateway.errors import HEADERS_TOO_LARGE, REQUEST_TIMEOUT, Failure
+
+
+class Bounded(Protocol):
+    """The connection that heads come on."""
+
+    def force_close(self) -> None:
+        """Close, without a word: nothing came in time."""
+
+    def refuse_head(self, failure: Failure) -> None:
+        """Refuse a head that came in part. Called once."""
+
+
+class HeadBound:
+    """Bounds the heads on one connection, one after the other.
+
+    Most are whole at once, and cost nothing here.
+    """
+
+    __slots__ = ("_alarm", "_bounded", "_due", "_limits", "_size", "fault")
+
+    def __init__(self, bounded: Bounded, limits: Limits, alarm: Alarm) -> None:
+        self.fault: Failure | None = None  # what a head was refused for
+        self._bounded = bounded
+        self._limits = limits
+        self._alarm = alarm
+        self._size = 0
+        self._due = NEVER
+
+    def begin(self, seconds: float | None) -> None:
+        """Expect a head within so many seconds, or sooner where that was said already."""
+        if seconds is not None and self.fault is None:
+            due = asyncio.get_running_loop().time() + seconds
+            self._due = min(self._due, due)
+            self._alarm.listen(self._look)
+            self._alarm.set(self._due)
+
+    def took(self, size: int) -> None:
+        """Count so many bytes of a head that is not whole yet: it is measured line by line."""
+        if self._size == 0 and size > 0:
+            self.begin(self._limits.header_timeout)
+        self._size += size
+        if self._size > self._limits.max_header_size:
+            self._refuse(HEADERS_TOO_LARGE)
+
+    def end(self) -> None:
+        """A head is whole. What comes while its request is under way is not measured."""
+        self._size, self._due = 0, NEVER
+
+    def _look(self) -> None:
+        """The alarm rang: close where nothing came, refuse what came in part."""
+        if asyncio.get_running_loop().time() < self._due:
+            if self._due != NEVER:
+                self._alarm.set(self._due)
+        elif self._size == 0:
+            self._bounded.force_close()
+        else:
+            self._refuse(REQUEST_TIMEOUT)
+
+    def _refuse(self, failure: Failure) -> None:
+        if self.fault is None:
+            self.fault, self._due = failure, NEVER
+            self._bounded.refuse_head(failure)

@@ -1,0 +1,59 @@
+"""aiohttp's server, whose connections are the gateway's own."""
+
+import asyncio
+
+from aiohttp import web
+
+from gateway.accept import BrowserConnection, Handle, Report
+from gateway.account import Exchange
+from gateway.config import Limits
+from gateway.hangup import Hangups
+from gateway.headcount import Headcount
+
+MAX_HEADERS = 256
+
+
+class Server(web.Server):
+    """aiohttp's server, with a handler that is cancelled the moment its browser leaves.
+
+    `limits` hold for each connection from its start to its end; new ones hold for new connections.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        report: Report = Exchange.report,
+        limits: Limits | None = None,
+        headcount: Headcount | None = None,
+    ) -> None:
+        super().__init__(_unused)
+        self._handle = handle
+        self.limits = limits or Limits()
+        self._headcount = headcount or Headcount.alone()
+        self._hangups = Hangups()
+        self._report = report
+
+    def __call__(self) -> BrowserConnection:
+        """A protocol for a new connection."""
+        connection = BrowserConnection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
+            auto_decompress=False,  # a body goes on as it came
+            keepalive_timeout=0,  # the connection's own alarm has that bound
+            max_line_size=self.limits.max_header_size,
+            max_field_size=self.limits.max_header_size,
+            max_headers=MAX_HEADERS,
+        )
+        connection.bind(self._handle, self._hangups, self._report, self.limits, self._headcount)
+        return connection
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
+        """Close every connection, after `timeout` seconds at the latest."""
+        await super().shutdown(timeout)
+        self._hangups.close()
+
+
+async def _unused(request: web.BaseRequest) -> web.StreamResponse:
+    """Aiohttp asks for a handler of its own requests, which nothing here calls."""
+    raise NotImplementedError(request)
