@@ -35,6 +35,10 @@ class Fault(Exception):
     """What keeps a command from doing its work, in a line for a person."""
 
 
+class Found(Exception):
+    """A command found what it looks for faults of."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give back the exit code."""
     options = _parser().parse_args(arguments)
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"{fault}" if isinstance(fault, ConfigError) else f"gateway: {fault}", file=sys.stderr
         )
+        return FAULT
+    except Found:
         return FAULT
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -136,6 +142,23 @@ def _signed(config: Config, secret: str, options: argparse.Namespace) -> str:
     return jwt.encode(claims | dict(options.claim), secret, algorithm=auth.algorithms[0])
 
 
+def _probe(options: argparse.Namespace) -> None:
+    # Its client takes as long to import as all of `gateway check`.
+    from gateway.probe import findings, report, streams  # noqa: PLC0415
+
+    try:
+        url = streams.target(options.url)
+        print(f"probing {url.with_query(None)}, for {options.idle:g}s and a bit", file=sys.stderr)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            seen = runner.run(streams.observe(url, options.token, options.idle))
+    except streams.ProbeError as error:
+        raise Fault(str(error)) from None
+    found = findings.findings(seen)
+    print((report.as_json if options.json else report.in_words)(seen, found))
+    if any(finding.is_fault for finding in found):
+        raise Found
+
+
 def _schema(_: argparse.Namespace) -> None:
     print(schema_text())
 
@@ -192,6 +215,14 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _command(commands, "schema", _schema, "print the JSON Schema of routes.yaml, for editors")
+
+    probe = _command(commands, "probe", _probe, "test the way in from outside")
+    probe.add_argument("url", metavar="URL", help="the gateway's address, as browsers have it")
+    probe.add_argument("--token", help="a valid token")
+    probe.add_argument(
+        "--idle", type=_lifetime, default="65s", help="how long a silence is to be tried"
+    )
+    probe.add_argument("--json", action="store_true", help="for machines")
 
     backend = _command(commands, "sample-backend", _sample_backend, "run the sample backend")
     backend.add_argument("--host", default="127.0.0.1", help="address to listen on")

@@ -57,7 +57,8 @@ def subscriber(address: str) -> str:
     return f"{IPv6Address(prefix)}/{SUBSCRIBER}"
 
 
-def _is_within(address: str, networks: Networks) -> bool:
+def is_trusted(address: str, networks: Networks) -> bool:
+    """Whether an address is in one of these networks, the trusted proxies'."""
     if not networks:
         return False
     parsed = _parsed(address)
@@ -68,7 +69,7 @@ def _client_address(peer: str, chain: list[str], trusted: Networks) -> str:
     """The nearest address that is not a trusted proxy's: what lies beyond it may be invented."""
     address = peer
     for hop in reversed(chain):
-        if not _is_within(address, trusted):
+        if not is_trusted(address, trusted):
             break
         address = hop
     return address
@@ -80,7 +81,7 @@ def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
     From an untrusted peer no forwarding header counts. X-Forwarded-For is read from the right.
     """
     host = first(headers, b"host") or b""
-    if not _is_within(peer, trusted):
+    if not is_trusted(peer, trusted):
         forwarded = _forwarded(peer.encode(), b"http", host)
         return Client(peer, "http", host, forwarded, scheme_is_known=False)
     chain = [

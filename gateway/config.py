@@ -237,7 +237,7 @@ class Config:
     """A whole routes.yaml that was found sound.
 
     `cors` holds for what is asked of no route; each route has its own, or the same. `digest` is the
-    file's SHA-256, in hex.
+    file's SHA-256, in hex. `probe` is the path of the test stream, where there is one.
     """
 
     routes: tuple[Route, ...]
@@ -246,3 +246,4 @@ class Config:
     cors: Cors | None = None
     limits: Limits = field(default_factory=Limits)
     digest: str = ""
+    probe: str | None = None

@@ -25,6 +25,7 @@ from gateway.matching import Table
 from gateway.origin import require_same_origin
 from gateway.preflight import Preflights
 from gateway.prepared import Prepared
+from gateway.probe_endpoint import ProbeEndpoint
 from gateway.quota import Permit
 from gateway.quotas import Quotas
 from gateway.relay import Relay
@@ -69,6 +70,7 @@ class Handler:
             self._prepared[id(route)] = Prepared(route, config.auth, policy, balancer, quota)
         self._gate = gate
         self._token_endpoint = TokenEndpoint(config, self._table, policies, gate)
+        self._probe = ProbeEndpoint(config, gate, streams)
         self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
         self._streams = streams
         self._health = health
@@ -108,6 +110,8 @@ class Handler:
                 return _own(incoming, preflight_answer(told, incoming.exchange))
         if incoming.path == self._token_endpoint.path:
             return _own(incoming, await self._token_endpoint.answer(incoming))
+        if incoming.path == self._probe.path:
+            return await self._probe.answer(incoming)
         try:
             relay, permit, ticket = self._prepare(incoming)
         except KeyUnknown:

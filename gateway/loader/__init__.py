@@ -1,7 +1,7 @@
 """routes.yaml to config: every fault of the file at once, each with its line and column.
 
-The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:`, `cors:` and
-`limits:`.
+The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:`, `cors:`, `limits:`
+and `probe:`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from gateway.loader import (
 )
 from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
 from gateway.loader.method import methods as read_methods
-from gateway.loader.section import Section, boolean
+from gateway.loader.section import Section, boolean, expanded
 
 __all__ = ["ConfigError", "Fault", "fetch", "load", "loads", "parse"]
 
@@ -37,6 +37,9 @@ KEYS: shape.Keys = {
     "auth": auth_section.SHAPE,
     "cors": cors_section.SHAPE,
     "limits": limits_section.SHAPE,
+    "probe": shape.expanded(
+        shape.matching(auth_section.ABSOLUTE, "The path of the stream that `gateway probe` reads.")
+    ),
 }
 
 
@@ -92,12 +95,18 @@ def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Co
     top.faults += _duplicates(sections)
     if auth and environ is not None and not auth_section.has_key(auth):
         top.faults += _unverifiable(sections, auth)
+    probe = top.read("probe", partial(expanded, environ=environ, parse=auth_section.endpoint), None)
+    if probe is not None:
+        top.faults += _clashes(sections, probe, "probe")
     if auth and auth.token_endpoint is not None:
-        top.faults += _endpoint_clashes(sections, auth.token_endpoint)
+        top.faults += _clashes(sections, auth.token_endpoint, "auth.token_endpoint")
+        if probe == auth.token_endpoint:
+            top.blame("probe", f"{probe} is the auth.token_endpoint: choose another path")
         if environ is not None and limits.redis is not None:
             top.faults += _keyless_replicas(top, auth)
     top.finish()
-    return Config(tuple(filter(None, routes)), auth or Auth(), source, cors, limits)
+    routes_ = tuple(filter(None, routes))
+    return Config(routes_, auth or Auth(), source, cors, limits, probe=probe)
 
 
 def _top(root: yaml.Node) -> Section:
@@ -156,13 +165,13 @@ def _unverifiable(sections: Iterable[Section], auth: Auth) -> Iterator[Fault]:
             return
 
 
-def _endpoint_clashes(sections: Iterable[Section], endpoint: str) -> Iterator[Fault]:
-    """Find routes that the token endpoint would hide."""
+def _clashes(sections: Iterable[Section], endpoint: str, key: str) -> Iterator[Fault]:
+    """Find routes that an endpoint of the gateway's own would hide."""
     own = pattern.shape(pattern.path(endpoint))
     for section in sections:
         _, segments = section.read("path", route_section.path, route_section.NO_PATH)
         if pattern.shape(segments) == own:
-            message = f"{endpoint} is the auth.token_endpoint: choose another path"
+            message = f"{endpoint} is the {key}: choose another path"
             yield fault_at(section.nodes["path"], message)
 
 

@@ -33,7 +33,7 @@ from gateway.loader.verification_key import (
     secret,
 )
 
-_ABSOLUTE = "^/"
+ABSOLUTE = "^/"
 KEYS: shape.Keys = {
     "query": shape.or_off(shape.text("The token's query parameter. Default: token")),
     "cookie": shape.or_off(shape.text("The token's cookie. Default: gateway_token")),
@@ -50,7 +50,7 @@ KEYS: shape.Keys = {
     "leeway": shape.expanded(shape.duration("How far clocks may be apart. Default: 10s")),
     "forward_claims": shape.pairs(shape.text(), "The header that the service gets a claim in."),
     "token_endpoint": shape.expanded(
-        shape.matching(_ABSOLUTE, "The path that gives tokens of one use.")
+        shape.matching(ABSOLUTE, "The path that gives tokens of one use.")
     ),
     "stream_token_secret": shape.expanded(
         shape.matching("^.{8}", "What signs those where there is no secret.")
@@ -96,7 +96,7 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
         audience=section.read("audience", partial(_audience, environ), ()),
         leeway=section.read("leeway", partial(one, parse=_leeway), default.leeway),
         forward_claims=section.read("forward_claims", partial(_claims, environ), ()),
-        token_endpoint=section.read("token_endpoint", partial(one, parse=_endpoint), None),
+        token_endpoint=section.read("token_endpoint", partial(one, parse=endpoint), None),
         stream_token_secret=section.read("stream_token_secret", partial(one, parse=secret), None),
         trusted_proxies=section.read(
             "trusted_proxies",
@@ -198,7 +198,8 @@ def _name_or_false(
     return expanded(node, environ, name)
 
 
-def _endpoint(text: str) -> str:
+def endpoint(text: str) -> str:
+    """A path that the gateway answers itself. Raises ValueError."""
     if any(segment.kind is not Kind.LITERAL for segment in pattern.path(text)):
         raise ValueError("must be a path without parameters, such as /auth/stream-token")
     return text

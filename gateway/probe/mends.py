@@ -1,0 +1,62 @@
+"""The setting that mends a finding, for each of the usual hops; facts of their manuals."""
+
+from collections.abc import Mapping
+from typing import Final
+
+# By the code of a finding: first what can be done at the gateway, then at the hop.
+MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "buffers": (
+        ("nginx", "proxy_buffering off; (or no proxy_ignore_headers X-Accel-Buffering)"),
+        ("Caddy", "flush_interval -1 in reverse_proxy"),
+        (
+            "Traefik",
+            "responseForwarding.flushInterval: 1ms on the service, no buffering middleware",
+        ),
+        ("HAProxy", "option http-no-delay, and no `option http-buffer-request`"),
+        ("Cloudflare", "turn off what rewrites responses for this path, and caching"),
+        ("any CDN", "no caching and no image or script optimisation for this path"),
+    ),
+    "compresses": (
+        ("nginx", "leave text/event-stream out of gzip_types (and brotli_types)"),
+        ("Caddy", "encode with a match that leaves Content-Type text/event-stream out"),
+        ("Traefik", "compress: excludedContentTypes: [text/event-stream]"),
+        ("HAProxy", "leave text/event-stream out of `compression type`"),
+        ("CloudFront", "Compress objects automatically: No, for this path"),
+    ),
+    "cuts_idle": (
+        ("gateway", "stream: {heartbeat: 15s} on the route: a comment in each silence"),
+        ("nginx", "proxy_read_timeout 1h;"),
+        ("HAProxy", "timeout server 1h and timeout client 1h"),
+        ("AWS ALB", "the attribute idle_timeout.timeout_seconds, 60 by default"),
+        ("CloudFront", "the origin's response timeout, 30 s by default"),
+        ("Google Cloud", "timeoutSec of the backend service, 30 by default"),
+        ("Azure", "the request timeout of the backend setting"),
+    ),
+    "http_1_0": (
+        ("nginx", 'proxy_http_version 1.1; proxy_set_header Connection "";'),
+        ("any hop", "speak HTTP/1.1 to the gateway"),
+    ),
+    "drops_last_event_id": (
+        ("nginx", 'remove proxy_set_header Last-Event-ID ""; headers pass by themselves'),
+        ("Caddy", "remove header_up -Last-Event-ID"),
+        ("CloudFront", "an origin request policy that forwards the header Last-Event-ID"),
+    ),
+    "strips_request_header": (
+        ("nginx", "remove the proxy_set_header that empties it"),
+        ("CloudFront", "an origin request policy that forwards the header"),
+    ),
+    "rewrites_response_header": (
+        ("nginx", "remove proxy_hide_header, expires and add_header for it"),
+        ("Caddy", "remove header_down for it"),
+    ),
+    "untrusted_front": (("gateway", "auth: {trusted_proxies: [the network that the hop is in]}"),),
+    "no_client_address": (
+        ("nginx", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"),
+        ("HAProxy", "option forwardfor"),
+    ),
+    "six_connections": (
+        ("nginx", "listen 443 ssl; http2 on;"),
+        ("Caddy", "a site address with a name: HTTPS and HTTP/2 are its default"),
+        ("HAProxy", "bind :443 ssl crt FILE alpn h2,http/1.1"),
+    ),
+}

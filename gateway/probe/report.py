@@ -1,0 +1,49 @@
+"""What the probe found, in words for a person or as JSON for a machine."""
+
+import json
+from collections.abc import Sequence
+
+from gateway.probe.findings import Finding, hop
+from gateway.probe.mends import MENDS
+from gateway.probe.observation import Observation
+
+
+def in_words(seen: Observation, found: Sequence[Finding]) -> str:
+    """Some lines: what was looked at, then each finding with its mends."""
+    plain, name = seen.plain, hop(seen)
+    passed = "cut" if seen.idle.broke_after is not None else "passed"
+    lines = [
+        f"{len(plain.times)} events in {plain.span:.1f}s, {plain.held * 1000:.0f} ms late at most",
+        f"a silence of {seen.silence:g}s {passed}",
+        f"in front: {name}" if name else "in front: nothing that shows",
+        "",
+    ]
+    for finding in found:
+        lines.append(f"{'FAULT' if finding.is_fault else 'note '}  {finding.text}")
+        lines += [f"         {where}: {mend}" for where, mend in MENDS[finding.code]]
+    faults = sum(finding.is_fault for finding in found)
+    verdict = f"{faults} fault{'' if faults == 1 else 's'}" if faults else "Streams come through."
+    return "\n".join([*lines, "", verdict])
+
+
+def as_json(seen: Observation, found: Sequence[Finding]) -> str:
+    """The same as one JSON object."""
+    return json.dumps(
+        {
+            "ok": not any(finding.is_fault for finding in found),
+            "in_front": hop(seen),
+            "held_seconds": round(seen.plain.held, 3),
+            "idle_seconds": seen.silence,
+            "idle_cut_after_seconds": seen.idle.broke_after,
+            "findings": [
+                {
+                    "code": finding.code,
+                    "fault": finding.is_fault,
+                    "text": finding.text,
+                    "mends": dict(MENDS[finding.code]),
+                }
+                for finding in found
+            ],
+        },
+        indent=2,
+    )

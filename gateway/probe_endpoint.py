@@ -1,0 +1,219 @@
+"""The test stream that `gateway probe` reads: events at told times, and what came of its request.
+
+Off unless routes.yaml gives it a path. It asks for a token where the gateway has a key, and its
+streams are few and bounded, admitted, logged and drained like all others.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import web
+
+from gateway.account import EndReason, Exchange
+from gateway.answer import SERVER
+from gateway.auth import Identity
+from gateway.client import is_trusted
+from gateway.config import Config
+from gateway.errors import (
+    BAD_REQUEST,
+    METHOD_NOT_ALLOWED,
+    TOKEN_INVALID,
+    TOO_MANY_STREAMS,
+    Refusal,
+)
+from gateway.gate import Gate
+from gateway.headers import EVENT_STREAM
+from gateway.incoming import Incoming, raw
+from gateway.keys import KeyUnknown
+from gateway.streams import Condition, Streams
+
+MOST_STREAMS: Final = 16  # at a time
+LONGEST: Final = 600.0  # seconds that a stream may take as it was asked for
+MOST_EVENTS: Final = 100
+# What is told of a request, as far as it came: nothing that could be a secret.
+ECHOED: Final = (
+    b"accept",
+    b"accept-encoding",
+    b"cache-control",
+    b"last-event-id",
+    b"via",
+    b"x-forwarded-proto",
+)
+ECHO_LIMIT: Final = 200  # characters of each
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a stream is to be: after a `silence` so many events, `interval` apart; both seconds."""
+
+    events: int = 10
+    interval: float = 0.2
+    silence: float = 0.0
+
+    @classmethod
+    def of(cls, query: str) -> Self:
+        """Read a query. Raises Refusal BAD_REQUEST."""
+        asked = dict(parse_qsl(query))
+        try:
+            plan = cls(
+                int(asked.get("events", "10")),
+                float(asked.get("interval", "0.2")),
+                float(asked.get("silence", "0")),
+            )
+        except ValueError:
+            raise Refusal(
+                BAD_REQUEST, "events, interval and silence of a test stream are numbers."
+            ) from None
+        is_sound = (
+            0 < plan.events <= MOST_EVENTS
+            and plan.interval >= 0
+            and plan.silence >= 0
+            and plan.events * plan.interval + plan.silence <= LONGEST
+        )
+        if not is_sound:
+            detail = f"A test stream has 1 to {MOST_EVENTS} events and takes {LONGEST:g}s at most."
+            raise Refusal(BAD_REQUEST, detail)
+        return plan
+
+
+class ProbeEndpoint:
+    """Answers with test streams. Its own `path` is None where it is off."""
+
+    def __init__(self, config: Config, gate: Gate, streams: Streams) -> None:
+        self.path = config.probe
+        self._trusted_proxies = config.auth.trusted_proxies
+        auth = config.auth
+        self._is_open = auth.secret is auth.public_key is auth.jwks_url is None
+        self._gate = gate
+        self._streams = streams
+        self._under_way = 0
+
+    async def answer(self, incoming: Incoming) -> web.StreamResponse:
+        """Serve one stream, to its end. Raises Refusal as a route does."""
+        incoming.exchange.route = incoming.path
+        if incoming.method != "GET":
+            detail = "The test stream takes GET alone."
+            raise Refusal(METHOD_NOT_ALLOWED, detail, (("Allow", "GET"),))
+        await self._authenticate(incoming)
+        plan = Plan.of(incoming.query[1:])
+        if self._under_way >= MOST_STREAMS:
+            raise Refusal(TOO_MANY_STREAMS)
+        stream = _TestStream(incoming.exchange)
+        try:
+            self._under_way += 1
+            self._streams.admit(stream)
+            return await stream.serve(incoming.arrival.request, plan, self._hello(incoming))
+        finally:
+            self._under_way -= 1
+            self._streams.release(stream)
+
+    async def _authenticate(self, incoming: Incoming) -> None:
+        if self._is_open:
+            return
+        try:
+            identity = self._identity(incoming)
+        except KeyUnknown:
+            await self._gate.look_again()
+            identity = self._identity(incoming)
+        if identity.ticket is not None:
+            detail = "The test stream is opened several times: it needs a token of many uses."
+            raise Refusal(TOKEN_INVALID, detail)
+        incoming.exchange.subject = identity.subject
+
+    def _identity(self, incoming: Incoming) -> Identity:
+        return self._gate.authenticator.authenticate(
+            authorization=incoming.values(b"authorization"),
+            query=raw(incoming.query[1:]),
+            cookies=(),  # no other site's page is to open it
+        )
+
+    def _hello(self, incoming: Incoming) -> dict[str, object]:
+        """What came of the request: its version, and its headers as far as they may be told."""
+        saw = {
+            name.decode(): b", ".join(incoming.values(name)).decode("latin-1")[:ECHO_LIMIT]
+            for name in ECHOED
+            if incoming.values(name)
+        }
+        version = incoming.version
+        return {
+            "gateway": "probe",
+            "version": f"{version.major}.{version.minor}",
+            "saw": saw,
+            "is_forwarded": bool(incoming.values(b"x-forwarded-for")),
+            "is_front_trusted": is_trusted(incoming.connection.address, self._trusted_proxies),
+        }
+
+
+class _TestStream:
+    """One test stream under way: a `streams.Stream`."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._ended = asyncio.Event()
+
+    @property
+    def condition(self) -> Condition:
+        return "streaming" if self._exchange.is_event_stream else "waiting"
+
+    def record(self) -> Exchange:
+        return self._exchange
+
+    def silence(self) -> float | None:
+        return None
+
+    def end(self, reason: EndReason) -> None:
+        """End it now, in order."""
+        self._exchange.end(reason)
+        self._ended.set()
+
+    async def serve(
+        self, request: web.BaseRequest, plan: Plan, hello: dict[str, object]
+    ) -> web.StreamResponse:
+        exchange = self._exchange
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": EVENT_STREAM.decode(),
+                "Cache-Control": "no-cache",
+                "X-Accel-Buffering": "no",
+                "Referrer-Policy": "no-referrer",
+                "Server": SERVER,
+                "X-Request-Id": exchange.request_id,
+            }
+        )
+        response.force_close()
+        await response.prepare(request)
+        exchange.status, exchange.is_event_stream, exchange.events = 200, True, 0
+        exchange.mark_first_byte()
+        await self._send(response, plan, hello)
+        exchange.end(EndReason.COMPLETE)
+        return response
+
+    async def _send(
+        self, response: web.StreamResponse, plan: Plan, hello: dict[str, object]
+    ) -> None:
+        began = time.monotonic()
+        await self._tell(response, {**hello, "at": 0.0})
+        await self._wait(plan.silence)
+        for number in range(plan.events):
+            await self._wait(plan.interval)
+            if self._ended.is_set():
+                return
+            await self._tell(response, {"n": number, "at": time.monotonic() - began})
+
+    async def _tell(self, response: web.StreamResponse, data: dict[str, object]) -> None:
+        event = b"data: %b\n\n" % orjson.dumps(data)
+        await response.write(event)
+        self._exchange.bytes_out += len(event)
+        self._exchange.events = (self._exchange.events or 0) + 1
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait so long, or until it is told to end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,111 @@
+"""Findings are drawn from what was seen, and from nothing that may be as it should."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.probe.findings import findings, hop
+from gateway.probe.mends import MENDS
+from gateway.probe.observation import LAST_EVENT_ID, Arrivals, Observation
+from gateway.probe.report import as_json, in_words
+
+HELLO = {
+    "gateway": "probe",
+    "version": "1.1",
+    "saw": {"accept": "text/event-stream", "last-event-id": LAST_EVENT_ID},
+    "is_forwarded": True,
+    "is_front_trusted": True,
+}
+HEADERS = {"content-type": "text/event-stream", "cache-control": "no-cache", "server": "front"}
+SENT = [0.2 * number for number in range(11)]
+GOOD = Arrivals(headers=HEADERS, hello=HELLO, times=tuple((at, 50 + at) for at in SENT))
+IDLE = replace(GOOD, times=((0.0, 50.0), (60.2, 110.2)))
+FINE = Observation(GOOD, GOOD, GOOD, IDLE, 60.0, "h2")
+
+
+def codes(seen: Observation) -> set[str]:
+    found = findings(seen)
+    assert all(finding.code in MENDS for finding in found)
+    words, data = in_words(seen, found), as_json(seen, found)
+    assert all(finding.text in words and finding.code in data for finding in found)
+    return {finding.code for finding in found}
+
+
+def plain(**changes: Any) -> Observation:
+    return replace(FINE, plain=replace(GOOD, **changes))
+
+
+def test_a_way_that_is_as_it_should_be_has_no_finding() -> None:
+    assert codes(FINE) == set()
+    assert hop(FINE) == "front"
+
+
+def test_events_that_come_all_at_the_end_were_held_until_then() -> None:
+    seen = plain(times=tuple((at, 52.0) for at in SENT))
+    assert codes(seen) == {"buffers"}
+    assert "until the stream ended" in in_words(seen, findings(seen))
+
+
+def test_events_that_come_in_two_heaps_were_held_until_there_were_enough() -> None:
+    seen = plain(times=tuple((at, 51.6 if at < 1.5 else 52.0) for at in SENT))
+    assert codes(seen) == {"buffers"}
+    assert "enough of them" in in_words(seen, findings(seen))
+
+
+def test_an_event_that_comes_only_with_the_next_one_was_held() -> None:
+    seen = replace(FINE, idle=replace(IDLE, times=((0.0, 110.2), (60.2, 110.2))))
+    assert codes(seen) == {"buffers"}
+
+
+@given(st.lists(st.floats(0, 0.4), min_size=11, max_size=11), st.floats(-1e6, 1e6))
+def test_a_way_that_is_merely_uneven_or_far_away_is_no_fault(
+    lags: list[float], distance: float
+) -> None:
+    times = tuple((at, distance + at + lag) for at, lag in zip(SENT, lags, strict=True))
+    assert codes(plain(times=times)) == set()
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (plain(headers={**HEADERS, "content-encoding": "gzip"}), "compresses"),
+        (
+            replace(
+                FINE, compressible=replace(GOOD, headers={**HEADERS, "content-encoding": "br"})
+            ),
+            "compresses",
+        ),
+        (replace(FINE, idle=replace(IDLE, broke_after=30.0)), "cuts_idle"),
+        (plain(hello={**HELLO, "version": "1.0"}), "http_1_0"),
+        (plain(version="1.0"), "http_1_0"),
+        (plain(hello={**HELLO, "saw": {"accept": "text/event-stream"}}), "drops_last_event_id"),
+        (
+            plain(hello={**HELLO, "saw": {"accept": "*/*", "last-event-id": LAST_EVENT_ID}}),
+            "strips_request_header",
+        ),
+        (replace(FINE, bearer=replace(GOOD, status=401)), "strips_request_header"),
+        (plain(headers={**HEADERS, "content-type": "text/plain"}), "rewrites_response_header"),
+        (plain(headers={**HEADERS, "cache-control": "max-age=60"}), "rewrites_response_header"),
+        (plain(hello={**HELLO, "is_front_trusted": False}), "untrusted_front"),
+        (plain(hello={**HELLO, "is_forwarded": False}), "no_client_address"),
+    ],
+)
+def test_a_fault_is_found_by_its_sign_alone(seen: Observation, code: str) -> None:
+    assert codes(seen) == {code}
+
+
+@pytest.mark.parametrize("alpn", [None, "http/1.1"])
+def test_six_connections_are_told_of_and_are_no_fault(alpn: str | None) -> None:
+    [finding] = findings(replace(FINE, alpn=alpn))
+    assert (finding.code, finding.is_fault) == ("six_connections", False)
+    assert "Streams come through." in in_words(FINE, [finding])
+
+
+def test_nothing_in_front_has_no_address_to_tell() -> None:
+    direct = {**HEADERS, "server": "gateway"}
+    seen = plain(headers=direct, hello={**HELLO, "is_forwarded": False})
+    assert codes(seen) == set()
+    assert hop(seen) == ""

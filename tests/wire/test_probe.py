@@ -1,0 +1,207 @@
+"""`gateway probe` says what stands in the way of a stream, and how it is mended."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.wire.conftest import Connect, StartGateway
+from tests.wire.fronts import NGINX_FOR_STREAMS, free_port, nginx
+from tests.wire.gateway_process import GatewayProcess, environment, run_gateway
+from tests.wire.raw_client import Ending
+from tests.wire.tokens import token
+
+ROUTES = """\
+probe: /gateway-probe
+auth: {trusted_proxies: [127.0.0.1]}
+routes:
+- {path: /x, proxy_upstream: $SERVICE}
+"""
+BEARER = f"Authorization: Bearer {token()}"
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    env = environment(SERVICE="http://127.0.0.1:1")
+    gateway = GatewayProcess.serve(ROUTES, tmp_path_factory.mktemp("probed"), env=env)
+    yield gateway
+    assert gateway.stop() == 0
+    assert "eyJ" not in gateway.output
+
+
+def probe(port: int, *options: str, idle: str = "1s") -> subprocess.CompletedProcess[str]:
+    url = f"http://127.0.0.1:{port}"
+    return run_gateway("probe", url, "--idle", idle, *options)
+
+
+def found(port: int, *, idle: str = "1s") -> tuple[set[str], dict[str, Any]]:
+    """The codes of the faults, and all that was told."""
+    result = probe(port, "--token", token(), "--json", idle=idle)
+    told = json.loads(result.stdout)
+    faults = {each["code"] for each in told["findings"] if each["fault"]}
+    assert result.returncode == (1 if faults else 0)
+    assert told["ok"] is not bool(faults)
+    return faults, told
+
+
+def test_straight_to_the_gateway_streams_come_through(probed: GatewayProcess) -> None:
+    result = probe(probed.port, "--token", token())
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Streams come through." in result.stdout
+    assert "nothing that shows" in result.stdout
+    assert "a silence of 1s passed" in result.stdout
+    assert token() not in result.stdout + result.stderr
+
+
+def test_behind_nginx_as_documented_streams_come_through(
+    probed: GatewayProcess, tmp_path: Path
+) -> None:
+    with nginx(tmp_path, [probed.port]) as port:
+        faults, told = found(port)
+    assert faults == set()
+    assert told["in_front"].startswith("nginx")
+
+
+# proxy_buffering is on unless told otherwise: it is X-Accel-Buffering that turns it off. What comes
+# in chunks nginx passes on all the same; without, as in HTTP/1.0, it waits until a buffer is full.
+BUFFERS = (
+    NGINX_FOR_STREAMS.replace("proxy_http_version 1.1", "proxy_http_version 1.0")
+    + """
+  proxy_ignore_headers X-Accel-Buffering;
+  proxy_set_header Last-Event-ID "";
+  proxy_set_header Authorization "";
+  proxy_hide_header Cache-Control;
+"""
+)
+COMPRESSES = NGINX_FOR_STREAMS + "gzip on; gzip_types *; gzip_proxied any;"
+CUTS = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 1s;'
+
+
+@pytest.mark.parametrize(
+    ("settings", "codes"),
+    [
+        (
+            BUFFERS,
+            {
+                "buffers",
+                "http_1_0",
+                "drops_last_event_id",
+                "strips_request_header",
+                "rewrites_response_header",
+            },
+        ),
+        (COMPRESSES, {"compresses"}),
+        (CUTS, {"cuts_idle", "no_client_address"}),
+    ],
+    ids=["buffers", "compresses", "cuts"],
+)
+def test_a_setting_of_nginx_that_harms_streams_is_found_and_mended(
+    probed: GatewayProcess, tmp_path: Path, settings: str, codes: set[str]
+) -> None:
+    with nginx(tmp_path, [probed.port], settings) as port:
+        faults, told = found(port, idle="2s")
+    assert faults == codes
+    assert all("nginx" in each["mends"] for each in told["findings"])
+
+
+def test_a_front_that_is_not_trusted_is_told_of(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    gateway = start_gateway(ROUTES.replace("127.0.0.1]", "10.0.0.0/8]"))
+    with nginx(tmp_path, [gateway.port]) as port:
+        faults, _ = found(port)
+    assert faults == {"untrusted_front"}
+
+
+def test_a_gateway_without_a_test_stream_is_told_so(start_gateway: StartGateway) -> None:
+    gateway = start_gateway("- {path: /x, proxy_upstream: $SERVICE}\n")
+    result = probe(gateway.port, "--token", token())
+    assert result.returncode == 1
+    assert "add `probe: /gateway-probe` to its routes.yaml" in result.stderr
+
+
+def test_what_keeps_it_from_seeing_anything_is_one_line(probed: GatewayProcess) -> None:
+    for result, cause in (
+        (probe(probed.port), "--token"),
+        (probe(probed.port, "--token", token(ttl=-3600)), "expired"),
+        (probe(free_port()), "cannot connect"),
+        (probe(probed.ops_port), "not from a gateway's test stream"),
+        (run_gateway("probe", "ftp://example.org"), "https://example.org"),
+    ):
+        assert result.returncode == 1
+        [line] = [line for line in result.stderr.splitlines() if line.startswith("gateway: ")]
+        assert cause in line
+        assert "Traceback" not in result.stderr
+
+
+# The stream itself
+
+
+@pytest.mark.parametrize(
+    "query", ["events=0", "events=101", "events=x", "silence=601", "silence=nan", "interval=-1"]
+)
+async def test_a_test_stream_past_its_bounds_is_refused(
+    probed: GatewayProcess, connect: Connect, query: str
+) -> None:
+    client = await connect(probed.port)
+    await client.request(f"/gateway-probe?{query}", BEARER)
+    assert (await client.head()).status == 400
+    assert (await client.rest()).json()["code"] == "bad_request"
+
+
+async def test_a_test_stream_takes_get_and_a_token(
+    probed: GatewayProcess, connect: Connect
+) -> None:
+    client = await connect(probed.port)
+    await client.request("/gateway-probe", BEARER, method="POST")
+    head = await client.head()
+    assert (head.status, head.value("Allow")) == (405, "GET")
+    await client.rest()
+    client = await connect(probed.port)
+    await client.request("/gateway-probe")
+    assert (await client.head()).status == 401
+
+
+async def test_test_streams_are_few_and_end_with_a_drain(
+    start_gateway: StartGateway, connect: Connect
+) -> None:
+    gateway = start_gateway(ROUTES, "--drain-timeout", "0s")
+    clients = [await connect(gateway.port) for _ in range(17)]
+    statuses = []
+    for client in clients:
+        await client.request("/gateway-probe?silence=500", BEARER)
+        statuses.append((await client.head()).status)
+    assert statuses == [200] * 16 + [429]
+    assert gateway.stop() == 0
+    for client in clients[:16]:
+        await client.rest()
+    lines = gateway.request_lines(route="/gateway-probe", status=200)
+    assert {line["end_reason"] for line in lines} == {"drained"}
+    assert len(lines) == 16
+
+
+async def test_a_test_stream_whose_reader_leaves_is_over(
+    probed: GatewayProcess, connect: Connect
+) -> None:
+    client = await connect(probed.port)
+    await client.request("/gateway-probe?silence=500", BEARER, "X-Request-Id: left-the-probe")
+    await client.head()
+    client.close()
+    line = await probed.request_line(request_id="left-the-probe")
+    assert line["end_reason"] == "client_closed"
+
+
+async def test_without_a_key_it_asks_for_no_token(
+    start_gateway: StartGateway, connect: Connect
+) -> None:
+    routes = "probe: /p\nroutes:\n- {path: /x, proxy_upstream: $SERVICE, auth_required: false}\n"
+    gateway = start_gateway(routes, GATEWAY_JWT_SECRET="")
+    client = await connect(gateway.port)
+    await client.request("/p?events=1&interval=0")
+    assert (await client.head()).status == 200
+    response = await client.rest()
+    assert response.ending is Ending.CLEAN
+    assert bytes(response.body).count(b"data: ") == 2
