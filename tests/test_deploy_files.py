@@ -179,7 +179,7 @@ def test_the_front_of_compose_is_what_caddy_takes(tmp_path: Path) -> None:
     caddy = Path(sys.executable).parent / "caddy"
     file = DEPLOY / "compose" / "Caddyfile"
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SITE": "localhost"}
-    command = [caddy, "validate", "--adapter", "caddyfile", "--config", file]
+    command = [str(caddy), "validate", "--adapter", "caddyfile", "--config", str(file)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr
 

@@ -79,6 +79,7 @@ def test_a_way_that_is_merely_uneven_or_far_away_is_no_fault(
             "compresses",
         ),
         (replace(FINE, idle=replace(IDLE, broke_after=30.0)), "cuts_idle"),
+        (plain(broke_after=1.0), "cuts"),
         (plain(hello={**HELLO, "version": "1.0"}), "http_1_0"),
         (plain(version="1.0"), "http_1_0"),
         (plain(hello={**HELLO, "saw": {"accept": "text/event-stream"}}), "drops_last_event_id"),

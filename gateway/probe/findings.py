@@ -28,7 +28,7 @@ def findings(seen: Observation) -> list[Finding]:
     return [
         *_buffering(seen),
         *_compression(seen),
-        *_idle(seen),
+        *_cuts(seen),
         *_version(seen),
         *_request_headers(seen),
         *_response_headers(seen),
@@ -69,9 +69,11 @@ def _compression(seen: Observation) -> Iterator[Finding]:
             return
 
 
-def _idle(seen: Observation) -> Iterator[Finding]:
-    after = seen.idle.broke_after
-    if after is not None:
+def _cuts(seen: Observation) -> Iterator[Finding]:
+    after, at_work = seen.idle.broke_after, seen.plain.broke_after
+    if at_work is not None:
+        yield Finding("cuts", f"A hop cuts a stream while events come, after {at_work:.1f}s.")
+    elif after is not None:
         yield Finding("cuts_idle", f"A hop cuts a stream that is silent, after {after:.0f}s.")
     elif seen.idle.held > max(LATE, seen.silence / 2):
         yield Finding("buffers", "A hop holds the first event back while nothing follows it.")

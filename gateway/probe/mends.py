@@ -23,6 +23,11 @@ MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("HAProxy", "leave text/event-stream out of `compression type`"),
         ("CloudFront", "Compress objects automatically: No, for this path"),
     ),
+    "cuts": (
+        ("any hop", "no bound on how long a response may take, for this path"),
+        ("Traefik", "respondingTimeouts.writeTimeout: 0 on the entry point"),
+        ("Google Cloud", "timeoutSec of the backend service bounds the whole stream"),
+    ),
     "cuts_idle": (
         ("gateway", "stream: {heartbeat: 15s} on the route: a comment in each silence"),
         ("nginx", "proxy_read_timeout 1h;"),

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
+from gateway.probe.findings import findings
+from gateway.probe.observation import LAST_EVENT_ID
+from gateway.probe.streams import observe
 from tests.wire.conftest import Connect, StartGateway
 from tests.wire.fronts import NGINX_FOR_STREAMS, free_port, nginx
 from tests.wire.gateway_process import GatewayProcess, environment, run_gateway
 from tests.wire.raw_client import Ending
 from tests.wire.tokens import token
+from tests.wire.upstream import EVENT_STREAM, LAST_CHUNK, Upstream, chunk, sends
 
 ROUTES = """\
 probe: /gateway-probe
@@ -135,6 +140,21 @@ def test_what_keeps_it_from_seeing_anything_is_one_line(probed: GatewayProcess) 
         [line] = [line for line in result.stderr.splitlines() if line.startswith("gateway: ")]
         assert cause in line
         assert "Traceback" not in result.stderr
+
+
+async def test_a_stream_that_a_hop_ends_in_order_before_its_time_was_cut(
+    service: Upstream,
+) -> None:
+    hello = {
+        "gateway": "probe",
+        "version": "1.1",
+        "saw": {"accept": "text/event-stream", "last-event-id": LAST_EVENT_ID},
+    }
+    begun = EVENT_STREAM.replace(b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n")
+    event = b"data: %b\n\n" % json.dumps(hello).encode()
+    service.script = sends(begun + chunk(event) + LAST_CHUNK)
+    seen = await observe(URL(f"http://127.0.0.1:{service.port}/"), None, 1.0)
+    assert {finding.code for finding in findings(seen) if finding.is_fault} == {"cuts"}
 
 
 # The stream itself
