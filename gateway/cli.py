@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import jwt
@@ -185,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gateway", description="An API gateway and reverse proxy made for streaming upstreams."
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     serve = _command(commands, "serve", _serve, "run the gateway")
@@ -234,7 +233,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(_version())
+        parser.exit()
+
+
 def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - it would slow each start
+
     form = "pure Python" if chunked.__file__.endswith(".py") else "compiled"
     return f"gateway {version('gateway')} (data plane: {form})"
 
