@@ -149,13 +149,21 @@ def _probe(options: argparse.Namespace) -> None:
         url = streams.target(options.url)
         print(f"probing {url.with_query(None)}, for {options.idle:g}s and a bit", file=sys.stderr)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            seen = runner.run(streams.observe(url, options.token, options.idle))
+            seen = runner.run(streams.observe(url, options.token, options.idle, _progress))
     except streams.ProbeError as error:
         raise Fault(str(error)) from None
+    finally:
+        _progress("")
     found = findings.findings(seen)
     print((report.as_json if options.json else report.in_words)(seen, found))
     if any(finding.is_fault for finding in found):
         raise Found
+
+
+def _progress(text: str) -> None:
+    """Show this in place of what was shown before, where a person looks on."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _schema(_: argparse.Namespace) -> None:

@@ -75,6 +75,16 @@ def _client_address(peer: str, chain: list[str], trusted: Networks) -> str:
     return address
 
 
+def addresses(headers: Headers) -> list[str]:
+    """The addresses in X-Forwarded-For, the one said to be the client's first."""
+    return [
+        hop.strip().decode("latin-1")
+        for value in values(headers, b"x-forwarded-for")
+        for hop in value.split(b",")
+        if hop.strip()
+    ]
+
+
 def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
     """Who the client is, from the connection and from what trusted proxies say of it.
 
@@ -84,12 +94,7 @@ def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
     if not is_trusted(peer, trusted):
         forwarded = _forwarded(peer.encode(), b"http", host)
         return Client(peer, "http", host, forwarded, scheme_is_known=False)
-    chain = [
-        hop.strip().decode("latin-1")
-        for value in values(headers, b"x-forwarded-for")
-        for hop in value.split(b",")
-        if hop.strip()
-    ]
+    chain = addresses(headers)
     proto = (first(headers, b"x-forwarded-proto") or b"").strip().lower()
     scheme = proto if proto in {b"http", b"https"} else b"http"
     host = first(headers, b"x-forwarded-host") or host

@@ -16,7 +16,7 @@ from aiohttp import web
 from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.auth import Identity
-from gateway.client import is_trusted
+from gateway.client import addresses, is_trusted
 from gateway.config import Config
 from gateway.errors import (
     BAD_REQUEST,
@@ -34,12 +34,17 @@ from gateway.streams import Condition, Streams
 MOST_STREAMS: Final = 16  # at a time
 LONGEST: Final = 600.0  # seconds that a stream may take as it was asked for
 MOST_EVENTS: Final = 100
+# Bytes of all padding: with it all of a stream fits the connection's buffer, and no reader that
+# takes nothing can hold it up.
+MOST_PADDING: Final = 48_000
 # What is told of a request, as far as it came: nothing that could be a secret.
 ECHOED: Final = (
     b"accept",
     b"accept-encoding",
     b"cache-control",
     b"last-event-id",
+    b"origin",
+    b"traceparent",
     b"via",
     b"x-forwarded-proto",
 )
@@ -48,11 +53,15 @@ ECHO_LIMIT: Final = 200  # characters of each
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a stream is to be: after a `silence` so many events, `interval` apart; both seconds."""
+    """What a stream is to be: after a `silence` so many events, `interval` apart; both seconds.
+
+    Each event has `padding` bytes more than it needs.
+    """
 
     events: int = 10
     interval: float = 0.2
     silence: float = 0.0
+    padding: int = 0
 
     @classmethod
     def of(cls, query: str) -> Self:
@@ -63,19 +72,25 @@ class Plan:
                 int(asked.get("events", "10")),
                 float(asked.get("interval", "0.2")),
                 float(asked.get("silence", "0")),
+                int(asked.get("padding", "0")),
             )
         except ValueError:
             raise Refusal(
-                BAD_REQUEST, "events, interval and silence of a test stream are numbers."
+                BAD_REQUEST, "events, interval, silence and padding of a test stream are numbers."
             ) from None
         is_sound = (
             0 < plan.events <= MOST_EVENTS
             and plan.interval >= 0
             and plan.silence >= 0
+            and plan.padding >= 0
             and plan.events * plan.interval + plan.silence <= LONGEST
+            and plan.events * plan.padding <= MOST_PADDING
         )
         if not is_sound:
-            detail = f"A test stream has 1 to {MOST_EVENTS} events and takes {LONGEST:g}s at most."
+            detail = (
+                f"A test stream has 1 to {MOST_EVENTS} events, takes {LONGEST:g}s at most, and has"
+                f" {MOST_PADDING} bytes of padding at most."
+            )
             raise Refusal(BAD_REQUEST, detail)
         return plan
 
@@ -85,8 +100,7 @@ class ProbeEndpoint:
 
     def __init__(self, config: Config, gate: Gate, streams: Streams) -> None:
         self.path = config.probe
-        self._trusted_proxies = config.auth.trusted_proxies
-        auth = config.auth
+        self._auth = auth = config.auth
         self._is_open = auth.secret is auth.public_key is auth.jwks_url is None
         self._gate = gate
         self._streams = streams
@@ -106,7 +120,7 @@ class ProbeEndpoint:
         try:
             self._under_way += 1
             self._streams.admit(stream)
-            return await stream.serve(incoming.arrival.request, plan, self._hello(incoming))
+            return await stream.serve(incoming.arrival.request, plan, self._hello(incoming, plan))
         finally:
             self._under_way -= 1
             self._streams.release(stream)
@@ -131,20 +145,29 @@ class ProbeEndpoint:
             cookies=(),  # no other site's page is to open it
         )
 
-    def _hello(self, incoming: Incoming) -> dict[str, object]:
-        """What came of the request: its version, and its headers as far as they may be told."""
+    def _hello(self, incoming: Incoming, plan: Plan) -> dict[str, object]:
+        """What came of the request: its version, and its headers as far as they may be told.
+
+        With it what is to come, and where a token is looked for: `query` is the parameter's name.
+        """
         saw = {
             name.decode(): b", ".join(incoming.values(name)).decode("latin-1")[:ECHO_LIMIT]
             for name in ECHOED
             if incoming.values(name)
         }
         version = incoming.version
+        chain = addresses(incoming.headers)
         return {
             "gateway": "probe",
             "version": f"{version.major}.{version.minor}",
+            "events": plan.events,
+            "silence": plan.silence,
+            "query": self._auth.query,
+            "takes_bearer": self._auth.bearer,
             "saw": saw,
-            "is_forwarded": bool(incoming.values(b"x-forwarded-for")),
-            "is_front_trusted": is_trusted(incoming.connection.address, self._trusted_proxies),
+            "addresses": len(chain),
+            "is_first": chain[:1] == [incoming.client.address],
+            "is_front_trusted": is_trusted(incoming.connection.address, self._auth.trusted_proxies),
         }
 
 
@@ -195,14 +218,14 @@ class _TestStream:
     async def _send(
         self, response: web.StreamResponse, plan: Plan, hello: dict[str, object]
     ) -> None:
-        began = time.monotonic()
+        began, pad = time.monotonic(), "-" * plan.padding
         await self._tell(response, {**hello, "at": 0.0})
         await self._wait(plan.silence)
         for number in range(plan.events):
             await self._wait(plan.interval)
             if self._ended.is_set():
                 return
-            await self._tell(response, {"n": number, "at": time.monotonic() - began})
+            await self._tell(response, {"n": number, "at": time.monotonic() - began, "pad": pad})
 
     async def _tell(self, response: web.StreamResponse, data: dict[str, object]) -> None:
         event = b"data: %b\n\n" % orjson.dumps(data)

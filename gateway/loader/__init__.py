@@ -98,6 +98,8 @@ def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Co
     probe = top.read("probe", partial(expanded, environ=environ, parse=auth_section.endpoint), None)
     if probe is not None:
         top.faults += _clashes(sections, probe, "probe")
+        if auth and auth.query is None and not auth.bearer:
+            top.blame("probe", "its token comes in the query or a header: turn on query or bearer")
     if auth and auth.token_endpoint is not None:
         top.faults += _clashes(sections, auth.token_endpoint, "auth.token_endpoint")
         if probe == auth.token_endpoint:

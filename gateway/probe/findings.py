@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.probe.observation import LAST_EVENT_ID, Observation
+from gateway.probe.observation import LAST_EVENT_ID, TRACE_ID, Arrivals, Observation
 
 UNAUTHORIZED: Final = 401
+_ERRORS: Final = 400
 # Seconds. What was held back for longer, and for half of the stream, was not merely late.
 LATE: Final = 0.5
 
@@ -29,10 +30,12 @@ def findings(seen: Observation) -> list[Finding]:
         *_buffering(seen),
         *_compression(seen),
         *_cuts(seen),
-        *_version(seen),
+        *_framing(seen),
+        *_query(seen),
         *_request_headers(seen),
         *_response_headers(seen),
         *_client(seen),
+        *_trace(seen),
         *_connections(seen),
     ]
 
@@ -40,18 +43,41 @@ def findings(seen: Observation) -> list[Finding]:
 def hop(seen: Observation) -> str:
     """What stands in front, as it names itself; empty where nothing shows."""
     server = seen.plain.headers.get("server", "gateway")
-    via = seen.plain.headers.get("via", "") or str(seen.plain.hello.get("saw", {}).get("via", ""))
+    via = seen.plain.headers.get("via", "") or seen.plain.saw.get("via", "")
     return ", ".join(filter(None, ["" if server == "gateway" else server, via]))
+
+
+def is_held(stream: Arrivals) -> bool:
+    """Whether its events came in clumps, and not merely late."""
+    return stream.held > max(LATE, stream.span / 2)
 
 
 def _buffering(seen: Observation) -> Iterator[Finding]:
     plain = seen.plain
-    if plain.held <= max(LATE, plain.span / 2):
-        return
-    first_at = plain.times[0][1]
-    is_at_end = all(arrived - first_at < LATE / 2 for _, arrived in plain.times)
-    when = "until the stream ended" if is_at_end else "until enough of them had come together"
-    yield Finding("buffers", f"A hop holds events back, for {plain.held:.1f}s, {when}.")
+    if is_held(plain):
+        text = f"A hop holds events back, for {plain.held:.1f}s, {_until(seen)}."
+        yield Finding("buffers", text)
+    elif seen.idle.held > max(LATE, seen.silence / 2):
+        yield Finding("buffers", "A hop holds the first event back while nothing follows it.")
+
+
+def _until(seen: Observation) -> str:
+    """Until when events were held back: the clump that came first tells how many are enough."""
+    if not _came_at_once(seen.plain):
+        return "until enough of them had come together"
+    if seen.heavy is None or not seen.heavy.times or _came_at_once(seen.heavy):
+        return "until the stream ended"
+    kilobytes = _first_clump(seen.heavy) * seen.event_size / 1000
+    return f"until the stream ended or some {kilobytes:.0f} KB of them had come together"
+
+
+def _came_at_once(stream: Arrivals) -> bool:
+    return all(arrived - stream.times[0][1] < LATE / 2 for _, arrived in stream.times)
+
+
+def _first_clump(stream: Arrivals) -> int:
+    """How many events came together with the first one."""
+    return sum(arrived - stream.times[0][1] < LATE / 20 for _, arrived in stream.times)
 
 
 def _compression(seen: Observation) -> Iterator[Finding]:
@@ -70,30 +96,53 @@ def _compression(seen: Observation) -> Iterator[Finding]:
 
 
 def _cuts(seen: Observation) -> Iterator[Finding]:
-    after, at_work = seen.idle.broke_after, seen.plain.broke_after
-    if at_work is not None:
-        yield Finding("cuts", f"A hop cuts a stream while events come, after {at_work:.1f}s.")
-    elif after is not None:
-        yield Finding("cuts_idle", f"A hop cuts a stream that is silent, after {after:.0f}s.")
-    elif seen.idle.held > max(LATE, seen.silence / 2):
-        yield Finding("buffers", "A hop holds the first event back while nothing follows it.")
+    lively = seen.plain if seen.lively is None else seen.lively
+    if lively.broke_after is not None:
+        age = f"{lively.broke_after:.0f}s"
+        yield Finding("cuts", f"A hop cuts streams, whatever is sent in them, after {age}.")
+    elif seen.idle.is_hung:
+        yield Finding(
+            "cuts_idle",
+            f"A hop loses a stream that was silent for {seen.silence:g}s: nothing comes any more,"
+            " not even its end.",
+        )
+    elif seen.idle.broke_after is not None:
+        age = f"{seen.idle.broke_after:.0f}s"
+        yield Finding("cuts_idle", f"A hop cuts a stream that is silent, after {age}.")
 
 
-def _version(seen: Observation) -> Iterator[Finding]:
-    if seen.plain.hello.get("version") == "1.0":
+def _framing(seen: Observation) -> Iterator[Finding]:
+    plain = seen.plain
+    if plain.hello.get("version") == "1.0":
         yield Finding(
             "http_1_0",
             "A hop asks the gateway in HTTP/1.0: no chunked bodies, and a connection for each"
             " request.",
         )
-    if seen.plain.version == "1.0":
+    if plain.version == "1.0":
         yield Finding(
             "http_1_0", "The response came in HTTP/1.0: its end cannot be told from a cut."
+        )
+    elif not {"transfer-encoding", "content-length"} & plain.headers.keys():
+        yield Finding(
+            "unframed", "A hop takes chunked framing away: a stream's end looks like a cut."
+        )
+
+
+def _query(seen: Observation) -> Iterator[Finding]:
+    if seen.refused is not None and seen.plain.hello.get("query") is not None:
+        yield Finding(
+            "strips_query",
+            "A hop takes the token out of the query, which is where an EventSource has it.",
+        )
+    if not seen.was_silent:
+        yield Finding(
+            "strips_query", "A hop takes the query away; so no silence could be tried either."
         )
 
 
 def _request_headers(seen: Observation) -> Iterator[Finding]:
-    saw = seen.plain.hello.get("saw", {})
+    saw = seen.plain.saw
     if saw.get("last-event-id") != LAST_EVENT_ID:
         yield Finding(
             "drops_last_event_id",
@@ -101,8 +150,16 @@ def _request_headers(seen: Observation) -> Iterator[Finding]:
         )
     if "text/event-stream" not in saw.get("accept", ""):
         yield Finding("strips_request_header", "A hop takes `Accept: text/event-stream` away.")
-    if seen.bearer is not None and seen.bearer.status == UNAUTHORIZED:
-        yield Finding("strips_request_header", "A hop takes the Authorization header away.")
+    if "origin" not in saw:
+        yield Finding(
+            "strips_request_header", "A hop takes Origin away: CORS and cookies depend on it."
+        )
+    bearer = seen.bearer
+    if bearer is not None and bearer.status >= _ERRORS and seen.plain.hello.get("takes_bearer"):
+        answer = "" if bearer.status == UNAUTHORIZED else f", and answers {bearer.status}"
+        yield Finding(
+            "strips_request_header", f"A hop takes the Authorization header away{answer}."
+        )
 
 
 def _response_headers(seen: Observation) -> Iterator[Finding]:
@@ -114,17 +171,34 @@ def _response_headers(seen: Observation) -> Iterator[Finding]:
 
 
 def _client(seen: Observation) -> Iterator[Finding]:
+    """The probe names no address: the first that came is its own, told by the outermost hop."""
     hello = seen.plain.hello
-    if hello.get("is_forwarded") and not hello.get("is_front_trusted"):
+    addresses = hello.get("addresses", 0)
+    if not addresses and hop(seen):
+        yield Finding(
+            "no_client_address",
+            "The hop in front does not tell the client's address (X-Forwarded-For).",
+        )
+    elif addresses and not hello.get("is_front_trusted"):
         yield Finding(
             "untrusted_front",
             "A hop tells the client's address, but the gateway does not believe it: in its log and"
             " for its limits all clients are that hop.",
         )
-    elif hop(seen) and not hello.get("is_forwarded"):
+    elif addresses and not hello.get("is_first"):
         yield Finding(
-            "no_client_address",
-            "The hop in front does not tell the client's address (X-Forwarded-For).",
+            "untrusted_front",
+            f"X-Forwarded-For came with {addresses} addresses, and the gateway takes a hop's for"
+            " the client's: it does not trust all of those in between.",
+        )
+
+
+def _trace(seen: Observation) -> Iterator[Finding]:
+    if TRACE_ID not in seen.plain.saw.get("traceparent", ""):
+        yield Finding(
+            "breaks_trace",
+            "A hop takes traceparent away, or begins a trace of its own.",
+            is_fault=False,
         )
 
 

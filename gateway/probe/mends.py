@@ -10,9 +10,10 @@ MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("Caddy", "flush_interval -1 in reverse_proxy"),
         (
             "Traefik",
-            "responseForwarding.flushInterval: 1ms on the service, no buffering middleware",
+            "no buffering middleware; responseForwarding.flushInterval: 1ms on the service",
         ),
-        ("HAProxy", "option http-no-delay, and no `option http-buffer-request`"),
+        ("HAProxy", "option http-no-delay"),
+        ("Azure", "globalConfiguration.enableResponseBuffering=false (Application Gateway)"),
         ("Cloudflare", "turn off what rewrites responses for this path, and caching"),
         ("any CDN", "no caching and no image or script optimisation for this path"),
     ),
@@ -25,8 +26,10 @@ MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "cuts": (
         ("any hop", "no bound on how long a response may take, for this path"),
-        ("Traefik", "respondingTimeouts.writeTimeout: 0 on the entry point"),
-        ("Google Cloud", "timeoutSec of the backend service bounds the whole stream"),
+        ("Caddy", "no `write` in the `timeouts` of the server"),
+        ("Traefik", "transport.respondingTimeouts.writeTimeout: 0 on the entry point"),
+        ("CloudFront", "the origin's response completion timeout"),
+        ("Google Cloud", "timeoutSec of the backend service, 30 by default: of the whole stream"),
     ),
     "cuts_idle": (
         ("gateway", "stream: {heartbeat: 15s} on the route: a comment in each silence"),
@@ -34,12 +37,17 @@ MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("HAProxy", "timeout server 1h and timeout client 1h"),
         ("AWS ALB", "the attribute idle_timeout.timeout_seconds, 60 by default"),
         ("CloudFront", "the origin's response timeout, 30 s by default"),
-        ("Google Cloud", "timeoutSec of the backend service, 30 by default"),
-        ("Azure", "the request timeout of the backend setting"),
+        ("Cloudflare", "the zone setting proxy_read_timeout, where the plan has it"),
+        ("Azure", "the request timeout of the backend setting (Application Gateway)"),
     ),
     "http_1_0": (
         ("nginx", 'proxy_http_version 1.1; proxy_set_header Connection "";'),
         ("any hop", "speak HTTP/1.1 to the gateway"),
+    ),
+    "unframed": (("nginx", "chunked_transfer_encoding on; (which is its default)"),),
+    "strips_query": (
+        ("nginx", "no `set $args`, and no URI in proxy_pass that leaves the query out"),
+        ("CloudFront", "an origin request policy that forwards all query strings"),
     ),
     "drops_last_event_id": (
         ("nginx", 'remove proxy_set_header Last-Event-ID ""; headers pass by themselves'),
@@ -54,11 +62,14 @@ MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("nginx", "remove proxy_hide_header, expires and add_header for it"),
         ("Caddy", "remove header_down for it"),
     ),
-    "untrusted_front": (("gateway", "auth: {trusted_proxies: [the network that the hop is in]}"),),
+    "untrusted_front": (
+        ("gateway", "auth: {trusted_proxies: [the networks that the hops are in]}"),
+    ),
     "no_client_address": (
         ("nginx", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"),
         ("HAProxy", "option forwardfor"),
     ),
+    "breaks_trace": (("any hop", "let its tracing go on with traceparent (W3C Trace Context)"),),
     "six_connections": (
         ("nginx", "listen 443 ssl; http2 on;"),
         ("Caddy", "a site address with a name: HTTPS and HTTP/2 are its default"),

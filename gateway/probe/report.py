@@ -11,10 +11,9 @@ from gateway.probe.observation import Observation
 def in_words(seen: Observation, found: Sequence[Finding]) -> str:
     """Some lines: what was looked at, then each finding with its mends."""
     plain, name = seen.plain, hop(seen)
-    passed = "cut" if seen.idle.broke_after is not None else "passed"
     lines = [
         f"{len(plain.times)} events in {plain.span:.1f}s, {plain.held * 1000:.0f} ms late at most",
-        f"a silence of {seen.silence:g}s {passed}",
+        f"a silence of {seen.silence:g}s: {_silence(seen)}",
         f"in front: {name}" if name else "in front: nothing that shows",
         "",
     ]
@@ -23,7 +22,14 @@ def in_words(seen: Observation, found: Sequence[Finding]) -> str:
         lines += [f"         {where}: {mend}" for where, mend in MENDS[finding.code]]
     faults = sum(finding.is_fault for finding in found)
     verdict = f"{faults} fault{'' if faults == 1 else 's'}" if faults else "Streams come through."
-    return "\n".join([*lines, "", verdict])
+    return "\n".join([*lines, *[""] * bool(found), verdict])
+
+
+def _silence(seen: Observation) -> str:
+    if not seen.was_silent:
+        return "could not be tried"
+    age = seen.idle.broke_after
+    return "passed" if age is None else f"cut after {age:.0f}s"
 
 
 def as_json(seen: Observation, found: Sequence[Finding]) -> str:
@@ -33,7 +39,7 @@ def as_json(seen: Observation, found: Sequence[Finding]) -> str:
             "ok": not any(finding.is_fault for finding in found),
             "in_front": hop(seen),
             "held_seconds": round(seen.plain.held, 3),
-            "idle_seconds": seen.silence,
+            "idle_seconds": seen.silence if seen.was_silent else None,
             "idle_cut_after_seconds": seen.idle.broke_after,
             "findings": [
                 {

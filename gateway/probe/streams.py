@@ -3,24 +3,52 @@
 import asyncio
 import contextlib
 import json
+import math
 import ssl
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from gateway.probe.observation import LAST_EVENT_ID, Arrivals, Observation
+from gateway.probe.findings import UNAUTHORIZED, is_held
+from gateway.probe.observation import LAST_EVENT_ID, TRACE_ID, Arrivals, Observation
 
 DEFAULT_PATH = "/gateway-probe"
+LONGEST_SILENCE = 590.0  # seconds: a gateway serves test streams of 600
 PATIENCE = 15.0  # seconds for a connection, a head, or an event beyond its time
 EVENTS, INTERVAL = 10, 0.2
-_HTTP_ERROR = 400
+HEAVY_EVENTS, HEAVY_INTERVAL, PADDING = 32, 0.05, 1500  # bytes, of each event
+_OK, _REDIRECTS, _ERRORS = 200, range(300, 400), 400
+_GZIP_OR_ZLIB = 47  # window bits: the largest window, and either header
+
+Progress = Callable[[str], None]
 
 
 class ProbeError(Exception):
     """What keeps the probe from seeing anything, in a line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a test stream is to be: see `gateway.probe_endpoint`."""
+
+    events: int = EVENTS
+    interval: float = INTERVAL
+    silence: float = 0.0
+    padding: int = 0
+
+    def query(self) -> dict[str, str]:
+        names = ("events", "interval", "silence", "padding")
+        return {name: str(getattr(self, name)) for name in names}
+
+    def bound(self) -> float:
+        """Seconds until it has been over for long."""
+        return self.events * self.interval + self.silence + PATIENCE
 
 
 def target(text: str) -> URL:
@@ -34,108 +62,222 @@ def target(text: str) -> URL:
     return url.with_path(DEFAULT_PATH) if url.path in {"", "/"} else url
 
 
-async def observe(url: URL, token: str | None, silence: float) -> Observation:
-    """Open all streams, beside each other, and watch them to their end. Raises ProbeError."""
+def _nobody(_: str) -> None:
+    """Progress that nobody looks at."""
+
+
+async def observe(
+    url: URL, token: str | None, silence: float, progress: Progress = _nobody
+) -> Observation:
+    """Open all streams and watch them to their end. Raises ProbeError."""
+    if silence > LONGEST_SILENCE:
+        raise ProbeError(f"--idle: a gateway is silent for {LONGEST_SILENCE:g}s at most")
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(
         timeout=timeout, connector=connector, auto_decompress=False
     ) as session:
-        prober = _Prober(session, url, token)
-        plain = await prober.watch(in_query=True)  # alone: nothing else is to hold it up
-        _require_gateway(url, plain)
-        compressible, bearer, idle = await asyncio.gather(
-            prober.watch(in_query=True, events=3, accept_encoding="gzip, deflate, br"),
-            _nothing() if token is None else prober.watch(in_query=False, events=1),
-            prober.watch(in_query=True, events=1, silence=silence),
-        )
-    return Observation(plain, compressible, bearer, idle, silence, await _alpn(url))
-
-
-async def _nothing() -> None:
-    return None
-
-
-def _require_gateway(url: URL, plain: Arrivals) -> None:
-    if plain.hello.get("gateway") == "probe":
-        return
-    code = plain.hello.get("code")
-    if code == "route_not_found":
-        raise ProbeError(
-            f"{url}: a gateway, but without a test stream here: add `probe: {url.path}` to its"
-            " routes.yaml, or give the whole URL of the one that there is"
-        )
-    if plain.status == 401:  # noqa: PLR2004
-        cause = plain.hello.get("detail", "it wants a token")
-        raise ProbeError(
-            f"{url}: 401, {cause} Give one with --token, such as from `gateway token`."
-        )
-    if code:
-        raise ProbeError(f"{url}: {plain.status} {code}: {plain.hello.get('detail', '')}")
-    raise ProbeError(f"{url}: {plain.status}, and not from a gateway's test stream")
+        return await _Prober(session, url, token).observe(silence, progress)
 
 
 class _Prober:
+    """Opens the streams, with the token where the gateway looks for it."""
+
     def __init__(self, session: aiohttp.ClientSession, url: URL, token: str | None) -> None:
         self._session = session
         self._url = url
         self._token = token
+        self._parameter: str | None = "token"  # in the query; None where only the header counts
 
-    async def watch(
-        self,
-        *,
-        in_query: bool,
-        events: int = EVENTS,
-        silence: float = 0.0,
-        accept_encoding: str = "identity",
-    ) -> Arrivals:
+    async def observe(self, silence: float, progress: Progress) -> Observation:
+        progress("opening the first streams")
+        bearer = await self._bearer()
+        plain = await self._watch(_Plan())  # alone: nothing else is to hold it up
+        refused = None
+        if plain.status == UNAUTHORIZED and bearer is not None and bearer.status == _OK:
+            refused, self._parameter = plain, None
+            plain = await self._watch(_Plan())
+        self._require_stream(plain)
+        heavy = lively = None
+        if is_held(plain):
+            heavy = await self._watch(_Plan(HEAVY_EVENTS, HEAVY_INTERVAL, padding=PADDING))
+        async with _counting(silence, progress):
+            compressible, idle = await asyncio.gather(
+                self._watch(_Plan(3), accept_encoding="gzip, deflate, br, zstd"),
+                self._watch(_Plan(1, silence=silence)),
+            )
+        self._require_stream(idle)
+        if idle.broke_after is not None and plain.broke_after is None:
+            progress("a stream that says something all the time, to compare")
+            lively = await self._watch(_lively(min(idle.broke_after, silence)))
+        return Observation(
+            plain=plain,
+            compressible=compressible,
+            bearer=bearer,
+            idle=idle,
+            silence=silence,
+            alpn=await _alpn(self._url),
+            refused=refused,
+            lively=lively,
+            heavy=heavy,
+            event_size=PADDING,
+        )
+
+    async def _bearer(self) -> Arrivals | None:
+        """A first stream with the token in a header: it tells what the query's parameter is."""
+        if self._token is None:
+            return None
+        parameter, self._parameter = self._parameter, None
+        bearer = await self._watch(_Plan(1))
+        self._parameter = bearer.hello.get("query", parameter)
+        return bearer
+
+    def _require_stream(self, arrivals: Arrivals) -> None:
+        """Raise ProbeError for what is not a test stream that came, or one that a hop cut."""
+        hello, status, url = arrivals.hello, arrivals.status, self._url
+        if hello.get("gateway") == "probe" or (status >= _ERRORS and arrivals.broke_after):
+            return
+        code = hello.get("code")
+        if code == "route_not_found":
+            raise ProbeError(
+                f"{url}: a gateway, but without a test stream here: add `probe: {url.path}` to its"
+                " routes.yaml, or give the whole URL of the one that there is"
+            )
+        if status == UNAUTHORIZED and code:
+            cause = hello.get("detail", "it wants a token")
+            raise ProbeError(
+                f"{url}: 401, {cause} Give one with --token, such as from `gateway token`."
+            )
+        if code:
+            raise ProbeError(f"{url}: {status} {code}: {hello.get('detail', '')}")
+        if status in _REDIRECTS:
+            place = arrivals.headers.get("location", "nowhere")
+            place = str(URL(place).with_query(None))
+            raise ProbeError(f"{url}: {status}, which leads to {place}: probe that")
+        coding = arrivals.headers.get("content-encoding")
+        if status == _OK and coding:
+            raise ProbeError(
+                f"{url}: a hop compresses it ({coding}), although none was asked for, and the probe"
+                " cannot read that: turn it off for text/event-stream"
+            )
+        raise ProbeError(f"{url}: {status}, and not from a gateway's test stream")
+
+    async def _watch(self, plan: _Plan, *, accept_encoding: str = "identity") -> Arrivals:
         """One stream, to its end or its cut. Raises ProbeError where none begins."""
-        query = {"events": str(events), "interval": str(INTERVAL), "silence": str(silence)}
+        query = plan.query()
         headers = {
             "Accept": "text/event-stream",
             "Accept-Encoding": accept_encoding,
             "Cache-Control": "no-cache",
             "Last-Event-ID": LAST_EVENT_ID,
+            "Origin": str(self._url.origin()),
+            "traceparent": f"00-{TRACE_ID}-{TRACE_ID[:16]}-00",
         }
-        if self._token is not None and in_query:
-            query["token"] = self._token
+        if self._token is not None and self._parameter is not None:
+            query[self._parameter] = self._token
         elif self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        bound = events * INTERVAL + silence + PATIENCE
+        began = time.monotonic()
         try:
-            async with self._session.get(
-                self._url.update_query(query), headers=headers, allow_redirects=False
-            ) as response:
-                return await _watched(response, events + 1, bound)
+            async with asyncio.timeout(plan.bound()):
+                response = await self._session.get(
+                    self._url.update_query(query), headers=headers, allow_redirects=False
+                )
+            async with response:
+                if response.status != _OK:
+                    return await _refused(response, plan, began)
+                return await _watched(response, plan, began)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ProbeError(f"{self._url}: {_cause(error)}") from None
+            raise ProbeError(f"{self._url}: {_cause(error, plan)}") from None
 
 
-async def _watched(response: aiohttp.ClientResponse, events: int, bound: float) -> Arrivals:
-    """So many events as they come, or fewer where somebody ends it before: in order or not."""
-    began = time.monotonic()
+def _lively(age: float) -> _Plan:
+    """A stream that is never silent for long, and outlasts one that was cut at this age."""
+    interval = min(max(age / 5, INTERVAL), LONGEST_SILENCE / 6)
+    return _Plan(math.ceil(age / interval) + 1, interval)
+
+
+@asynccontextmanager
+async def _counting(silence: float, progress: Progress) -> AsyncIterator[None]:
+    """Tell of each second of a silence."""
+
+    async def count() -> None:
+        for second in range(math.ceil(silence)):
+            progress(f"a silence: {second}s of {silence:g}s")
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(count())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _head(response: aiohttp.ClientResponse) -> Arrivals:
     version = response.version
-    told: dict[str, Any] = {
-        "status": response.status,
-        "version": f"{version.major}.{version.minor}" if version else "",
-        "headers": {name.lower(): value for name, value in response.headers.items()},
-    }
-    if response.status >= _HTTP_ERROR:
-        return Arrivals(**told, hello=_object(await response.read()))
+    return Arrivals(
+        status=response.status,
+        version=f"{version.major}.{version.minor}" if version else "",
+        headers={name.lower(): value for name, value in response.headers.items()},
+    )
+
+
+async def _refused(response: aiohttp.ClientResponse, plan: _Plan, began: float) -> Arrivals:
+    """What came in place of a stream: from the gateway, or from a hop that cut what it began."""
+    hello = _object(await response.read())
+    is_cut = plan.silence > 0 and response.status >= _ERRORS and "code" not in hello
+    age = time.monotonic() - began if is_cut else None
+    return replace(_head(response), hello=hello, broke_after=age)
+
+
+async def _watched(response: aiohttp.ClientResponse, plan: _Plan, began: float) -> Arrivals:
     times: list[tuple[float, float]] = []
     hello: Mapping[str, Any] = {}
+    is_cut = is_hung = False
+    try:
+        async with asyncio.timeout(plan.bound()):
+            async for event, arrived in _events(response):
+                hello = hello or event
+                times.append((float(event.get("at", 0.0)), arrived))
+    except TimeoutError:
+        is_cut = is_hung = True
+    except aiohttp.ClientError:
+        is_cut = True
+    if times:  # else it is none of ours, or coded as nobody asked for
+        is_cut = is_cut or len(times) <= hello.get("events", plan.events)
+    return replace(
+        _head(response),
+        hello=hello,
+        times=tuple(times),
+        broke_after=time.monotonic() - began if is_cut else None,
+        is_hung=is_hung,
+    )
+
+
+async def _events(
+    response: aiohttp.ClientResponse,
+) -> AsyncIterator[tuple[Mapping[str, Any], float]]:
+    """The data of each event, and when it arrived."""
     rest = b""
-    # What is missing in the end was cut off, however that looked.
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-        async with asyncio.timeout(bound):
+    async for data in _decoded(response):
+        arrived = time.monotonic()
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line[:6] == b"data: ":
+                yield _object(line[6:]), arrived
+
+
+async def _decoded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it comes, out of gzip or deflate; nothing where it is coded otherwise."""
+    coding = response.headers.get("Content-Encoding", "identity")
+    if coding == "identity":
+        async for data in response.content.iter_any():
+            yield data
+    elif coding in {"gzip", "deflate"}:
+        decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
+        with contextlib.suppress(zlib.error):  # it is none, then
             async for data in response.content.iter_any():
-                now = time.monotonic()
-                *lines, rest = (rest + data).split(b"\n")
-                for event in map(_object, [line[6:] for line in lines if line[:6] == b"data: "]):
-                    hello = hello or event
-                    times.append((float(event.get("at", 0.0)), now))
-    broke_after = time.monotonic() - began if len(times) < events else None
-    return Arrivals(**told, hello=hello, times=tuple(times), broke_after=broke_after)
+                yield decoder.decompress(data)
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
@@ -147,13 +289,15 @@ def _object(data: bytes) -> Mapping[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, plan: _Plan) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not to be trusted: {error.certificate_error}"
+        cause = error.certificate_error
+        why = getattr(cause, "verify_message", "") or str(cause)
+        return f"browsers will not trust its certificate: {why.rstrip('.')}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {error.os_error.strerror or error.os_error}"
     if isinstance(error, TimeoutError):
-        return f"no answer in {PATIENCE:g}s"
+        return f"no answer in {plan.bound():g}s"
     return str(error) or type(error).__name__
 
 
@@ -163,7 +307,11 @@ async def _alpn(url: URL) -> str | None:
         return None
     context = ssl.create_default_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+    except (OSError, TimeoutError) as error:
+        raise ProbeError(f"{url}: cannot connect once more: {error}") from None
     settled = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.close()
     return settled or "http/1.1"

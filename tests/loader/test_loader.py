@@ -247,6 +247,27 @@ def test_a_route_may_take_the_paths_around_the_token_endpoint() -> None:
     assert loads(f"{{auth: {{{TOKENS}}}, {routes}}}", ENVIRON).routes
 
 
+@pytest.mark.parametrize(
+    ("sections", "cause"),
+    [
+        ("probe: p", "must start with a slash"),
+        ("probe: '/{x}'", "a path without parameters"),
+        ("probe: /readyz", "the gateway's own"),
+        ("probe: /a", "/a is the probe: choose another path"),
+        (f"probe: /auth/stream-token, auth: {{{TOKENS}}}", "is the auth.token_endpoint"),
+        ("probe: /p, auth: {query: false, bearer: false}", "turn on query or bearer"),
+    ],
+)
+def test_a_path_that_the_probe_cannot_have_is_refused(sections: str, cause: str) -> None:
+    (fault,) = refused(f"{{{sections}, {PRIVATE_ROUTE}}}")
+    assert cause in fault
+
+
+def test_the_path_of_the_probe_is_read() -> None:
+    assert loads(f"{{probe: /p, {PRIVATE_ROUTE}}}", ENVIRON).probe == "/p"
+    assert loads(f"{{{PRIVATE_ROUTE}}}", ENVIRON).probe is None
+
+
 def test_replicas_that_share_used_tokens_need_a_key_in_common() -> None:
     def text(auth: str) -> str:
         return f"{{limits: {{redis: redis://r}}, auth: {{{auth}}}, {PRIVATE_ROUTE}}}"

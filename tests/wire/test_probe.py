@@ -1,8 +1,10 @@
 """`gateway probe` says what stands in the way of a stream, and how it is mended."""
 
 import json
+import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from gateway.probe.findings import findings
 from gateway.probe.observation import LAST_EVENT_ID
 from gateway.probe.streams import observe
 from tests.wire.conftest import Connect, StartGateway
-from tests.wire.fronts import NGINX_FOR_STREAMS, free_port, nginx
+from tests.wire.fronts import NGINX_FOR_STREAMS, caddy, free_port, nginx
 from tests.wire.gateway_process import GatewayProcess, environment, run_gateway
 from tests.wire.raw_client import Ending
 from tests.wire.tokens import token
@@ -45,11 +47,11 @@ def probe(port: int, *options: str, idle: str = "1s") -> subprocess.CompletedPro
 def found(port: int, *, idle: str = "1s") -> tuple[set[str], dict[str, Any]]:
     """The codes of the faults, and all that was told."""
     result = probe(port, "--token", token(), "--json", idle=idle)
-    told = json.loads(result.stdout)
-    faults = {each["code"] for each in told["findings"] if each["fault"]}
+    words = json.loads(result.stdout)
+    faults = {each["code"] for each in words["findings"] if each["fault"]}
     assert result.returncode == (1 if faults else 0)
-    assert told["ok"] is not bool(faults)
-    return faults, told
+    assert words["ok"] is not bool(faults)
+    return faults, words
 
 
 def test_straight_to_the_gateway_streams_come_through(probed: GatewayProcess) -> None:
@@ -57,17 +59,8 @@ def test_straight_to_the_gateway_streams_come_through(probed: GatewayProcess) ->
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Streams come through." in result.stdout
     assert "nothing that shows" in result.stdout
-    assert "a silence of 1s passed" in result.stdout
+    assert "a silence of 1s: passed" in result.stdout
     assert token() not in result.stdout + result.stderr
-
-
-def test_behind_nginx_as_documented_streams_come_through(
-    probed: GatewayProcess, tmp_path: Path
-) -> None:
-    with nginx(tmp_path, [probed.port]) as port:
-        faults, told = found(port)
-    assert faults == set()
-    assert told["in_front"].startswith("nginx")
 
 
 # proxy_buffering is on unless told otherwise: it is X-Accel-Buffering that turns it off. What comes
@@ -81,35 +74,107 @@ BUFFERS = (
   proxy_hide_header Cache-Control;
 """
 )
+STRIPS = NGINX_FOR_STREAMS + 'set $args ""; proxy_set_header Origin "";'
 COMPRESSES = NGINX_FOR_STREAMS + "gzip on; gzip_types *; gzip_proxied any;"
 CUTS = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_read_timeout 1s;'
+# A hop that waits for more than a head can still answer by itself.
+ANSWERS = NGINX_FOR_STREAMS + "if ($args ~ silence=[1-9]) { return 504; }"
 
 
-@pytest.mark.parametrize(
-    ("settings", "codes"),
-    [
-        (
-            BUFFERS,
-            {
-                "buffers",
-                "http_1_0",
-                "drops_last_event_id",
-                "strips_request_header",
-                "rewrites_response_header",
-            },
-        ),
-        (COMPRESSES, {"compresses"}),
-        (CUTS, {"cuts_idle", "no_client_address"}),
-    ],
-    ids=["buffers", "compresses", "cuts"],
-)
-def test_a_setting_of_nginx_that_harms_streams_is_found_and_mended(
-    probed: GatewayProcess, tmp_path: Path, settings: str, codes: set[str]
+SETTINGS = {
+    "documented": (NGINX_FOR_STREAMS, set[str]()),
+    "buffers": (
+        BUFFERS,
+        {
+            "buffers",
+            "http_1_0",
+            "drops_last_event_id",
+            "strips_request_header",
+            "rewrites_response_header",
+        },
+    ),
+    "compresses": (COMPRESSES, {"compresses"}),
+    "strips": (STRIPS, {"strips_query", "strips_request_header"}),
+    "cuts": (CUTS, {"cuts_idle", "no_client_address"}),
+    # Without framing what was cut looks as if it had ended.
+    "cuts unframed": (
+        f"{CUTS} chunked_transfer_encoding off;",
+        {"cuts_idle", "no_client_address", "unframed"},
+    ),
+    "answers": (ANSWERS, {"cuts_idle"}),
+}
+
+
+@pytest.fixture(scope="module")
+def told(
+    probed: GatewayProcess, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[set[str], dict[str, Any]]]:
+    """What was found behind each front, some of them beside each other: it is much waiting."""
+
+    def one(settings: str) -> tuple[set[str], dict[str, Any]]:
+        with nginx(tmp_path_factory.mktemp("front"), [probed.port], settings) as port:
+            return found(port, idle="1500ms")
+
+    with ThreadPoolExecutor(4) as pool:
+        results = pool.map(one, [settings for settings, _ in SETTINGS.values()])
+        return dict(zip(SETTINGS, results, strict=True))
+
+
+def test_behind_nginx_as_documented_streams_come_through(
+    told: dict[str, tuple[set[str], dict[str, Any]]],
 ) -> None:
-    with nginx(tmp_path, [probed.port], settings) as port:
-        faults, told = found(port, idle="2s")
-    assert faults == codes
-    assert all("nginx" in each["mends"] for each in told["findings"])
+    faults, words = told["documented"]
+    assert faults == set()
+    assert words["in_front"].startswith("nginx")
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "documented"])
+def test_a_setting_of_nginx_that_harms_streams_is_found_and_mended(
+    told: dict[str, tuple[set[str], dict[str, Any]]], name: str
+) -> None:
+    faults, words = told[name]
+    assert faults == SETTINGS[name][1]
+    findings = words["findings"]
+    assert all("nginx" in each["mends"] for each in findings if each["fault"])
+    held = "".join(each["text"] for each in findings if each["code"] == "buffers")
+    assert ("KB of them had come together" in held) is (name == "buffers")
+
+
+def test_what_is_compressed_unasked_is_read_all_the_same(
+    probed: GatewayProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "inner").mkdir()
+    asks = NGINX_FOR_STREAMS + "proxy_set_header Accept-Encoding gzip;"
+    with (
+        nginx(tmp_path / "inner", [probed.port], COMPRESSES) as inner,
+        nginx(tmp_path, [inner], asks.replace("$proxy_add_x_forwarded_for", '""')) as port,
+    ):
+        faults, words = found(port)
+    assert faults == {"compresses"}
+    assert "although none was asked for" in words["findings"][0]["text"]
+
+
+def test_the_token_goes_where_the_gateway_looks_for_it(start_gateway: StartGateway) -> None:
+    gateways = [
+        start_gateway(ROUTES.replace("auth: {", f"auth: {{{auth}, "))
+        for auth in ("query: false", "query: access")
+    ]
+    with ThreadPoolExecutor(len(gateways)) as pool:
+        for faults, _ in pool.map(found, [gateway.port for gateway in gateways]):
+            assert faults == set()
+
+
+def test_over_tls_it_tells_of_http_2_and_of_a_certificate_that_is_not_trusted(
+    probed: GatewayProcess, tls: tuple[Path, ssl.SSLContext], tmp_path: Path
+) -> None:
+    authority, _ = tls
+    trusting = environment(SSL_CERT_FILE=str(authority))
+    with caddy(tmp_path, [probed.port], authority.with_name("localhost.pem")) as port:
+        command = ("probe", f"https://localhost:{port}", "--token", token(), "--idle", "1s")
+        untrusted, trusted = run_gateway(*command), run_gateway(*command, env=trusting)
+    assert (untrusted.returncode, trusted.returncode) == (1, 0)
+    assert "browsers will not trust its certificate: unable to get" in untrusted.stderr
+    assert "six" not in trusted.stdout
 
 
 def test_a_front_that_is_not_trusted_is_told_of(
@@ -128,12 +193,19 @@ def test_a_gateway_without_a_test_stream_is_told_so(start_gateway: StartGateway)
     assert "add `probe: /gateway-probe` to its routes.yaml" in result.stderr
 
 
-def test_what_keeps_it_from_seeing_anything_is_one_line(probed: GatewayProcess) -> None:
+def test_what_keeps_it_from_seeing_anything_is_one_line(
+    probed: GatewayProcess, tmp_path: Path
+) -> None:
+    with nginx(tmp_path, [probed.port], "return 301 https://example.org$request_uri;") as port:
+        redirected = probe(port, "--token", token())
+    assert token() not in redirected.stderr
     for result, cause in (
         (probe(probed.port), "--token"),
         (probe(probed.port, "--token", token(ttl=-3600)), "expired"),
         (probe(free_port()), "cannot connect"),
         (probe(probed.ops_port), "not from a gateway's test stream"),
+        (redirected, "https://example.org/gateway-probe: probe that"),
+        (probe(probed.port, "--token", token(), idle="900s"), "at most"),
         (run_gateway("probe", "ftp://example.org"), "https://example.org"),
     ):
         assert result.returncode == 1
@@ -148,7 +220,7 @@ async def test_a_stream_that_a_hop_ends_in_order_before_its_time_was_cut(
     hello = {
         "gateway": "probe",
         "version": "1.1",
-        "saw": {"accept": "text/event-stream", "last-event-id": LAST_EVENT_ID},
+        "saw": {"accept": "text/event-stream", "last-event-id": LAST_EVENT_ID, "origin": "x"},
     }
     begun = EVENT_STREAM.replace(b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n")
     event = b"data: %b\n\n" % json.dumps(hello).encode()
@@ -161,7 +233,8 @@ async def test_a_stream_that_a_hop_ends_in_order_before_its_time_was_cut(
 
 
 @pytest.mark.parametrize(
-    "query", ["events=0", "events=101", "events=x", "silence=601", "silence=nan", "interval=-1"]
+    "query",
+    ["events=0", "events=x", "silence=601", "silence=nan", "interval=-1", "padding=4801"],
 )
 async def test_a_test_stream_past_its_bounds_is_refused(
     probed: GatewayProcess, connect: Connect, query: str
