@@ -175,6 +175,12 @@ def test_the_front_of_compose_knows_the_gateways() -> None:
     assert targets == [f"{name}:9090" for name in gateways]
 
 
+def test_the_front_of_compose_ends_a_job_whose_browser_has_left() -> None:
+    """With flush_interval -1 Caddy 2.6 does not; newer ones do either way, so none can tell."""
+    caddyfile = (DEPLOY / "compose" / "Caddyfile").read_text()
+    assert "flush_interval" not in re.sub(r"#.*", "", caddyfile)
+
+
 def test_the_front_of_compose_is_what_caddy_takes(tmp_path: Path) -> None:
     caddy = Path(sys.executable).parent / "caddy"
     file = DEPLOY / "compose" / "Caddyfile"

@@ -7,7 +7,7 @@ from typing import Final
 MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "buffers": (
         ("nginx", "proxy_buffering off; (or no proxy_ignore_headers X-Accel-Buffering)"),
-        ("Caddy", "flush_interval -1 in reverse_proxy"),
+        ("Caddy", "flush_interval -1 in reverse_proxy, where the type is not text/event-stream"),
         (
             "Traefik",
             "no buffering middleware; responseForwarding.flushInterval: 1ms on the service",

@@ -60,6 +60,15 @@ https://localhost:{port} {{
 }}
 """
 
+COMPOSE = Path(__file__).parents[2] / "deploy" / "compose" / "Caddyfile"
+ALONE = """\
+{
+	admin off
+	persist_config off
+	default_bind 127.0.0.1
+}
+"""
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -91,6 +100,24 @@ def caddy(directory: Path, gateways: Sequence[int], certificate: Path) -> Iterat
     file.write_text(CADDY.format(port=port, gateways=addresses, certificate=certificate))
     with running([binary, "run", "--config", file], port, directory):
         yield port
+
+
+@contextmanager
+def front_of_compose(
+    directory: Path, gateways: Sequence[str], port: int, ops_port: int
+) -> Iterator[int]:
+    """Caddy as deploy/compose has it, without TLS, in front of gateways on these addresses.
+
+    They share the numbers of their ports, as they do there. Gives its own port.
+    """
+    text = COMPOSE.read_text().replace("health_port 9090", f"health_port {ops_port}")
+    for number, address in enumerate(gateways, start=1):
+        text = text.replace(f"gateway-{number}:8080", f"{address}:{port}")
+    own = free_port()
+    file = directory / "Caddyfile"
+    file.write_text(ALONE + text.replace("{$SITE}", f"http://gateway.test:{own}"))
+    with running([Path(sys.executable).parent / "caddy", "run", "--config", file], own, directory):
+        yield own
 
 
 @contextmanager

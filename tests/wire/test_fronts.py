@@ -11,11 +11,12 @@ from playwright.async_api import Page
 from tests.chromium import chromium
 from tests.redis_process import RedisProcess
 from tests.wire.conftest import Connect, StartGateway
-from tests.wire.fronts import caddy, nginx
+from tests.wire.fronts import caddy, front_of_compose, nginx
 from tests.wire.raw_client import Ending, RawClient
 from tests.wire.tokens import token
 from tests.wire.upstream import EVENT_STREAM, LAST_CHUNK, Exchange, Upstream, chunk, response
 
+LEAVING, STAYING = "127.0.0.2", "127.0.0.3"  # two machines with the same ports
 STREAMS = 8  # more than a browser opens connections to a host in HTTP/1.1
 ROUTES = """\
 auth: {trusted_proxies: [127.0.0.1]}
@@ -118,6 +119,50 @@ async def test_a_replica_that_drains_costs_no_request_and_no_stream(
     streams = [len(each.request_lines(path="/stream")) for each in (leaving, staying)]
     assert streams == [2, 2]
     assert len(staying.request_lines(path="/x")) >= 10
+
+
+async def test_the_front_of_compose_sends_all_to_the_other_while_a_replica_ends(
+    start_gateway: StartGateway, service: Upstream, connect: Connect, tmp_path: Path
+) -> None:
+    is_over = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.request.target != "/stream":
+            await exchange.send(response(b"here"))
+            return
+        await exchange.send(EVENT_STREAM + chunk(b"data: first\n\n"))
+        await is_over.wait()
+        await exchange.send(chunk(b"data: last\n\n") + LAST_CHUNK)
+
+    service.script = script
+    leaving = start_gateway(ROUTES, "--host", LEAVING, "--drain-delay", "2s")
+    ports = ("--port", str(leaving.port), "--ops-port", str(leaving.ops_port))
+    staying = start_gateway(ROUTES, "--host", STAYING, *ports)
+    with front_of_compose(tmp_path, [LEAVING, STAYING], leaving.port, leaving.ops_port) as port:
+        clients = [await opened(port, connect) for _ in range(4)]
+        leaving.signal(signal.SIGTERM)
+        count = 0
+        while await _takes_connections(LEAVING, leaving.port) or count < 20:
+            answered = await (await connect(port)).fetch("/x")
+            assert (answered.status, bytes(answered.body)) == (200, b"here")
+            count += 1
+        is_over.set()
+        for client in clients:
+            ended = await client.rest()
+            assert (ended.ending, ended.body.endswith(b"data: last\n\n")) == (Ending.CLEAN, True)
+        assert leaving.exit_code() == 0
+        assert (await (await connect(port)).fetch("/x")).status == 200
+    streams = [len(each.request_lines(path="/stream")) for each in (leaving, staying)]
+    assert streams == [2, 2]
+
+
+async def _takes_connections(address: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(address, port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_a_token_of_one_use_is_used_on_all_replicas(
