@@ -24,7 +24,12 @@ PATIENCE = 15.0  # seconds for a connection, a head, or an event beyond its time
 EVENTS, INTERVAL = 10, 0.2
 HEAVY_EVENTS, HEAVY_INTERVAL, PADDING = 32, 0.05, 1500  # bytes, of each event
 _OK, _REDIRECTS, _ERRORS = 200, range(300, 400), 400
+_NUMBERS = ("events", "silence", "addresses")  # of what a gateway tells first
+_UNREACHED = {502, 503, 504}
 _GZIP_OR_ZLIB = 47  # window bits: the largest window, and either header
+MOST_READ = 1024**2  # bytes of one response: far more than a test stream has
+# What OpenSSL says of an answer that is no TLS, by its version.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
 
 Progress = Callable[[str], None]
 
@@ -52,14 +57,20 @@ class _Plan:
 
 
 def target(text: str) -> URL:
-    """The URL of the test stream; a bare origin has it at the usual path. Raises ProbeError."""
+    """The URL of the test stream; a bare origin has it at the usual path. Raises ProbeError.
+
+    What is told of it has no query: the token may be there, as an EventSource has it.
+    """
+    shown = text.partition("?")[0].rpartition("@")[2]
     try:
-        url = URL(text)
+        url = URL(text).with_fragment(None)
     except ValueError as error:
-        raise ProbeError(f"{text}: {error}") from None
+        raise ProbeError(f"{shown}: {error}") from None
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ProbeError(f"{text}: must be an address such as https://example.org")
-    return url.with_path(DEFAULT_PATH) if url.path in {"", "/"} else url
+        raise ProbeError(f"{shown}: must be an address such as https://example.org")
+    if url.user is not None or url.password is not None:
+        raise ProbeError(f"{shown}: leave out the user name and password: a token is what counts")
+    return url.with_path(DEFAULT_PATH).with_query(url.query) if url.path in {"", "/"} else url
 
 
 def _nobody(_: str) -> None:
@@ -72,6 +83,7 @@ async def observe(
     """Open all streams and watch them to their end. Raises ProbeError."""
     if silence > LONGEST_SILENCE:
         raise ProbeError(f"--idle: a gateway is silent for {LONGEST_SILENCE:g}s at most")
+    token = None if token is None else _sound(token)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(
@@ -80,12 +92,23 @@ async def observe(
         return await _Prober(session, url, token).observe(silence, progress)
 
 
+def _sound(token: str) -> str:
+    """A token that can stand in a URL and a header. Raises ProbeError."""
+    token = token.strip()  # a file that it came from may end in an empty line
+    if not token:
+        raise ProbeError("--token: is empty: leave it out, or see whether its variable is set")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ProbeError("--token: must be a token whole and unchanged: one word in one line")
+    return token
+
+
 class _Prober:
     """Opens the streams, with the token where the gateway looks for it."""
 
     def __init__(self, session: aiohttp.ClientSession, url: URL, token: str | None) -> None:
         self._session = session
         self._url = url
+        self._place = url.with_query(None)
         self._token = token
         self._parameter: str | None = "token"  # in the query; None where only the header counts
 
@@ -134,7 +157,7 @@ class _Prober:
 
     def _require_stream(self, arrivals: Arrivals) -> None:
         """Raise ProbeError for what is not a test stream that came, or one that a hop cut."""
-        hello, status, url = arrivals.hello, arrivals.status, self._url
+        hello, status, url = arrivals.hello, arrivals.status, self._place
         if hello.get("gateway") == "probe" or (status >= _ERRORS and arrivals.broke_after):
             return
         code = hello.get("code")
@@ -151,16 +174,25 @@ class _Prober:
         if code:
             raise ProbeError(f"{url}: {status} {code}: {hello.get('detail', '')}")
         if status in _REDIRECTS:
-            place = arrivals.headers.get("location", "nowhere")
-            place = str(URL(place).with_query(None))
-            raise ProbeError(f"{url}: {status}, which leads to {place}: probe that")
+            raise ProbeError(f"{url}: {status}, which leads {self._onward(arrivals)}")
         coding = arrivals.headers.get("content-encoding")
         if status == _OK and coding:
             raise ProbeError(
                 f"{url}: a hop compresses it ({coding}), although none was asked for, and the probe"
                 " cannot read that: turn it off for text/event-stream"
             )
-        raise ProbeError(f"{url}: {status}, and not from a gateway's test stream")
+        server = arrivals.headers.get("server", "a hop")
+        if status in _UNREACHED:
+            raise ProbeError(f"{url}: {status} from {server}, which does not reach the gateway")
+        raise ProbeError(f"{url}: {status} from {server}, and not from a gateway's test stream")
+
+    def _onward(self, arrivals: Arrivals) -> str:
+        """Where a redirect leads to, less the query, which may have the token."""
+        try:
+            place = self._url.join(URL(arrivals.headers["location"])).with_query(None)
+        except (KeyError, ValueError):
+            return "nowhere"
+        return f"to {place}: probe that"
 
     async def _watch(self, plan: _Plan, *, accept_encoding: str = "identity") -> Arrivals:
         """One stream, to its end or its cut. Raises ProbeError where none begins."""
@@ -184,11 +216,12 @@ class _Prober:
                     self._url.update_query(query), headers=headers, allow_redirects=False
                 )
             async with response:
-                if response.status != _OK:
+                if response.status == _OK:
+                    return await _watched(response, plan, began)
+                async with asyncio.timeout(plan.bound()):
                     return await _refused(response, plan, began)
-                return await _watched(response, plan, began)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ProbeError(f"{self._url}: {_cause(error, plan)}") from None
+            raise ProbeError(f"{self._place}: {_cause(error, plan)}") from None
 
 
 def _lively(age: float) -> _Plan:
@@ -224,7 +257,7 @@ def _head(response: aiohttp.ClientResponse) -> Arrivals:
 
 async def _refused(response: aiohttp.ClientResponse, plan: _Plan, began: float) -> Arrivals:
     """What came in place of a stream: from the gateway, or from a hop that cut what it began."""
-    hello = _object(await response.read())
+    hello = _object(b"".join([data async for data in _body(response)]))
     is_cut = plan.silence > 0 and response.status >= _ERRORS and "code" not in hello
     age = time.monotonic() - began if is_cut else None
     return replace(_head(response), hello=hello, broke_after=age)
@@ -237,6 +270,8 @@ async def _watched(response: aiohttp.ClientResponse, plan: _Plan, began: float) 
     try:
         async with asyncio.timeout(plan.bound()):
             async for event, arrived in _events(response):
+                if not hello and not _is_hello(event):
+                    break
                 hello = hello or event
                 times.append((float(event.get("at", 0.0)), arrived))
     except TimeoutError:
@@ -264,19 +299,43 @@ async def _events(
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line[:6] == b"data: ":
-                yield _object(line[6:]), arrived
+                event = _object(line[6:])
+                if isinstance(event.get("at", 0.0), int | float):
+                    yield event, arrived
+
+
+def _is_hello(event: Mapping[str, Any]) -> bool:
+    """Whether it is what a gateway tells first, as far as findings are drawn from it."""
+    saw = event.get("saw")
+    return (
+        event.get("gateway") == "probe"
+        and isinstance(saw, dict)
+        and all(isinstance(value, str) for value in saw.values())
+        and isinstance(event.get("query"), str | None)
+        and all(isinstance(event.get(name, 0), int | float) for name in _NUMBERS)
+    )
+
+
+async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it comes; no more of it than a gateway could send."""
+    left = MOST_READ
+    async for data in response.content.iter_any():
+        yield data
+        left -= len(data)
+        if left < 0:
+            return
 
 
 async def _decoded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The body as it comes, out of gzip or deflate; nothing where it is coded otherwise."""
     coding = response.headers.get("Content-Encoding", "identity")
     if coding == "identity":
-        async for data in response.content.iter_any():
+        async for data in _body(response):
             yield data
     elif coding in {"gzip", "deflate"}:
         decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
         with contextlib.suppress(zlib.error):  # it is none, then
-            async for data in response.content.iter_any():
+            async for data in _body(response):
                 yield decoder.decompress(data)
 
 
@@ -294,6 +353,11 @@ def _cause(error: BaseException, plan: _Plan) -> str:
         cause = error.certificate_error
         why = getattr(cause, "verify_message", "") or str(cause)
         return f"browsers will not trust its certificate: {why.rstrip('.')}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        reason = getattr(error.os_error, "reason", None) or str(error.os_error)
+        if reason in _NO_TLS:
+            return "there is no TLS on this port: try http://"
+        return f"TLS fails: {reason.replace('_', ' ').lower()}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {error.os_error.strerror or error.os_error}"
     if isinstance(error, TimeoutError):
@@ -311,7 +375,7 @@ async def _alpn(url: URL) -> str | None:
         async with asyncio.timeout(PATIENCE):
             _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
     except (OSError, TimeoutError) as error:
-        raise ProbeError(f"{url}: cannot connect once more: {error}") from None
+        raise ProbeError(f"{url.with_query(None)}: cannot connect once more: {error}") from None
     settled = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.close()
     return settled or "http/1.1"

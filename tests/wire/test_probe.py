@@ -13,7 +13,7 @@ from yarl import URL
 
 from gateway.probe.findings import findings
 from gateway.probe.observation import LAST_EVENT_ID
-from gateway.probe.streams import observe
+from gateway.probe.streams import ProbeError, observe, target
 from tests.wire.conftest import Connect, StartGateway
 from tests.wire.fronts import NGINX_FOR_STREAMS, caddy, free_port, nginx
 from tests.wire.gateway_process import GatewayProcess, environment, run_gateway
@@ -227,6 +227,79 @@ async def test_a_stream_that_a_hop_ends_in_order_before_its_time_was_cut(
     service.script = sends(begun + chunk(event) + LAST_CHUNK)
     seen = await observe(URL(f"http://127.0.0.1:{service.port}/"), None, 1.0)
     assert {finding.code for finding in findings(seen) if finding.is_fault} == {"cuts"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:99999/?token=secret",
+        "ftp://example.org/?token=secret",
+        "https://ada:secret@example.org",
+    ],
+)
+def test_an_address_that_cannot_be_probed_is_told_without_its_secret(text: str) -> None:
+    with pytest.raises(ProbeError) as told:
+        target(text)
+    assert "secret" not in str(told.value)
+
+
+def test_a_bare_origin_has_the_usual_path_and_keeps_its_token() -> None:
+    assert str(target("https://example.org")) == "https://example.org/gateway-probe"
+    assert (
+        str(target("https://example.org/?token=x")) == "https://example.org/gateway-probe?token=x"
+    )
+    assert str(target("https://example.org/p?token=x#y")) == "https://example.org/p?token=x"
+
+
+def answer(status: bytes, *headers: bytes, body: bytes = b"") -> bytes:
+    length = b"Content-Length: %d" % len(body)
+    return b"\r\n".join([b"HTTP/1.1 " + status, *headers, length, b"", body])
+
+
+def event_stream(**hello: object) -> bytes:
+    event = b"data: %b\n\n" % json.dumps({"gateway": "probe", "saw": {}, **hello}).encode()
+    return EVENT_STREAM + chunk(event) + LAST_CHUNK
+
+
+NOT_OURS = "200 from a hop, and not from a gateway's test stream"
+
+
+@pytest.mark.parametrize(
+    ("response", "cause"),
+    [
+        (answer(b"302 Found", b"Location: /login?token=secret"), "/login: probe that"),
+        (answer(b"302 Found", b"Location: http://[secret"), "302, which leads nowhere"),
+        (answer(b"302 Found"), "302, which leads nowhere"),
+        (answer(b"502 Bad Gateway", b"Server: edge"), "502 from edge, which does not reach"),
+        (answer(b"404 Not Found", b"Server: edge"), "404 from edge, and not from a gateway"),
+        (answer(b"200 OK", body=bytes(3 * 1024**2)), NOT_OURS),
+        (event_stream(at="noon"), NOT_OURS),
+        (event_stream(saw=3), NOT_OURS),
+        (event_stream(saw={"accept": 3}), NOT_OURS),
+        (event_stream(events="many"), NOT_OURS),
+        (event_stream(query=3), NOT_OURS),
+    ],
+)
+async def test_what_is_not_a_test_stream_is_told_with_no_token(
+    service: Upstream, response: bytes, cause: str
+) -> None:
+    service.script = sends(response)
+    url = target(f"http://127.0.0.1:{service.port}/?token=secret")
+    with pytest.raises(ProbeError) as told:
+        await observe(url, None, 1.0)
+    assert cause in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("token", ["", " \n", "a b", "a\r\nb", "\N{SNOWMAN}"])
+async def test_a_token_that_cannot_be_one_is_told_of(token: str) -> None:
+    with pytest.raises(ProbeError, match="--token: "):
+        await observe(URL("http://127.0.0.1:1/"), token, 1.0)
+
+
+async def test_a_port_without_tls_is_told_of(probed: GatewayProcess) -> None:
+    with pytest.raises(ProbeError, match="no TLS on this port: try http://"):
+        await observe(URL(f"https://127.0.0.1:{probed.port}/"), None, 1.0)
 
 
 # The stream itself
