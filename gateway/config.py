@@ -217,6 +217,11 @@ class Auth:
     forward_claims: tuple[tuple[str, str], ...] = ()  # claim, header
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
+    @property
+    def has_key(self) -> bool:
+        """Whether there is anything to verify a token with, or will be once it was fetched."""
+        return not self.secret is self.public_key is self.jwks_url is None
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -101,7 +101,7 @@ class ProbeEndpoint:
     def __init__(self, config: Config, gate: Gate, streams: Streams) -> None:
         self.path = config.probe
         self._auth = auth = config.auth
-        self._is_open = auth.secret is auth.public_key is auth.jwks_url is None
+        self._is_open = not auth.has_key
         self._gate = gate
         self._streams = streams
         self._under_way = 0

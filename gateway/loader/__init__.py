@@ -93,7 +93,7 @@ def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Co
     read = partial(route_section.route, environ=environ, gateway_wide=cors)
     routes = [top.attempt(partial(read, each), None) for each in sections]
     top.faults += _duplicates(sections)
-    if auth and environ is not None and not auth_section.has_key(auth):
+    if auth and environ is not None and not auth.has_key:
         top.faults += _unverifiable(sections, auth)
     probe = top.read("probe", partial(expanded, environ=environ, parse=auth_section.endpoint), None)
     if probe is not None:

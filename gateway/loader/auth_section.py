@@ -114,10 +114,6 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
     return read
 
 
-def has_key(auth: Auth) -> bool:
-    return not auth.secret is auth.public_key is auth.jwks_url is None
-
-
 def missing_key(auth: Auth) -> str:
     """Say what to do where a token is needed and nothing could verify it."""
     if all(map(is_hmac, auth.algorithms)):
