@@ -344,10 +344,14 @@ class BrowserConnection(web.RequestHandler):
 
     async def _work(self) -> None:
         """Serve what came, until nothing is left. It is cancelled when the browser leaves."""
+        is_kept = True
         try:
-            is_kept = True
             while is_kept and self._messages and not self._force_close:
                 is_kept = await self._serve(*self._next())
+        except Exception:  # noqa: BLE001 - nobody awaits this task: here it is seen, or never
+            log.exception("connection_failed", client=self.address)
+            is_kept = False
+            self.reset()
         finally:
             self._is_at_work = False
             self._task = None

@@ -13,6 +13,7 @@ from typing import Any
 
 import jwt
 from jwt.exceptions import InvalidSubjectError
+from jwt.types import Options
 
 from gateway.config import Auth
 from gateway.credentials import TokenSource, find_token
@@ -29,6 +30,13 @@ from gateway.stream_tokens import TYPE, StreamTokens, Ticket
 MAX_REMEMBERED = 4096
 _DATES = ("exp", "nbf", "iat")
 _LAST_DATE = 253_402_300_799  # the end of the year 9999: past it are milliseconds and nonsense
+# The dates are looked at here: see `_require_dates`.
+_OPTIONS: Options = {
+    "require": ["exp"],
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+}
 _SCOPE_CLAIMS = ("scope", "scopes", "scp")
 # A key, or where to fetch one, from whoever made the token. Thumbprints (x5t) only name a key.
 _EMBEDDED_KEYS = frozenset({"jwk", "jku", "x5u", "x5c"})
@@ -76,8 +84,7 @@ class _Verified:
 
     @classmethod
     def of(cls, identity: Identity, claims: Mapping[str, Any]) -> "_Verified":
-        begins = (int(claims[name]) for name in ("nbf", "iat") if name in claims)
-        return cls(identity, int(claims["exp"]), max(begins, default=0))
+        return cls(identity, *_holding(claims))
 
     def holds(self, now: float, leeway: float) -> bool:
         return self.expires > now - leeway and self.begins <= now + leeway
@@ -99,7 +106,7 @@ class Authenticator:
         self._auth = auth
         self._login_auth = replace(auth, query=None)
         self._keys: Keys = FixedKeys(auth) if auth.jwks_url is None else KeySet(auth.algorithms, {})
-        self._jwt = _StrictJWT({"require": ["exp"], "verify_aud": bool(auth.audience)})
+        self._jwt = jwt.PyJWT({**_OPTIONS, "verify_aud": bool(auth.audience)})
         self._remembered: dict[bytes, _Verified] = {}
         self._headers = [(claim, name.encode("ascii")) for claim, name in auth.forward_claims]
         claims = (*_SCOPE_CLAIMS, *(claim for claim, _ in auth.forward_claims))
@@ -192,14 +199,15 @@ class Authenticator:
         return self._decode(token, last, algorithm)
 
     def _decode(self, token: bytes, key: Any, algorithm: str) -> dict[str, Any]:
-        return self._jwt.decode(
+        claims = self._jwt.decode(
             token,
             key,
             algorithms=[algorithm],
             audience=self._auth.audience or None,
             issuer=self._auth.issuer,
-            leeway=self._auth.leeway,
         )
+        _require_dates(claims, self._auth.leeway)
+        return claims
 
 
 def _algorithm(header: Mapping[str, Any]) -> str:
@@ -214,18 +222,29 @@ def _algorithm(header: Mapping[str, Any]) -> str:
     return algorithm
 
 
-class _StrictJWT(jwt.PyJWT):
-    """PyJWT, but a date must be a JSON number: its own check takes "12" and true for one."""
+def _require_dates(claims: Mapping[str, Any], leeway: float) -> None:
+    """Refuse a token whose dates are no JSON numbers, or do not hold now (RFC 7519, 4.1.4 to 6).
 
-    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
-        claims = super()._decode_payload(decoded)
-        for name in _DATES:
-            date = claims.get(name, 0)
-            if not _is_number(date) or not -_LAST_DATE <= date <= _LAST_DATE:
-                raise Refusal(
-                    TOKEN_INVALID, f'The token\'s "{name}" is not a date in seconds since 1970.'
-                )
-        return claims
+    PyJWT does not do it: it takes "12" and true for numbers.
+    """
+    for name in _DATES:
+        date = claims.get(name, 0)
+        if not _is_number(date) or not -_LAST_DATE <= date <= _LAST_DATE:
+            raise Refusal(
+                TOKEN_INVALID, f'The token\'s "{name}" is not a date in seconds since 1970.'
+            )
+    expires, begins = _holding(claims)
+    now = time.time()
+    if expires <= now - leeway:
+        raise jwt.ExpiredSignatureError
+    if begins > now + leeway:
+        raise jwt.ImmatureSignatureError
+
+
+def _holding(claims: Mapping[str, Any]) -> tuple[int, int]:
+    """When a token expires, and from when on it holds: whole seconds since the epoch."""
+    begins = (int(claims[name]) for name in ("nbf", "iat") if name in claims)
+    return int(claims["exp"]), max(begins, default=0)
 
 
 def require_scopes(identity: Identity, required: Iterable[str]) -> None:

@@ -13,9 +13,9 @@ import uvloop
 
 from gateway import chunked, cores
 from gateway.app import Gateway, Settings, StartupError
-from gateway.config import Config, Route
+from gateway.config import Auth, Route
 from gateway.demo import demo
-from gateway.loader import ConfigError, load
+from gateway.loader import ConfigError, load, load_auth
 from gateway.logs import configure_logging
 from gateway.sample.backend import serve as serve_sample
 from gateway.schema import schema_text
@@ -119,17 +119,21 @@ def _seconds(bound: float | None) -> str:
 
 
 def _token(options: argparse.Namespace) -> None:
-    config = load(options.routes, os.environ)
-    if config.auth.secret is None:
+    auth = load_auth(options.routes, os.environ)
+    if not auth.has_key:
+        raise Fault(
+            f"{options.routes} has no secret to sign with: set GATEWAY_JWT_SECRET in the"
+            " environment, or auth.secret in the file"
+        )
+    if auth.secret is None:
         raise Fault(
             f"{options.routes} verifies tokens with a public key, so only the owner of its private"
             " key can make one; `gateway token` needs an HMAC secret (auth.secret)"
         )
-    print(_signed(config, config.auth.secret, options))
+    print(_signed(auth, auth.secret, options))
 
 
-def _signed(config: Config, secret: str, options: argparse.Namespace) -> str:
-    auth = config.auth
+def _signed(auth: Auth, secret: str, options: argparse.Namespace) -> str:
     now = int(time.time())
     claims: dict[str, Any] = {"sub": options.sub, "iat": now, "exp": now + int(options.ttl)}
     if auth.issuer is not None:

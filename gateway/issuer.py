@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable, Sequence
 
 import aiohttp
+from yarl import URL
 
 from gateway.answer import SERVER
+from gateway.background import in_background
 from gateway.errors import KEYS_UNAVAILABLE, Refusal
 from gateway.jwks import KeySet
 from gateway.logs import log
@@ -34,6 +36,7 @@ class Issuer:
     def __init__(self, url: str, algorithms: Sequence[str], take: Callable[[KeySet], None]) -> None:
         self.has_keys = False
         self._url, self._algorithms, self._take = url, algorithms, take
+        self._place = str(URL(url).with_user(None).with_query(None))  # either may hold a secret
         self._text = b""
         self._keys: KeySet | None = None
         self._failures = 0  # since it last answered
@@ -53,7 +56,7 @@ class Issuer:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": SERVER},
         )
-        self._keeper = asyncio.create_task(self._keep(self._session))
+        self._keeper = in_background(self._keep(self._session))
 
     def hand_to(self, take: Callable[[KeySet], None]) -> None:
         """Hand the keys to another from now on, at once those that there are."""
@@ -117,7 +120,7 @@ class Issuer:
         self._keys = keys = KeySet.parse(text, self._algorithms)
         self._take(keys)
         self._text = text
-        log.info("keys_fetched", keys=len(keys))
+        log.info("keys_fetched", url=self._place, keys=len(keys))
 
     def _fail(self, error: Exception) -> None:
         """Try again soon. Who waits for the very first keys goes on to wait."""
@@ -126,7 +129,13 @@ class Issuer:
         if self.has_keys:
             self._settled.set()
         told = str(error) or type(error).__name__
-        log.warning("keys_not_fetched", error=told, retry_in=self._delay, kept=self.has_keys)
+        log.warning(
+            "keys_not_fetched",
+            url=self._place,
+            error=told,
+            retry_in=self._delay,
+            kept=self.has_keys,
+        )
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> tuple[bytes, float]:

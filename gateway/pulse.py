@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from gateway.answer import SERVER
+from gateway.background import in_background
 from gateway.exposition import Snapshot
 from gateway.listing import Listing
 from gateway.logs import log
@@ -80,7 +81,7 @@ class Pulse:
     def _enter(self) -> None:
         self._viewers += 1
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = in_background(self._run())
 
     def _leave(self) -> None:
         self._viewers -= 1

@@ -11,6 +11,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from gateway.background import in_background
 from gateway.config import RouteLimits
 from gateway.logs import log
 from gateway.quota import Lease, too_fast, too_many
@@ -92,7 +93,7 @@ class RedisLedger:
     async def enter(self, lease: Lease, limits: RouteLimits) -> bool:
         """Let an exchange begin. See `Ledger`."""
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
+            self._keeper = in_background(self._keep())
         wait = await self._ask(lease, limits) if self.is_reached else None
         if wait is not None and wait < 0:
             raise too_many(limits.max_streams_per_user or 0)
@@ -147,7 +148,7 @@ class RedisLedger:
 
     def _begin_to_strike(self) -> None:
         if self.is_reached and self._leaving and (self._striker is None or self._striker.done()):
-            self._striker = asyncio.create_task(self._strike_all())
+            self._striker = in_background(self._strike_all())
 
     async def _strike_all(self) -> None:
         while self._leaving:

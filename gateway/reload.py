@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gateway.background import in_background
 from gateway.config import Config
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
@@ -37,7 +38,7 @@ class Reload:
 
     def start(self) -> None:
         """Begin to watch and to wait, until `close`."""
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._serve())]
+        self._tasks = [in_background(self._watch()), in_background(self._serve())]
 
     def ask(self) -> None:
         """Read it again, changed or not."""

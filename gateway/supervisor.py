@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
+from gateway.background import in_background
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
 from gateway.config import Config
@@ -122,7 +123,7 @@ class Supervisor:
         await self._unless(self._stop, starts)
         if self._stop.is_set():
             return
-        self._keepers = [asyncio.create_task(self._keep(each)) for each in range(self._count)]
+        self._keepers = [in_background(self._keep(each)) for each in range(self._count)]
         self._reload.start()
         log.info(
             "listening",

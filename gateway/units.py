@@ -8,8 +8,10 @@ LARGEST = 1024**4  # 1 TiB
 MOST = 1_000_000  # of whatever is counted
 
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
-_SECONDS = (Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
+DURATION = re.compile(
+    rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?"
+)
+_SECONDS = (Decimal(86400), Decimal(3600), Decimal(60), Decimal(1), Decimal("0.001"))
 _SHORTEST = Decimal("0.001")
 
 RATE = re.compile(r"([0-9]{1,9})/([smh])")
@@ -30,9 +32,9 @@ _BYTES = {
 
 
 def duration(text: str, *, zero_allowed: bool = False) -> float | None:
-    """Seconds of `300s`, `5m`, `1h30m`, `1.5s` or `250ms`; None of `none`, which is no bound.
+    """Seconds of `300s`, `5m`, `1h30m`, `1d` or `250ms`; None of `none`, which is no bound.
 
-    From 1ms to a year (8760h), or zero where it is allowed. Raises ValueError, with the mend.
+    From 1ms to a year (365d), or zero where it is allowed. Raises ValueError, with the mend.
     """
     if text == "none":
         return None
@@ -40,13 +42,13 @@ def duration(text: str, *, zero_allowed: bool = False) -> float | None:
         raise ValueError(f"a duration needs a unit, such as {text[:20]}s")
     parts = DURATION.fullmatch(text)
     if parts is None or not text:
-        raise ValueError("must be a duration such as 300s, 5m, 1h30m or 250ms, or none")
+        raise ValueError("must be a duration such as 300s, 5m, 1h30m, 1d or 250ms, or none")
     pairs = zip(parts.groups("0"), _SECONDS, strict=True)
     seconds = sum((Decimal(number) * unit for number, unit in pairs), Decimal(0))
     if seconds == 0 and zero_allowed:
         return 0.0
     if not _SHORTEST <= seconds <= LONGEST:
-        raise ValueError("must be from 1ms to 8760h; none is no bound")
+        raise ValueError("must be from 1ms to 365d; none is no bound")
     return float(seconds)
 
 

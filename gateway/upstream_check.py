@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from gateway.background import in_background
 from gateway.config import HealthCheck, Upstream
 from gateway.errors import Failure, Refusal
 from gateway.http1 import Connection
@@ -76,7 +77,7 @@ class UpstreamCheck:
     def start(self) -> None:
         """Ask now, and go on; what was begun already goes on as it is."""
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
+            self._keeper = in_background(self._keep())
 
     def stop(self) -> None:
         """Ask no more."""

@@ -53,6 +53,23 @@ async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_tells_nothing
     assert "eyJsecret" not in str(lines)
 
 
+async def test_a_fault_in_serving_itself_is_logged_and_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_connection: BrowserConnection) -> None:
+        raise AttributeError("the library has changed")
+
+    monkeypatch.setattr(BrowserConnection, "_next", fail)
+    with capture_logs() as lines:
+        async with serving(ok) as port:
+            client = await RawClient.connect(port)
+            await client.send(GET)
+            assert await client.closed() == b""
+            client.close()
+    [line] = [line for line in lines if line["event"] == "connection_failed"]
+    assert (line["log_level"], line["client"], line["exc_info"]) == ("error", "127.0.0.1", True)
+
+
 async def test_a_relayed_response_adds_nothing_to_the_wire() -> None:
     def serve(request: web.BaseRequest) -> Relayed:
         assert request.transport is not None

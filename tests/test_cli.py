@@ -207,12 +207,9 @@ def test_check_without_the_environment_needs_no_variable(
     assert run("check", "--no-env")[0] == 0
 
 
-@pytest.mark.parametrize("command", [["check", "bad.yaml"], ["token", "--routes", "bad.yaml"]])
-def test_every_fault_is_told_at_once_with_its_place(
-    run: Run, tmp_path: Path, command: list[str]
-) -> None:
+def test_every_fault_is_told_at_once_with_its_place(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("- path: a\n  proxy_upstreem: http://a\n")
-    code, out, err = run(*command)
+    code, out, err = run("check", "bad.yaml")
     assert (code, out) == (1, "")
     lines = err.splitlines()
     assert len(lines) > 1
@@ -271,6 +268,47 @@ def test_a_token_fits_the_issuer_and_audience_of_the_file(run: Run, tmp_path: Pa
     assert code == 0
     claims = jwt.decode(out.strip(), "s" * 64, ["HS512"], issuer="https://issuer", audience="one")
     assert claims["sub"] == "developer"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "routes:\n- path: a\n  proxy_upstreem: http://a\n",
+        "routes:\n- path: /a\n  proxy_upstream: $NOT_SET_ANYWHERE\n",
+        "limits: {redis: $NOT_SET_ANYWHERE}\n",
+        "unknown: 1\n",
+    ],
+)
+def test_a_token_needs_the_auth_part_of_the_file_alone(run: Run, tmp_path: Path, rest: str) -> None:
+    (tmp_path / "part.yaml").write_text(f"auth: {{issuer: us, secret: {'s' * 64}}}\n{rest}")
+    code, out, err = run("token", "--routes", "part.yaml")
+    assert (code, err) == (0, "")
+    assert jwt.decode(out.strip(), "s" * 64, ["HS256"])["iss"] == "us"
+
+
+def test_a_list_of_routes_has_no_auth_part_and_the_token_the_usual_secret(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "list.yaml").write_text("- path: /a\n  proxy_upstream: $NOT_SET_ANYWHERE\n")
+    code, out, _ = run("token", "--routes", "list.yaml")
+    assert (code, claims_of(out)["sub"]) == (0, "developer")
+
+
+def test_a_fault_in_the_auth_part_keeps_a_token_from_being_made(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("auth:\n  secret: short\n  isuer: us\nroutes: []\n")
+    code, out, err = run("token", "--routes", "bad.yaml")
+    assert (code, out) == (1, "")
+    places = sorted(line.partition(": ")[0] for line in err.splitlines())
+    assert places == ["bad.yaml:2:11", "bad.yaml:3:3"]
+
+
+def test_with_no_key_at_all_the_line_says_how_to_give_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GATEWAY_JWT_SECRET")
+    code, out, err = run("token")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "set GATEWAY_JWT_SECRET" in err
 
 
 def test_without_a_secret_there_is_no_token_to_make(run: Run, tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ async def test_an_answer_that_is_none_leaves_the_old_keys_and_is_told(
     line = await told(keys, "keys_not_fetched")
     assert error in line["error"]
     assert (line["retry_in"], line["kept"], line["log_level"]) == (1.0, True, "warning")
+    assert line["url"] == remote.url
     assert (len(keys.sets), keys.has_keys, len(remote.fetches)) == (1, True, 2)
 
 

@@ -14,6 +14,7 @@ PACKAGE = Path(gateway.__file__).parent
 
 # A module imports only those above it.
 ORDER = [
+    "background",
     "errors",
     "config",
     "units",

@@ -27,7 +27,7 @@ from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
 from gateway.loader.method import methods as read_methods
 from gateway.loader.section import Section, boolean, expanded
 
-__all__ = ["ConfigError", "Fault", "fetch", "load", "loads", "parse"]
+__all__ = ["ConfigError", "Fault", "fetch", "load", "load_auth", "loads", "parse"]
 
 KEYS: shape.Keys = {
     "routes": shape.many(
@@ -48,6 +48,16 @@ def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
     return parse(fetch(path), environ, str(path))
 
 
+def load_auth(path: str | Path, environ: Mapping[str, str]) -> Auth:
+    """Read the `auth` part of a file alone, whatever is wrong elsewhere. Raises ConfigError."""
+    source = str(path)
+    try:
+        top = _top(document.compose(_decoded(fetch(path), source)))
+        return _auth(top, environ, Path(source).parent)
+    except ConfigError as error:
+        raise ConfigError(error.faults, source) from error
+
+
 def fetch(path: str | Path) -> bytes:
     """A file's bytes, as `parse` takes them. Raises ConfigError."""
     try:
@@ -62,10 +72,7 @@ def fetch(path: str | Path) -> bytes:
 
 def parse(data: bytes, environ: Mapping[str, str] | None, source: str) -> Config:
     """Read a file's bytes. Raises ConfigError; see loads."""
-    try:
-        config = loads(data.decode("utf-8-sig"), environ, source)
-    except UnicodeDecodeError as error:
-        raise ConfigError([_not_text(error)], source) from error
+    config = loads(_decoded(data, source), environ, source)
     return replace(config, digest=hashlib.sha256(data).hexdigest())
 
 
@@ -80,6 +87,13 @@ def loads(text: str, environ: Mapping[str, str] | None, source: str = "routes.ya
         return _read(document.compose(text), environ, source)
     except ConfigError as error:
         raise ConfigError(error.faults, source) from error
+
+
+def _decoded(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError([_not_text(error)], source) from error
 
 
 def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Config:

@@ -86,7 +86,25 @@ def _segments(text: str) -> tuple[Segment, ...]:
     steps = text[1:].split("/")
     if "" in steps[:-1]:
         raise ValueError("an empty segment (//): leave one slash")
+    if "*" in text:
+        raise ValueError(f"a star is not a wildcard here: {_instead_of_star(steps)}")
     return tuple(_segment(step) for step in steps)
+
+
+def _instead_of_star(steps: Sequence[str]) -> str:
+    """What a person may have meant by the first star, and how to write a star itself."""
+    at = next(number for number, step in enumerate(steps) if "*" in step)
+    before = "".join(f"/{step}" for step in steps[:at])
+    name, _, rest = steps[at].partition("*")
+    if at < len(steps) - 1:
+        after = "".join(f"/{step}" for step in steps[at + 1 :])
+        meant = f"for one segment write {quoted(f'{before}/{{name}}{after}')}"
+    elif rest.strip("*"):
+        meant = f"a parameter is a whole segment, such as {quoted(f'{before}/{{name}}')}"
+    else:
+        whole = f"{before}/{name}" if name else before
+        meant = f"for all below it write {quoted(f'{whole}/{{rest:path}}')}"
+    return f"{meant}; for a star itself write %2A"
 
 
 def _segment(step: str) -> Segment:

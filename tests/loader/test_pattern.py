@@ -26,6 +26,7 @@ REST = Segment(Kind.TAIL, "rest")
         ("/files/{rest:path}", (*literals("files"), REST)),
         ("/{rest:path}", (REST,)),
         ("/healthz/", literals("healthz", "")),
+        ("/%2A/a%2ab", literals("*", "a*b")),
         ("/{id}", (ID,)),
     ],
 )
@@ -64,6 +65,12 @@ def test_a_path_is_read_in_segments(text: str, segments: tuple[Segment, ...]) ->
         ("/{rest:path}/", "may only come last"),
         ("/{id}/x/{id}", "stands twice"),
         ("/healthz", "the gateway's own"),
+        ("/files/*", "write '/files/{rest:path}'; for a star itself write %2A"),
+        ("/files/**", "write '/files/{rest:path}'"),
+        ("/files*", "write '/files/{rest:path}'"),
+        ("/*", "write '/{rest:path}'"),
+        ("/jobs/*/stream", "write '/jobs/{name}/stream'"),
+        ("/jobs/*.json", "a parameter is a whole segment, such as '/jobs/{name}'"),
         ("/readyz", "the gateway's own"),
     ],
 )
