@@ -73,8 +73,8 @@ class Exchange:
         self.error = ""
         self.bytes_in = 0
         self.bytes_out = 0
-        # The response, once its head is known. A WebSocket counts as one too.
-        self.is_event_stream = False
+        # The response, once its head is known. A WebSocket counts as a stream too.
+        self.is_stream = False
         self.events: int | None = None  # how many of them passed; None where nobody follows them
         self.span: object = None  # what the tracer keeps of it until it ends
         self.end_reason: EndReason | None = None

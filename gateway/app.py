@@ -283,21 +283,36 @@ class Gateway:
         return alive() if path == "/healthz" else readiness(self._health())
 
     def _health(self) -> Health:
+        without, degraded = self._routes_with_upstreams_down()
         return Health(
             routes=len(self._config.routes),
             has_keys=self._gate.has_keys,
-            routes_without=self._unserved_routes(),
+            routes_without=without,
+            routes_degraded=degraded,
+            required_without=self._required_without(),
             is_draining=self._is_draining,
             streams=len(self._streams),
             faults=self.faults if self.reload is None else len(self.reload.faults),
         )
 
-    def _unserved_routes(self) -> tuple[str, ...]:
-        """The paths of routes whose upstreams are all down, as their health checks say."""
+    def _routes_with_upstreams_down(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The paths of routes whose upstreams are all down, and of those with some that are."""
+        without, degraded = [], []
+        for route in self._config.routes:
+            states = [is_up for _, _, is_up in self._upstreams.states((route,))]
+            if not any(states):
+                without.append(route.path)
+            elif not all(states):
+                degraded.append(route.path)
+        return tuple(without), tuple(degraded)
+
+    def _required_without(self) -> tuple[str, ...]:
+        """The paths of required routes whose health checks find no upstream that is up."""
         is_healthy = self._upstreams.is_healthy
         return tuple(
             route.path
             for route in self._config.routes
+            if route.health_check is not None and route.health_check.required
             if not any(is_healthy(upstream, route) for upstream in route.upstreams)
         )
 

@@ -8,10 +8,9 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
-TIMEOUT = 30.0
 CONNECT_TIMEOUT = 5.0
 FIRST_BYTE_TIMEOUT = 30.0
-IDLE_TIMEOUT = 30.0
+IDLE_TIMEOUT = 60.0  # of what is no stream: silence is part of one
 SEND_TIMEOUT = 60.0
 MAX_BODY = 10 * 1024 * 1024
 MAX_TOKEN = 8 * 1024
@@ -85,7 +84,9 @@ class HealthCheck:
     """How a route's upstreams are asked whether they are well.
 
     `path` is the whole target, a query and all. `interval` and `timeout` are in seconds; the rest
-    is how many answers in a row it takes to believe them.
+    is how many answers in a row it takes to believe them. `required` is the route's own: without
+    an upstream that is up the whole gateway is not ready. Routes that differ in it alone share the
+    answers, so that it does not count in a comparison.
     """
 
     path: str
@@ -93,15 +94,15 @@ class HealthCheck:
     timeout: float = CHECK_TIMEOUT
     unhealthy_after: int = UNHEALTHY_AFTER
     healthy_after: int = HEALTHY_AFTER
+    required: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """A route's bounds. `total` and `idle` depend on whether the answer is an event stream."""
+    """A route's bounds, in seconds. `stream_idle` is `idle` of a response that is a stream."""
 
-    total: float | None = TIMEOUT
+    total: float | None = None
     idle: float | None = IDLE_TIMEOUT
-    stream_total: float | None = None
     stream_idle: float | None = None
     connect: float | None = CONNECT_TIMEOUT
     first_byte: float | None = FIRST_BYTE_TIMEOUT

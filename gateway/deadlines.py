@@ -70,12 +70,10 @@ class Deadlines:
         """From now on a response head is expected."""
         self._bound_silence(self._timeouts.first_byte)
 
-    def await_body(self, *, is_event_stream: bool) -> None:
+    def await_body(self, *, is_stream: bool) -> None:
         """The head came: from now on a body is expected, under the bounds for its kind."""
         bounds = self._timeouts
-        if is_event_stream:
-            self._bound_total(bounds.stream_total)
-        self._bound_silence(bounds.stream_idle if is_event_stream else bounds.idle)
+        self._bound_silence(bounds.stream_idle if is_stream else bounds.idle)
         if self._due() == NEVER:
             self._alarm.silence()  # such a stream may go on for hours
 

@@ -12,6 +12,18 @@ from gateway.config import HeaderRules
 Headers = Sequence[tuple[bytes, bytes]]
 
 EVENT_STREAM = b"text/event-stream"
+# Media types whose responses are streams: they are sent as they come about, with silences between.
+STREAMING = frozenset(
+    {
+        EVENT_STREAM,
+        b"application/x-ndjson",
+        b"application/jsonl",
+        b"application/json-seq",
+        b"application/stream+json",
+        b"multipart/x-mixed-replace",
+    }
+)
+_GRPC = b"application/grpc"  # and application/grpc+proto, application/grpc-web, ...
 # What stops at each hop and is therefore written anew for the next (RFC 9110 7.8).
 TO_WEBSOCKET = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
@@ -103,6 +115,11 @@ def origin_form(target: str, headers: Headers) -> tuple[str, Headers]:
 def media_type(value: bytes | None) -> bytes:
     """The type/subtype of a Content-Type value, without parameters, in lower case."""
     return value.partition(b";")[0].strip().lower() if value else b""
+
+
+def is_streaming(kind: bytes) -> bool:
+    """Whether responses of this media type, as `media_type` gives it, are streams."""
+    return kind in STREAMING or kind.startswith(_GRPC)
 
 
 def accepts_event_stream(headers: Headers) -> bool:
@@ -198,12 +215,14 @@ def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
     return kept
 
 
-def for_client(received: Headers, *, is_event_stream: bool) -> list[tuple[bytes, bytes]]:
-    """The service's own headers that the browser gets, with what keeps event streams unbuffered."""
+def for_client(
+    received: Headers, *, is_stream: bool, is_event_stream: bool
+) -> list[tuple[bytes, bytes]]:
+    """The service's own headers that the browser gets, with what keeps streams unbuffered."""
     kept = end_to_end(received)
-    if is_event_stream:
+    if is_stream:
         kept = [pair for pair in kept if pair[0].lower() != b"x-accel-buffering"]
         kept.append((b"X-Accel-Buffering", b"no"))
-        if first(kept, b"cache-control") is None:
+        if is_event_stream and first(kept, b"cache-control") is None:
             kept.append((b"Cache-Control", b"no-cache"))
     return kept

@@ -59,7 +59,9 @@ def framing_of(head: ResponseHead, reply: Reply) -> Framing:
 
 def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_closing: bool) -> bytes:
     """A response head for the browser, ready to be sent, for a body framed in this way."""
-    headers = for_client(head.headers, is_event_stream=head.is_event_stream)
+    headers = for_client(
+        head.headers, is_stream=head.is_stream, is_event_stream=head.is_event_stream
+    )
     names = {name.lower() for name, _ in headers}
     if b"date" not in names:
         headers.append((b"Date", formatdate(usegmt=True).encode()))

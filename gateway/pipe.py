@@ -170,13 +170,13 @@ class Pipe(Receiver):
         if self._state != RELAYING:
             return
         self._exchange.status = head.status
-        self._exchange.is_event_stream = head.is_event_stream and head.has_body
+        self._exchange.is_stream = head.is_stream and head.has_body
         self._exchange.mark_first_byte()
         self._framing = framing_of(head, self._reply)
         self._is_chunked = self._framing is Framing.CHUNKED
         if self.owes_body or self._framing is Framing.UNTIL_CLOSE:
             self.keep_alive = False
-        self._deadlines.await_body(is_event_stream=head.is_event_stream)
+        self._deadlines.await_body(is_stream=head.is_stream)
         self._held = [
             response_head(head, self._framing, self._reply, is_closing=not self.keep_alive)
         ]

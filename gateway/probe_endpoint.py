@@ -180,7 +180,7 @@ class _TestStream:
 
     @property
     def condition(self) -> Condition:
-        return "streaming" if self._exchange.is_event_stream else "waiting"
+        return "streaming" if self._exchange.is_stream else "waiting"
 
     def record(self) -> Exchange:
         return self._exchange
@@ -209,7 +209,7 @@ class _TestStream:
         )
         response.force_close()
         await response.prepare(request)
-        exchange.status, exchange.is_event_stream, exchange.events = 200, True, 0
+        exchange.status, exchange.is_stream, exchange.events = 200, True, 0
         exchange.mark_first_byte()
         await self._send(response, plan, hello)
         exchange.end(EndReason.COMPLETE)

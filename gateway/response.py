@@ -7,7 +7,7 @@ from mypy_extensions import mypyc_attr
 
 from gateway.chunked import MORE, OTHER, plain_chunks
 from gateway.errors import Failure
-from gateway.headers import EVENT_STREAM, first, media_type, values
+from gateway.headers import EVENT_STREAM, first, is_streaming, media_type, values
 
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
@@ -22,7 +22,7 @@ UNKNOWN: Final = -1
 class ResponseHead:
     """A final response head. `has_body` is False where RFC 9112 6.3 rules a body out.
 
-    `is_event_stream` goes by its parsed media type.
+    `is_stream` and `is_event_stream` go by its parsed media type.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class ResponseHead:
         self.headers = headers
         self.has_body = has_body
         self.has_length = has_length
-        self.is_event_stream = media_type(first(headers, b"content-type")) == EVENT_STREAM
+        kind = media_type(first(headers, b"content-type"))
+        self.is_event_stream = kind == EVENT_STREAM
+        self.is_stream = is_streaming(kind)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -65,12 +65,12 @@ class Histogram:
 class Tally:
     """One route's numbers since the start. `requests` has them by method and status.
 
-    `active` counts the event streams and WebSockets under way, in a copy that they were added to.
+    `active` counts the streams and WebSockets under way, in a copy that they were added to.
     """
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
-        self.durations = Histogram(LATENCY)  # of all but event streams
+        self.durations = Histogram(LATENCY)  # of all but streams
         self.first_bytes = Histogram(LATENCY)
         self.stream_durations = Histogram(LIFE)
         self.streams: dict[str, int] = {}  # by end reason
@@ -93,7 +93,7 @@ class Tally:
         _count(self.requests, (method, exchange.status))
         duration = now - exchange.started
         self._add_first_byte(exchange)
-        if exchange.is_event_stream:
+        if exchange.is_stream:
             self.stream_durations.observe(duration)
             _add(self.streams, str(exchange.ending))
         else:
@@ -108,7 +108,7 @@ class Tally:
 
         Its first byte as well: a stream's would be told hours late.
         """
-        self.active += exchange.is_event_stream
+        self.active += exchange.is_stream
         self._add_first_byte(exchange)
         self._add_relayed(exchange)
 

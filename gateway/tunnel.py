@@ -81,10 +81,10 @@ class Tunnel(Pipe):
             return False
         self._is_open = True
         self._exchange.status = SWITCHING_PROTOCOLS
-        self._exchange.is_event_stream = True
+        self._exchange.is_stream = True
         self._exchange.mark_first_byte()
         self._framing = Framing.NONE
-        self._deadlines.await_body(is_event_stream=True)
+        self._deadlines.await_body(is_stream=True)
         self._held = [switching_head(reason, headers, self._reply)]
         return True
 

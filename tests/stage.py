@@ -20,7 +20,7 @@ from gateway.server import Server
 from tests.wire.raw_client import RawClient, Response
 
 PATIENCE = 10.0
-UNBOUNDED = Timeouts(None, None, None, None, None, None, None)
+UNBOUNDED = Timeouts(None, None, None, None, None, None)
 STREAM = ResponseHead(
     200, b"OK", [(b"Content-Type", b"text/event-stream")], has_body=True, has_length=False
 )

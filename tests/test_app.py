@@ -52,11 +52,11 @@ async def test_both_ports_tell_that_it_is_alive_and_ready() -> None:
             status, told = await got(port, "/readyz")
             assert (status, told["status"]) == (200, "ready")
             assert told["checks"]["routes"] == {"ok": True, "loaded": 1}
-            assert told["checks"]["upstreams"] == {"ok": True, "routes_without": []}
+            assert told["checks"]["upstreams"]["ok"]
 
 
-async def test_a_gateway_whose_route_has_no_healthy_upstream_is_not_ready() -> None:
-    check = HealthCheck("/", interval=0.01, unhealthy_after=1)
+async def test_a_gateway_whose_required_route_has_no_healthy_upstream_is_not_ready() -> None:
+    check = HealthCheck("/", interval=0.01, unhealthy_after=1, required=True)
     gateway = Gateway(
         Config((replace(ROUTE, health_check=check), replace(ROUTE, path="/b"))),
         Settings("127.0.0.1", 0, 0, 0.0, 0.0),
@@ -64,7 +64,20 @@ async def test_a_gateway_whose_route_has_no_healthy_upstream_is_not_ready() -> N
     async with running(gateway), asyncio.timeout(PATIENCE):
         while (answered := await got(gateway.ops_port, "/readyz"))[0] == 200:
             pass
-    assert answered[1]["checks"]["upstreams"] == {"ok": False, "routes_without": ["/"]}
+    assert answered[1]["checks"]["upstreams"]["required_without"] == ["/"]
+
+
+async def test_a_route_without_a_healthy_upstream_is_told_and_the_gateway_ready() -> None:
+    check = HealthCheck("/", interval=0.01, unhealthy_after=1)
+    gateway = Gateway(
+        Config((replace(ROUTE, health_check=check), replace(ROUTE, path="/b"))),
+        Settings("127.0.0.1", 0, 0, 0.0, 0.0),
+    )
+    async with running(gateway), asyncio.timeout(PATIENCE):
+        while (answered := await got(gateway.ops_port, "/readyz"))[1]["checks"]["upstreams"]["ok"]:
+            pass
+    assert (answered[0], answered[1]["status"]) == (200, "ready")
+    assert answered[1]["checks"]["upstreams"]["routes_without"] == ["/"]
 
 
 async def test_the_ops_port_says_what_it_has() -> None:

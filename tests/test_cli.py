@@ -179,8 +179,8 @@ def test_check_shows_a_table_of_the_routes(run: Run) -> None:
         ["METHOD", "PATH", "UPSTREAM", "AUTH", "TIMEOUT", "DESCRIPTION"],
         ["GET,POST", "/open", "http://a:8080/base", "-", "none", "Anyone may"],
         ["GET", "/jobs/{id}", "http://service:9000", "token jobs:read jobs:write", "5400s"],
-        ["all", "/other", "unix:/run/other.sock", "token", "30s, streams none"],
-        ["HEAD", "/heads", "https://a", "token", "30s, streams none"],
+        ["all", "/other", "unix:/run/other.sock", "token", "none"],
+        ["HEAD", "/heads", "https://a", "token", "none"],
         [""],
         ["routes.yaml: 4 routes, no faults"],
     ]

@@ -32,10 +32,9 @@ def test_the_secret_is_not_shown_with_the_configuration() -> None:
     assert "not to be told" not in str(config)
 
 
-def test_only_an_event_stream_has_no_bound_by_default() -> None:
+def test_no_exchange_is_cut_for_being_long_and_no_stream_for_being_silent_by_default() -> None:
     bounds = Timeouts()
-    assert (bounds.total, bounds.idle) == (30.0, 30.0)
-    assert (bounds.stream_total, bounds.stream_idle) == (None, None)
+    assert (bounds.total, bounds.idle, bounds.stream_idle) == (None, 60.0, None)
     assert (bounds.connect, bounds.first_byte, bounds.send) == (5.0, 30.0, 60.0)
 
 

@@ -20,7 +20,7 @@ SOON = 0.03  # seconds
 LATER = 0.3
 TICK = 0.002  # uvloop's clock counts milliseconds, as floats
 
-only = partial(replace, Timeouts(None, None, None, None, None, None, None))  # and no other bound
+only = partial(replace, Timeouts(None, None, None, None, None, None))  # and no other bound
 
 
 class Watched:
@@ -93,39 +93,38 @@ async def test_what_is_left_runs_out(bound: Bound, watched: Watched) -> None:
     assert deadlines.seconds_left() == 0.0
 
 
-async def test_an_event_stream_is_under_the_bound_for_streams(
-    bound: Bound, watched: Watched
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_the_whole_exchange_is_bounded_whatever_the_response_is(
+    bound: Bound, watched: Watched, *, is_stream: bool
 ) -> None:
-    deadlines = bound(only(total=SOON, stream_total=LATER))
-    deadlines.await_body(is_event_stream=True)
-    began = asyncio.get_running_loop().time()
+    deadlines = bound(only(total=SOON))
+    deadlines.await_body(is_stream=is_stream)
     assert await watched.told() == "out of time"
-    assert asyncio.get_running_loop().time() - began > SOON * 2
 
 
-async def test_an_event_stream_without_a_bound_goes_on(bound: Bound, watched: Watched) -> None:
-    deadlines = bound(only(total=SOON, stream_idle=LATER))
-    deadlines.await_body(is_event_stream=True)
-    assert deadlines.seconds_left() is None
-    assert await watched.told() == "fell silent"
-
-
-async def test_the_time_before_the_head_counts_for_a_stream_too(
-    bound: Bound, watched: Watched
-) -> None:
-    deadlines = bound(only(first_byte=SOON, stream_total=SOON, stream_idle=PATIENCE))
+async def test_the_time_before_the_head_counts_too(bound: Bound, watched: Watched) -> None:
+    deadlines = bound(only(total=LATER, first_byte=SOON))
     deadlines.await_head()
     assert await watched.told() == "fell silent"  # which only passes the time here
-    deadlines.await_body(is_event_stream=True)
-    assert deadlines.seconds_left() == 0.0
+    deadlines.await_body(is_stream=True)
+    left = deadlines.seconds_left()
+    assert left is not None
+    assert left <= LATER - SOON + TICK
 
 
-async def test_a_body_that_is_no_stream_keeps_the_bound_it_began_with(
-    bound: Bound, watched: Watched
-) -> None:
-    deadlines = bound(only(total=SOON, stream_idle=0.0))
-    deadlines.await_body(is_event_stream=False)
-    assert await watched.told() == "out of time"
+async def test_without_a_bound_there_is_always_time_left(bound: Bound) -> None:
+    deadlines = bound(only(idle=LATER))
+    deadlines.await_body(is_stream=False)
+    assert deadlines.seconds_left() is None
+
+
+async def test_by_default_a_stream_may_be_silent_and_anything_else_may_not(bound: Bound) -> None:
+    deadlines = bound(Timeouts())
+    deadlines.await_body(is_stream=True)
+    assert (deadlines.seconds_left(), deadlines.silence()) == (None, None)  # nothing is awaited
+    deadlines = bound(Timeouts())
+    deadlines.await_body(is_stream=False)
+    assert deadlines.silence() is not None
 
 
 # The service's silence
@@ -136,27 +135,27 @@ async def test_a_head_that_does_not_come_is_a_silence(bound: Bound, watched: Wat
     assert await watched.told() == "fell silent"
 
 
-@pytest.mark.parametrize("is_event_stream", [True, False])
+@pytest.mark.parametrize("is_stream", [True, False])
 async def test_a_body_has_the_bound_for_its_kind(
-    bound: Bound, watched: Watched, is_event_stream: bool
+    bound: Bound, watched: Watched, is_stream: bool
 ) -> None:
-    idle, stream_idle = (None, SOON) if is_event_stream else (SOON, None)
-    timeouts = only(total=LATER, stream_total=LATER, idle=idle, stream_idle=stream_idle)
-    bound(timeouts).await_body(is_event_stream=is_event_stream)
+    idle, stream_idle = (None, SOON) if is_stream else (SOON, None)
+    timeouts = only(total=LATER, idle=idle, stream_idle=stream_idle)
+    bound(timeouts).await_body(is_stream=is_stream)
     assert await watched.told() == "fell silent"
 
 
 async def test_a_head_that_came_ends_the_wait_for_it(bound: Bound, watched: Watched) -> None:
     deadlines = bound(only(total=LATER, first_byte=SOON))
     deadlines.await_head()
-    deadlines.await_body(is_event_stream=False)
+    deadlines.await_body(is_stream=False)
     assert await watched.told() == "out of time"
 
 
 async def test_a_byte_that_moved_begins_the_wait_anew(bound: Bound, watched: Watched) -> None:
     loop = asyncio.get_running_loop()
     deadlines = bound(only(idle=LATER))
-    deadlines.await_body(is_event_stream=False)
+    deadlines.await_body(is_stream=False)
     touched: list[float] = []
 
     def touch() -> None:
@@ -170,7 +169,7 @@ async def test_a_byte_that_moved_begins_the_wait_anew(bound: Bound, watched: Wat
 
 async def test_a_service_that_said_all_is_not_silent(bound: Bound, watched: Watched) -> None:
     deadlines = bound(only(total=LATER, idle=SOON))
-    deadlines.await_body(is_event_stream=False)
+    deadlines.await_body(is_stream=False)
     deadlines.forget_service()
     deadlines.browser_took()
     assert await watched.told() == "out of time"
@@ -258,7 +257,7 @@ async def test_the_service_is_not_silent_while_the_browser_is_waited_for(
     bound: Bound, watched: Watched
 ) -> None:
     deadlines = bound(only(total=LATER, idle=SOON))
-    deadlines.await_body(is_event_stream=False)
+    deadlines.await_body(is_stream=False)
     deadlines.await_browser()
     assert await watched.told() == "out of time"
 
@@ -267,7 +266,7 @@ async def test_after_the_browser_took_all_it_is_the_services_turn(
     bound: Bound, watched: Watched
 ) -> None:
     deadlines = bound(only(total=LATER, idle=SOON, send=SOON / 2))
-    deadlines.await_body(is_event_stream=False)
+    deadlines.await_body(is_stream=False)
     deadlines.await_browser()
     deadlines.browser_took()
     assert await watched.told() == "fell silent"

@@ -14,6 +14,7 @@ from gateway.headers import (
     first,
     for_client,
     for_upstream,
+    is_streaming,
     media_type,
     origin_form,
     serialize,
@@ -115,17 +116,70 @@ def test_a_trailer_cannot_say_what_belongs_into_a_head() -> None:
 # Responses on their way down
 
 
-def test_an_event_stream_is_marked_as_not_to_be_buffered_whatever_the_service_says() -> None:
+STREAMS = [
+    b"text/event-stream",
+    b"application/x-ndjson",
+    b"application/jsonl",
+    b"application/json-seq",
+    b"application/stream+json",
+    b"multipart/x-mixed-replace",
+    b"application/grpc",
+    b"application/grpc+proto",
+    b"application/grpc-web",
+    b"application/grpc-web+json",
+]
+space = st.text(" \t", max_size=3).map(str.encode)
+parameters = st.sampled_from([b"", b";charset=utf-8", b" ; boundary=x", b";"])
+
+
+@given(st.sampled_from(STREAMS), st.booleans(), space, space, parameters)
+def test_a_streaming_media_type_is_known_however_it_is_written(
+    kind: bytes, is_upper: bool, before: bytes, after: bytes, parameter: bytes
+) -> None:
+    written = before + (kind.upper() if is_upper else kind) + after + parameter
+    assert is_streaming(media_type(written))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"application/json",
+        b"text/event-streams",
+        b"text/plain; a=text/event-stream",
+        b"application/x-ndjson+x",
+        b"multipart/mixed",
+        b"application/x-grpc",
+    ],
+)
+def test_other_media_types_are_no_streams(value: bytes | None) -> None:
+    assert not is_streaming(media_type(value))
+
+
+@pytest.mark.parametrize("is_event_stream", [True, False])
+def test_a_stream_is_marked_as_not_to_be_buffered_whatever_the_service_says(
+    *, is_event_stream: bool
+) -> None:
     received = [(b"x-accel-buffering", b"yes"), (b"cache-control", b"private")]
-    assert for_client(received, is_event_stream=True) == [
+    assert for_client(received, is_stream=True, is_event_stream=is_event_stream) == [
         (b"cache-control", b"private"),
         (b"X-Accel-Buffering", b"no"),
     ]
 
 
+def test_only_an_event_stream_is_kept_from_caches_where_the_service_says_nothing_of_them() -> None:
+    marked = [(b"X-Accel-Buffering", b"no")]
+    assert for_client([], is_stream=True, is_event_stream=False) == marked
+    assert for_client([], is_stream=True, is_event_stream=True) == [
+        *marked,
+        (b"Cache-Control", b"no-cache"),
+    ]
+
+
 def test_other_responses_keep_their_own_word_on_buffering() -> None:
     received = [(b"X-Accel-Buffering", b"yes")]
-    assert for_client(received, is_event_stream=False) == received
+    assert for_client(received, is_stream=False, is_event_stream=False) == received
 
 
 # A route's own rules

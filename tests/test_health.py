@@ -25,7 +25,6 @@ def test_one_that_lacks_nothing_is_ready() -> None:
     [
         (Health(1, has_keys=False), "keys"),
         (Health(1, is_draining=True), "draining"),
-        (Health(1, routes_without=("/a",)), "upstreams"),
     ],
 )
 def test_one_that_lacks_something_is_not_ready_and_says_what(health: Health, check: str) -> None:
@@ -33,6 +32,25 @@ def test_one_that_lacks_something_is_not_ready_and_says_what(health: Health, che
     body = told(response)
     assert (response.status, body["status"]) == (503, "not_ready")
     assert [name for name, each in body["checks"].items() if not each["ok"]] == [check]
+
+
+def test_without_the_upstreams_of_one_route_the_others_are_served() -> None:
+    response = readiness(Health(3, routes_without=("/a",), routes_degraded=("/b",)))
+    assert (response.status, told(response)["checks"]["upstreams"]) == (
+        200,
+        {
+            "ok": False,
+            "routes_without": ["/a"],
+            "routes_degraded": ["/b"],
+            "required_without": [],
+        },
+    )
+
+
+def test_without_the_upstreams_of_a_required_route_it_is_not_ready() -> None:
+    response = readiness(Health(2, routes_without=("/a",), required_without=("/a",)))
+    assert (response.status, told(response)["status"]) == (503, "not_ready")
+    assert told(response)["checks"]["upstreams"]["required_without"] == ["/a"]
 
 
 def test_a_file_with_faults_is_told_of_and_changes_nothing() -> None:
@@ -43,10 +61,13 @@ def test_a_file_with_faults_is_told_of_and_changes_nothing() -> None:
 
 
 def test_several_are_ready_only_where_all_are() -> None:
-    ready, down = Health(2, streams=3, faults=0), Health(2, routes_without=("/a", "/b"), streams=4)
+    ready = Health(2, streams=3, faults=0)
+    down = Health(2, routes_without=("/a", "/b"), required_without=("/b",), streams=4)
+    keyless = Health(1, routes_without=("/b", "/c"), routes_degraded=("/d",), has_keys=False)
     assert Health.merged([ready, ready]).is_ready
-    merged = Health.merged([ready, down, Health(1, routes_without=("/b", "/c"), has_keys=False)])
-    assert merged == Health(1, False, ("/a", "/b", "/c"), False, 7, 0)
+    merged = Health.merged([ready, down, keyless])
+    assert merged == Health(1, False, ("/a", "/b", "/c"), ("/d",), ("/b",), False, 7, 0)
+    assert not Health.merged([ready, down]).is_ready
     assert Health.merged([ready, Health(2, is_draining=True)]).is_draining
 
 

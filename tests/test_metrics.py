@@ -56,9 +56,9 @@ def metrics_of(
     )
 
 
-def exchange(route: str = "/jobs/{id}", *, is_event_stream: bool = False) -> Exchange:
+def exchange(route: str = "/jobs/{id}", *, is_stream: bool = False) -> Exchange:
     made = Exchange("GET", "/jobs/7", "id-1", "", "10.0.0.9")
-    made.route, made.status, made.is_event_stream = route, 200, is_event_stream
+    made.route, made.status, made.is_stream = route, 200, is_stream
     return made
 
 
@@ -134,7 +134,7 @@ def test_what_nothing_was_observed_of_has_no_buckets() -> None:
 def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
     streams = Streams()
     metrics = metrics_of(streams)
-    stream, upload = exchange(is_event_stream=True), exchange()
+    stream, upload = exchange(is_stream=True), exchange()
     stream.bytes_out, stream.events, upload.bytes_in = 100, 4, 30
     live = [Live(stream), Live(upload)]
     for each in live:
@@ -238,7 +238,7 @@ def test_files_that_were_read_are_counted_by_what_came_of_it(result: ReloadResul
 
 def test_what_was_read_once_does_not_change_any_more() -> None:
     metrics = metrics_of()
-    ended = exchange(is_event_stream=True)
+    ended = exchange(is_stream=True)
     ended.code, ended.events = "token_missing", 1
     metrics.ended(ended, ended.started)
     before = metrics.snapshot()

@@ -246,7 +246,7 @@ async def test_a_drain_does_not_wait_for_a_browser_that_takes_nothing(
 async def test_a_browser_that_takes_nothing_is_given_up_after_the_send_timeout(
     open_stage: Open,
 ) -> None:
-    stage, _ = await stalled(open_stage, Timeouts(None, None, None, None, None, None, 0.1))
+    stage, _ = await stalled(open_stage, Timeouts(None, None, None, None, None, 0.1))
     assert await over(stage) is EndReason.CLIENT_STALLED
     assert stage.pipe.unsent() == 0
     stage.pipe.body(b"late")

@@ -60,7 +60,7 @@ def test_a_method_that_is_made_up_is_no_series_of_its_own(method: str) -> None:
 
 def test_the_life_of_a_stream_is_not_taken_for_a_request_s_duration() -> None:
     stream = exchange()
-    stream.is_event_stream = True
+    stream.is_stream = True
     stream.first_byte_at = stream.started + 0.02
     tally = tally_of(stream, after=4000)
     assert sum(tally.durations.counts) == 0
@@ -77,7 +77,7 @@ def test_what_is_no_stream_has_a_duration_and_no_life() -> None:
 
 def test_the_first_byte_of_a_stream_under_way_counts_before_its_end_and_once() -> None:
     stream = exchange()
-    stream.is_event_stream = True
+    stream.is_stream = True
     stream.first_byte_at = stream.started + 0.02
     live = Tally()
     live.add_live(stream)
@@ -91,13 +91,13 @@ def test_without_a_response_of_the_service_there_is_no_first_byte() -> None:
 @pytest.mark.parametrize("reason", EndReason)
 def test_a_stream_is_counted_once_by_why_it_ended(reason: EndReason) -> None:
     stream = exchange(reason=reason)
-    stream.is_event_stream = True
+    stream.is_stream = True
     assert tally_of(stream).streams == {reason.value: 1}
 
 
 def test_a_stream_whose_end_nobody_told_ended_in_an_error() -> None:
     stream = exchange(reason=None)
-    stream.is_event_stream = True
+    stream.is_stream = True
     assert tally_of(stream).streams == {"error": 1}
 
 

@@ -127,7 +127,7 @@ async def test_bytes_pass_both_ways_and_are_counted(service: Upstream, open_tunn
     assert await stage.ending() is EndReason.COMPLETE
     exchange = stage.exchange
     assert (exchange.bytes_in, exchange.bytes_out) == (len(message), len(message) + len(CLOSE))
-    assert exchange.is_event_stream
+    assert exchange.is_stream
 
 
 @pytest.mark.parametrize("size", [1, 200_000])  # the latter is more than is kept unread
@@ -307,7 +307,7 @@ async def test_any_other_answer_is_a_response(service: Upstream, open_tunnel: Op
     assert (await client.head()).status == 403
     assert bytes((await client.rest()).body) == b"no"
     assert await stage.ending() is EndReason.COMPLETE
-    assert not stage.exchange.is_event_stream
+    assert not stage.exchange.is_stream
 
 
 async def test_a_response_that_breaks_off_is_cut(service: Upstream, open_tunnel: Open) -> None:

@@ -57,11 +57,11 @@ KEYS: shape.Keys = {
     "rewrite": shape.matching(_ABSOLUTE, "The path that the service sees instead: /v2/{id}"),
     "auth_required": shape.flag("A valid token, or 401. Default: true"),
     "scopes": shape.one_or_many(shape.text(), "What the token must have, or 403.", least=0),
-    "timeout": shape.duration("The whole exchange. Default: none for event streams, else 30s"),
+    "timeout": shape.duration("The whole exchange, to the last byte. Default: none"),
     "connect_timeout": shape.duration("Until the service accepts. Default: 5s"),
     "first_byte_timeout": shape.duration("Until the service's response head. Default: 30s"),
     "idle_timeout": shape.duration(
-        "The longest silence of the service. Default: none for event streams, else 30s"
+        "The longest silence of the service. Default: none for streams, else 60s"
     ),
     "send_timeout": shape.duration("The longest that a browser may take nothing. Default: 60s"),
     "request_headers": shape.section(RULES, "What the service gets to see."),
@@ -212,7 +212,7 @@ def _scope(text: str) -> str:
 
 
 def _timeouts(section: Section) -> Timeouts:
-    """Read the bounds; one that is given holds for event streams and all else alike."""
+    """Read the bounds; one that is given holds for streams and all else alike."""
     default = Timeouts()
 
     def read(key: str, otherwise: float | None) -> float | None:
@@ -221,7 +221,6 @@ def _timeouts(section: Section) -> Timeouts:
     return Timeouts(
         total=read("timeout", default.total),
         idle=read("idle_timeout", default.idle),
-        stream_total=read("timeout", default.stream_total),
         stream_idle=read("idle_timeout", default.stream_idle),
         connect=read("connect_timeout", default.connect),
         first_byte=read("first_byte_timeout", default.first_byte),

@@ -23,7 +23,7 @@ from gateway.config import (
 )
 from gateway.loader import address, shape
 from gateway.loader.faults import Unresolved, quoted, unfit
-from gateway.loader.section import Section, expanded, is_off, one_or_many, parsed, text
+from gateway.loader.section import Section, boolean, expanded, is_off, one_or_many, parsed, text
 
 # A comma may stand in a base path: one that divides has the next address right behind it.
 _DIVIDER = re.compile(r"\s*,\s*(?=https?://|unix:)", re.IGNORECASE)
@@ -47,6 +47,9 @@ KEYS: shape.Keys = {
     ),
     "healthy_after": shape.count(
         "Good answers in a row that bring it back. Default: 2", most=_MOST_ANSWERS
+    ),
+    "required": shape.flag(
+        "Whether the gateway is not ready while no upstream of the route is up. Default: false"
     ),
 }
 HEALTH_CHECK = shape.or_off(
@@ -114,6 +117,7 @@ def health_check(node: yaml.Node) -> HealthCheck | None:
         timeout=read("timeout", _bound, CHECK_TIMEOUT),
         unhealthy_after=section.read("unhealthy_after", count, UNHEALTHY_AFTER),
         healthy_after=section.read("healthy_after", count, HEALTHY_AFTER),
+        required=section.read("required", boolean, False),
     )
     section.finish()
     return found

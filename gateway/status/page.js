@@ -131,7 +131,8 @@ function problems({ keys, upstreams, draining, reload }) {
   return [
     draining.ok ? "" : `Draining: ${whole(draining.streams)} still under way.`,
     keys.ok ? "" : "The issuer's keys have not come.",
-    upstreams.ok ? "" : `No upstream is up for ${upstreams.routes_without.join(", ")}.`,
+    upstreams.routes_without.length ? `No upstream is up for ${upstreams.routes_without.join(", ")}.` : "",
+    upstreams.routes_degraded.length ? `Some upstreams are down for ${upstreams.routes_degraded.join(", ")}.` : "",
     reload?.ok === false ? `The changed routes.yaml has ${whole(reload.faults)} faults: see the log.` : "",
   ].filter(Boolean);
 }

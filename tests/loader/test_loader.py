@@ -36,7 +36,7 @@ def test_the_six_line_file_works_as_it_stands() -> None:
     assert route.upstream == Upstream("http://localhost:8081", "http", "localhost", 8081)
     assert route.methods == {"GET", "HEAD"}
     assert route.auth_required
-    assert route.timeouts == Timeouts(total=300.0, stream_total=300.0)
+    assert route.timeouts == Timeouts(total=300.0)
     assert route.description == "SSE progress stream"
     assert route.line == 2
     assert config.auth.secret == "s" * 32

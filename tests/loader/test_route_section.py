@@ -66,7 +66,7 @@ def test_every_key_is_read() -> None:
     assert read.methods == {"GET", "HEAD", "POST"}
     assert read.rewrite == ("/v2/", Segment(Kind.PARAMETER, "id"))
     assert read.scopes == ("jobs:read",)
-    assert read.timeouts == Timeouts(None, 60.0, None, 60.0, 1.0, 2.0, 3.0)
+    assert read.timeouts == Timeouts(None, 60.0, 60.0, 1.0, 2.0, 3.0)
     assert read.request_headers == HeaderRules(set=(("X-A", "b"),))
     assert read.response_headers == HeaderRules(remove=("Server",))
     assert read.preserve_host
@@ -78,7 +78,7 @@ def test_every_key_is_read() -> None:
 
 
 def test_a_timeout_that_is_given_holds_for_event_streams_too() -> None:
-    assert route("  timeout: 5m").timeouts == Timeouts(total=300.0, stream_total=300.0)
+    assert route("  timeout: 5m").timeouts == Timeouts(total=300.0)
 
 
 @pytest.mark.parametrize(

@@ -269,11 +269,13 @@ async def test_a_service_that_says_it_is_ill_gets_nothing_until_it_is_well(
     assert await names(client, 6) == {"a": 3, "b": 3}
 
 
-async def test_where_all_are_ill_it_is_a_503_at_once_and_the_gateway_is_not_ready(
-    start: Start, replicas: Replicas, connect: Connect
+@pytest.mark.parametrize("required", [False, True])
+async def test_where_all_are_ill_it_is_a_503_at_once_and_the_gateway_unready_if_they_are_required(
+    start: Start, replicas: Replicas, connect: Connect, *, required: bool
 ) -> None:
     some = replicas("a", "b")
-    gateway = await start(CHECKED, *some)
+    checked = CHECKED.replace("health_check: {", "health_check: {required: true, ")
+    gateway = await start(checked if required else CHECKED, *some)
     client = await connect(gateway.port)
     for replica in some:
         replica.health = 500
@@ -282,8 +284,14 @@ async def test_where_all_are_ill_it_is_a_503_at_once_and_the_gateway_is_not_read
     line = await gateway.request_line(code="upstream_unhealthy")
     assert (line["upstream"], line["end_reason"]) == ("", "error")
     ready = await client.fetch("/readyz")
-    assert ready.status == 503
-    assert ready.json()["checks"]["upstreams"] == {"ok": False, "routes_without": ["/{rest:path}"]}
+    assert ready.status == (503 if required else 200)
+    paths = ["/{rest:path}"]
+    assert ready.json()["checks"]["upstreams"] == {
+        "ok": False,
+        "routes_without": paths,
+        "routes_degraded": [],
+        "required_without": paths if required else [],
+    }
     for replica in some:
         replica.health = 204
     await until(client, lambda got: got.status == 200, "/x")

@@ -32,6 +32,7 @@ routes:
 - path: /jobs/{{id}}
 - path: /plain
 - path: /live
+- path: /lines
 - path: /followed
   stream: {{error_event: message}}
 - path: /private/{{id}}
@@ -185,7 +186,35 @@ async def test_a_service_s_failure_is_counted_by_its_code(
     assert await scrapes.told(name, route="/first-byte") == {("upstream_timeout",): 1}
 
 
-# Event streams
+# Streams
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "application/grpc-web+proto"])
+async def test_whatever_streams_counts_as_a_stream(
+    upstream: Upstream,
+    gateway: GatewayProcess,
+    client: RawClient,
+    scrapes: Scrapes,
+    media_type: str,
+) -> None:
+    async def script(exchange: Exchange) -> None:
+        head = EVENT_STREAM.replace(b"text/event-stream", media_type.encode())
+        await exchange.send(head + chunk(b'{"progress": 1}\n'))
+        await exchange.until_gone()
+
+    upstream.script = script
+    before = (await scrapes.told("gateway_streams_total", route="/lines")).get(
+        ("client_closed",), 0
+    )
+    name = f"streams-{media_type.partition('/')[2]}"
+    await client.request("/lines", f"X-Request-Id: {name}")
+    await client.head()
+    await client.until(b'{"progress": 1}\n')
+    assert await scrapes.told("gateway_active_streams", route="/lines") == {(): 1}
+    client.close()
+    await gateway.request_line(request_id=name)
+    after = await scrapes.told("gateway_streams_total", route="/lines")
+    assert after["client_closed",] == before + 1
 
 
 async def test_a_stream_under_way_is_seen_with_its_bytes(

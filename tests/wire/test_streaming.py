@@ -239,23 +239,30 @@ async def test_the_upstreams_own_status_and_reason_pass(
 
 
 @pytest.mark.parametrize(
-    ("media_type", "is_event_stream"),
+    ("media_type", "is_stream"),
     [
         ("text/event-stream", True),
         ("Text/Event-Stream ; charset=utf-8", True),
         ("text/event-stream;charset=utf-8", True),
+        ("application/x-ndjson", True),
+        ("application/jsonl", True),
+        ("application/json-seq", True),
+        ("Application/Stream+JSON", True),
+        ("multipart/x-mixed-replace; boundary=frame", True),
+        ("application/grpc+proto", True),
         ("text/event-streams", False),
         ('application/json; note="text/event-stream"', False),
         ("text/plain", False),
     ],
 )
-async def test_only_event_streams_are_marked_as_not_to_be_buffered(
-    upstream: Upstream, client: RawClient, media_type: str, is_event_stream: bool
+async def test_only_streams_are_marked_as_not_to_be_buffered(
+    upstream: Upstream, client: RawClient, media_type: str, is_stream: bool
 ) -> None:
     upstream.script = answers(FIRST, f"Content-Type: {media_type}")
     got = await client.fetch("/open/x")
     assert got.value("Content-Type") == media_type
-    assert got.value("X-Accel-Buffering") == ("no" if is_event_stream else None)
+    assert got.value("X-Accel-Buffering") == ("no" if is_stream else None)
+    is_event_stream = media_type.lower().startswith("text/event-stream") and is_stream
     assert got.value("Cache-Control") == ("no-cache" if is_event_stream else None)
 
 
