@@ -39,6 +39,7 @@ class Snapshot(Collector):
     is_shared: bool | None = None
     workers: int | None = None
     restarts: int | None = None
+    log_lines_dropped: int = 0
 
     @classmethod
     def merged(cls, all_: Sequence["Snapshot"]) -> "Snapshot":
@@ -61,6 +62,7 @@ class Snapshot(Collector):
             _all(each.is_shared for each in all_),
             _sum(each.workers for each in all_),
             _sum(each.restarts for each in all_),
+            sum(each.log_lines_dropped for each in all_),
         )
 
     def encode(self, accept: str) -> tuple[bytes, str]:
@@ -90,6 +92,12 @@ class Snapshot(Collector):
         yield from _of_upstreams(self.tallies, self.upstreams)
         yield from _of_limits(self.fallbacks, self.is_shared)
         yield from _of_workers(self.workers, self.restarts)
+        yield _counter(
+            "log_lines_dropped",
+            "Log lines that were not written, as stdout took no more.",
+            [],
+            {(): self.log_lines_dropped},
+        )
         yield _counter(
             "config_reloads",
             "Times that routes.yaml was read, the start included, by result.",

@@ -18,6 +18,7 @@ from gateway.errors import (
     TOKEN_MISSING,
 )
 from gateway.exposition import Snapshot
+from gateway.logs import log_lines_dropped
 from gateway.quotas import Quotas
 from gateway.streams import Streams
 from gateway.tally import Tally
@@ -72,4 +73,5 @@ class Metrics:
             self._digest,
             self._quotas.fallbacks,
             self._quotas.is_shared,
+            log_lines_dropped=log_lines_dropped(),
         )

@@ -28,7 +28,7 @@ ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())
 ADAPTER = yaml.safe_load((KUBERNETES / "adapter-rule.yaml").read_text())
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 SCRAPES = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
-CLOSING = 7  # seconds that an end takes beside the drain's delay and timeout
+CLOSING = 9  # seconds that an end takes beside the drain's delay and timeout
 
 
 def documents(file: Path) -> list[dict[str, Any]]:

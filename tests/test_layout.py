@@ -45,6 +45,7 @@ ORDER = [
     "stream_tokens",
     "auth",
     "origin",
+    "log_writer",
     "logs",
     "redis_client",
     "used_tokens",

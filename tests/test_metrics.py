@@ -26,6 +26,7 @@ NAMES = {
     "gateway_upstream_up": "gauge",
     "gateway_upstream_errors": "counter",
     "gateway_config_reloads": "counter",
+    "gateway_log_lines_dropped": "counter",
 }
 
 
