@@ -151,6 +151,19 @@ class GatewayProcess:
             self._await_line, wanted, lambda line: _is_request(line, fields)
         )
 
+    async def await_request_lines(self, count: int, **fields: object) -> list[Line]:
+        """Wait until it wrote so many "request" lines whose fields are these."""
+
+        def wait() -> bool:
+            with self._news:
+                return self._news.wait_for(
+                    lambda: len(self.request_lines(**fields)) >= count, PATIENCE
+                )
+
+        came = await asyncio.to_thread(wait)
+        assert came, f"not {count} request lines with {fields}:\n{self.output}"
+        return self.request_lines(**fields)
+
     def lines(self, event: str) -> list[Line]:
         """The lines so far of an event."""
         with self._news:
