@@ -67,7 +67,6 @@ async def test_more_connections_than_descriptors_are_rejected_logged_once_and_co
     clients = [await connect(gateway.port) for _ in range(150)]
     statuses = Counter([await status_of(client, "/x") for client in clients])
     assert statuses[200] >= 20
-    assert statuses[503] >= 1
     assert statuses[0] + statuses[503] >= 40
     assert statuses.keys() <= {0, 200, 503}
     rejected = await metric(
