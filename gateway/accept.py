@@ -25,6 +25,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.account import Exchange, request_id
+from gateway.admission import Admission, Verdict
 from gateway.alarm import Alarm
 from gateway.answer import bare_answer
 from gateway.config import SEND_TIMEOUT, Limits
@@ -37,7 +38,6 @@ from gateway.errors import (
 )
 from gateway.hangup import Hangups
 from gateway.head_bound import HeadBound
-from gateway.headcount import Headcount
 from gateway.logs import log
 from gateway.outlet import Outlet
 from gateway.switched import Switched, Taker
@@ -131,10 +131,10 @@ class BrowserConnection(web.RequestHandler):
     """A connection from a browser."""
 
     __slots__ = (
+        "_admission",
         "_handle",
         "_hangups",
         "_head",
-        "_headcount",
         "_is_at_work",
         "_limits",
         "_report",
@@ -157,11 +157,11 @@ class BrowserConnection(web.RequestHandler):
         hangups: Hangups,
         report: Report,
         limits: Limits,
-        headcount: Headcount,
+        admission: Admission,
     ) -> None:
         """Give it what it needs of the server; before it is connected."""
         self._handle = handle
-        self._headcount = headcount
+        self._admission = admission
         self._report = report
         self.address = ""
         self.alarm = Alarm()
@@ -243,8 +243,9 @@ class BrowserConnection(web.RequestHandler):
         A write mark of zero: whatever the kernel does not take at once pauses the writing.
         """
         writable = cast("asyncio.Transport", transport)
-        if not self._headcount.enter(self._limits.max_connections):
-            writable.set_protocol(TurnedAway(writable, self._report))
+        verdict = self._admission.enter(_descriptor(writable), self._limits.max_connections)
+        if verdict is not Verdict.ADMITTED:
+            _reject(writable, verdict, self._report)
             return
         writable.set_write_buffer_limits(high=0)
         self.outlet = Outlet(writable)
@@ -254,7 +255,7 @@ class BrowserConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
-        self._headcount.leave()
+        self._admission.leave()
         if self.flow is not None:
             self.flow.gone()
         self.alarm.silence()
@@ -429,6 +430,17 @@ class BrowserConnection(web.RequestHandler):
     def _forget_hangup(self) -> None:
         if self.transport is not None:
             self._hangups.forget(_descriptor(self.transport), self.reset)
+
+
+def _reject(
+    transport: asyncio.Transport, verdict: Verdict, report: Callable[[Exchange], None]
+) -> None:
+    """Answer a connection that has no room with a 503, or close it."""
+    if verdict is Verdict.REJECTED:
+        transport.set_protocol(TurnedAway(transport, report))
+    else:
+        transport.set_protocol(asyncio.Protocol())
+        transport.abort()
 
 
 def _descriptor(transport: asyncio.Transport) -> int:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason, Exchange
+from gateway.admission import Admission
 from gateway.config import Config
 from gateway.doors import Door
 from gateway.doors import close as close_doors
@@ -22,6 +23,7 @@ from gateway.health import Health, alive, readiness
 from gateway.loader import ConfigError, Fault
 from gateway.logs import log
 from gateway.metrics import Metrics
+from gateway.open_files import OpenFiles
 from gateway.ops import Ops
 from gateway.quotas import Quotas
 from gateway.reload import Reload
@@ -95,7 +97,8 @@ class Gateway:
         self._config = config
         self._settings = settings
         self._streams = Streams()
-        self._upstreams = Upstreams()
+        files = OpenFiles()
+        self._upstreams = Upstreams(files)
         self._is_draining = False
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
@@ -110,7 +113,8 @@ class Gateway:
             self._gate = Gate(config, own_key=share.own_key, used=share.used)
             self._quotas = share.quotas
         self._tracer = tracer(os.environ)
-        self._metrics = Metrics(self._streams, self._upstreams, self._quotas)
+        admission = Admission(None if share is None else share.headcount, files)
+        self._metrics = Metrics(self._streams, self._upstreams, self._quotas, admission)
         self._metrics.serves(config)
         if share is None:
             self._metrics.reloaded("success")
@@ -119,8 +123,7 @@ class Gateway:
         self.reload: Reload | None = None
         if source is not None:
             self.reload = Reload(source, self.take, self._metrics.reloaded)
-        headcount = None if share is None else share.headcount
-        self._server = Server(self._answer, self._account, config.limits, headcount)
+        self._server = Server(self._answer, self._account, config.limits, admission)
         self._public = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
         self._status = Ops(self._reports)
         self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)

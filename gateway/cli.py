@@ -17,6 +17,7 @@ from gateway.config import Auth, Route
 from gateway.demo import demo
 from gateway.loader import ConfigError, load, load_auth
 from gateway.logs import configure_logging
+from gateway.open_files import raise_limit
 from gateway.sample.backend import serve as serve_sample
 from gateway.schema import schema_text
 from gateway.source import Source
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> None:
     configure_logging(options.log_format, options.log_level)
+    raise_limit()
     source = Source(options.routes, os.environ)
     config = load(options.routes, os.environ)
     settings = Settings(

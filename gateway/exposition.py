@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -24,10 +24,11 @@ from gateway.tally import Histogram, Tally
 class Snapshot(Collector):
     """What was so at one moment; nobody changes it any more, so that any thread may read it.
 
-    `tallies` are by route, `auth_failures` by code, `reloads` by result, and `upstreams`, whether
-    they are up, by route and address. `digest` is that of the file which is served. `fallbacks`
-    and `is_shared` tell of the limits in Redis, and are None where there are none; `workers`, those
-    that are at work, and `restarts`, how often one was replaced, where there are several.
+    `tallies` are by route, `auth_failures` by code, `reloads` by result, `connections_rejected` by
+    reason, and `upstreams`, whether they are up, by route and address. `digest` is that of the file
+    which is served. `fallbacks` and `is_shared` tell of the limits in Redis, and are None where
+    there are none; `workers`, those that are at work, and `restarts`, how often one was replaced,
+    where there are several.
     """
 
     tallies: Mapping[str, Tally]
@@ -39,6 +40,8 @@ class Snapshot(Collector):
     is_shared: bool | None = None
     workers: int | None = None
     restarts: int | None = None
+    log_lines_dropped: int = 0
+    connections_rejected: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def merged(cls, all_: Sequence["Snapshot"]) -> "Snapshot":
@@ -61,6 +64,8 @@ class Snapshot(Collector):
             _all(each.is_shared for each in all_),
             _sum(each.workers for each in all_),
             _sum(each.restarts for each in all_),
+            sum(each.log_lines_dropped for each in all_),
+            _summed(each.connections_rejected for each in all_),
         )
 
     def encode(self, accept: str) -> tuple[bytes, str]:
@@ -89,7 +94,19 @@ class Snapshot(Collector):
         )
         yield from _of_upstreams(self.tallies, self.upstreams)
         yield from _of_limits(self.fallbacks, self.is_shared)
+        yield _counter(
+            "connections_rejected",
+            "Connections of clients that were rejected, by the limit that was reached.",
+            ["reason"],
+            {(reason,): count for reason, count in self.connections_rejected.items()},
+        )
         yield from _of_workers(self.workers, self.restarts)
+        yield _counter(
+            "log_lines_dropped",
+            "Log lines that were not written, as stdout took no more.",
+            [],
+            {(): self.log_lines_dropped},
+        )
         yield _counter(
             "config_reloads",
             "Times that routes.yaml was read, the start included, by result.",

@@ -9,12 +9,15 @@ _SLOT = 8  # bytes: one number for each process
 class Headcount:
     """Counts the connections of one process, and knows those of all.
 
+    `rejected` counts those of this process that were over the limit.
+
     Each has a slot of its own in memory that all share, and writes to no other. So nobody waits,
     and a count costs a few additions.
     """
 
     def __init__(self, slots: memoryview, own: int) -> None:
         """`slots` are numbers (format "q"), and `own` is the place of ours."""
+        self.rejected = 0
         self._slots = slots
         self._own = own
 
@@ -33,6 +36,7 @@ class Headcount:
         if most is None or sum(self._slots) <= most:
             return True
         self.leave()
+        self.rejected += 1
         return False
 
     def leave(self) -> None:

@@ -1,8 +1,9 @@
-"""Log lines: structured, on stdout, and never a reason for a request to fail."""
+"""Log lines: structured, on stdout, and never a reason for a request to wait or to fail."""
 
-import contextlib
+import atexit
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 import orjson
 import structlog
+
+from gateway.log_writer import LogWriter, RawFile
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
@@ -21,7 +24,7 @@ LogFormat = Literal["json", "console"]
 class _Requests:
     """Where the lines of exchanges go: nowhere of their own until logging is configured."""
 
-    sink: "_Sink | None" = None
+    sink: LogWriter | None = None
     are_told: bool = True
     as_json: list[structlog.typing.Processor] | None = None  # what makes JSON of them
 
@@ -29,23 +32,60 @@ class _Requests:
 _requests = _Requests()
 
 
+class _LibraryHandler(logging.Handler):
+    """Logs what libraries log: the last resort of the standard library is stderr, which blocks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record under its level."""
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a library's arguments do not fit its text
+            message = str(record.msg)
+        log.log(
+            record.levelno,
+            "library_message",
+            logger=record.name,
+            message=message,
+            exc_info=record.exc_info,
+        )
+
+
+_library_handler = _LibraryHandler()
+
+
 def configure_logging(log_format: LogFormat, level: str) -> None:
     """Send structured lines to stdout; `level` is a name of the standard library's logging."""
+    close_logging()
     is_json = log_format == "json"
     factory = structlog.BytesLoggerFactory if is_json else structlog.WriteLoggerFactory
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         *(_json_processors() if is_json else _console_processors()),
     ]
-    _requests.sink = _Sink()
+    least = logging.getLevelNamesMapping()[level.upper()]
+    _requests.sink = LogWriter(_raw_stdout(), _dropped_line if least <= logging.WARNING else _none)
     _requests.as_json = processors if is_json else None
-    _requests.are_told = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
+    _requests.are_told = least <= logging.INFO
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=factory(_requests.sink),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+    logging.getLogger().addHandler(_library_handler)
+    atexit.register(close_logging)
+
+
+def close_logging() -> None:
+    """Write the lines that wait, for two seconds at most. No line is written after it."""
+    logging.getLogger().removeHandler(_library_handler)
+    if _requests.sink is not None:
+        _requests.sink.close()
+
+
+def log_lines_dropped() -> int:
+    """Return how many lines of this process were dropped."""
+    return 0 if _requests.sink is None else _requests.sink.dropped
 
 
 def log_request(fields: dict[str, object]) -> None:
@@ -66,11 +106,30 @@ def log_request(fields: dict[str, object]) -> None:
             sink.write(_to_json(_stamp(None, "info", line)) + b"\n")
             return
         try:
-            for process in structlog.get_config()["processors"]:
-                line = process(None, "info", line)
+            sink.write(_processed("info", line))
         except structlog.DropEvent:
             return
-        sink.write(line + (b"\n" if isinstance(line, bytes) else "\n"))
+
+
+def _processed(level: str, line: Any) -> bytes:
+    """Return the line that structlog's processors make."""
+    for process in structlog.get_config()["processors"]:
+        line = process(None, level, line)
+    return line + b"\n" if isinstance(line, bytes) else f"{line}\n".encode()
+
+
+def _dropped_line(count: int) -> bytes:
+    return _processed("warning", {"event": "log_lines_dropped", "count": count})
+
+
+def _none(_count: int) -> bytes:
+    return b""
+
+
+def _raw_stdout() -> RawFile:
+    if sys.stdout is None:  # it was closed before the process began
+        return open(os.devnull, "wb", buffering=0)  # noqa: PTH123 - open as long as we are
+    return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
 
 
 # Local variables stay out of tracebacks: a token could be among them.
@@ -89,7 +148,8 @@ def _console_processors() -> list[structlog.typing.Processor]:
     return [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.dev.ConsoleRenderer(
-            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stdout is not None and sys.stdout.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
         ),
     ]
 
@@ -111,33 +171,3 @@ def _to_json(
     except TypeError:  # a byte that is no UTF-8, in a path: orjson writes no lone surrogate
         timestamp = event["timestamp"].isoformat().replace("+00:00", "Z")
         return json.dumps({**event, "timestamp": timestamp}, default=default).encode()
-
-
-class _Sink:
-    """Standard output, unbuffered. A line that cannot be written fails nothing but itself.
-
-    The first one that is lost is told on stderr.
-    """
-
-    def __init__(self) -> None:
-        self._file = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-        self._has_failed = False
-
-    def write(self, line: str | bytes) -> None:
-        try:
-            self._write_whole(line.encode() if isinstance(line, str) else line)
-        except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                with contextlib.suppress(OSError):
-                    sys.stderr.write(f"gateway: cannot write the log: {error}\n")
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def _write_whole(self, data: bytes) -> None:
-        while data:
-            written = self._file.write(data)
-            if written is None:
-                raise BlockingIOError("standard output takes no more for now")
-            data = data[written:]

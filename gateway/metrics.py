@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Final, Literal
 
 from gateway.account import Exchange
+from gateway.admission import Admission
 from gateway.config import Config, Route
 from gateway.errors import (
     ORIGIN_DENIED,
@@ -18,6 +19,7 @@ from gateway.errors import (
     TOKEN_MISSING,
 )
 from gateway.exposition import Snapshot
+from gateway.logs import log_lines_dropped
 from gateway.quotas import Quotas
 from gateway.streams import Streams
 from gateway.tally import Tally
@@ -30,12 +32,22 @@ _AUTH: Final = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, ORIG
 
 
 class Metrics:
-    """One process's numbers. `streams` are the exchanges under way."""
+    """One process's numbers. `streams` are the exchanges under way.
 
-    def __init__(self, streams: Streams, upstreams: Upstreams, quotas: Quotas) -> None:
+    `admission` counts the connections that were rejected.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        upstreams: Upstreams,
+        quotas: Quotas,
+        admission: Admission,
+    ) -> None:
         self._streams = streams
         self._upstreams = upstreams
         self._quotas = quotas
+        self._admission = admission
         self._routes: tuple[Route, ...] = ()
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._auth_failures = {failure.code: 0 for failure in _AUTH}
@@ -72,4 +84,6 @@ class Metrics:
             self._digest,
             self._quotas.fallbacks,
             self._quotas.is_shared,
+            log_lines_dropped=log_lines_dropped(),
+            connections_rejected=self._admission.rejected,
         )

@@ -6,9 +6,9 @@ from aiohttp import web
 
 from gateway.accept import BrowserConnection, Handle, Report
 from gateway.account import Exchange
+from gateway.admission import Admission
 from gateway.config import Limits
 from gateway.hangup import Hangups
-from gateway.headcount import Headcount
 
 MAX_HEADERS = 256
 
@@ -24,12 +24,12 @@ class Server(web.Server):
         handle: Handle,
         report: Report = Exchange.report,
         limits: Limits | None = None,
-        headcount: Headcount | None = None,
+        admission: Admission | None = None,
     ) -> None:
         super().__init__(_unused)
         self._handle = handle
         self.limits = limits or Limits()
-        self._headcount = headcount or Headcount.alone()
+        self._admission = admission or Admission()
         self._hangups = Hangups()
         self._report = report
 
@@ -45,7 +45,7 @@ class Server(web.Server):
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._handle, self._hangups, self._report, self.limits, self._headcount)
+        connection.bind(self._handle, self._hangups, self._report, self.limits, self._admission)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own

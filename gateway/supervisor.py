@@ -28,7 +28,7 @@ from gateway.exposition import Snapshot
 from gateway.headcount import shared, slots
 from gateway.health import Health, Workers
 from gateway.loader import ConfigError, Fault
-from gateway.logs import LogFormat, log
+from gateway.logs import LogFormat, log, log_lines_dropped
 from gateway.member import Member
 from gateway.metrics import ReloadResult
 from gateway.muster import Muster
@@ -245,6 +245,7 @@ class Supervisor:
             self._commons.quotas.is_shared,
             workers=len(reports),
             restarts=self._restarts,
+            log_lines_dropped=log_lines_dropped(),
         )
         health = Health(
             routes=len(self._config.routes),

@@ -11,9 +11,15 @@ from typing import TypeVar
 import aiohappyeyeballs
 
 from gateway.config import HealthCheck, Route, Upstream
-from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Refusal
+from gateway.errors import (
+    TOO_MANY_CONNECTIONS,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNREACHABLE,
+    Refusal,
+)
 from gateway.http1 import Connection
 from gateway.logs import log
+from gateway.open_files import OpenFiles
 from gateway.standing import Standing
 from gateway.upstream_check import UpstreamCheck
 
@@ -36,8 +42,11 @@ class Pool:
     connections go to all the addresses behind it in turn.
     """
 
-    def __init__(self, upstream: Upstream, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, upstream: Upstream, tls: ssl.SSLContext | None, files: OpenFiles | None = None
+    ) -> None:
         self.standing = Standing()
+        self._files = files or OpenFiles()
         self._upstream = upstream
         self._turn = 0
         self._tls = tls if upstream.scheme == "https" else None
@@ -55,7 +64,7 @@ class Pool:
         return None
 
     async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - told apart
-        """A new connection, within `timeout` seconds, or `Refusal` (502 or 504).
+        """A new connection, within `timeout` seconds, or `Refusal` (502, 503 or 504).
 
         Whether a timeout is the upstream's fault is for the caller to say: see `was_too_slow`.
         """
@@ -65,6 +74,8 @@ class Pool:
         except TimeoutError:
             raise Refusal(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
         except (OSError, RuntimeError) as error:  # uvloop raises either from a socket
+            if self._files.caused(error):  # which is no failure of the upstream
+                raise Refusal(TOO_MANY_CONNECTIONS, reason="too many open files") from error
             self._note_failure(str(error))
             raise Refusal(UPSTREAM_UNREACHABLE, reason=str(error)) from error
         self._note_success()
@@ -156,7 +167,8 @@ class Upstreams:
     Certificates are verified against the system's trust store.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, files: OpenFiles | None = None) -> None:
+        self._files = files or OpenFiles()
         self._pools: dict[Upstream, Pool] = {}
         self._checks: dict[tuple[Upstream, HealthCheck], UpstreamCheck] = {}
         self._tls: ssl.SSLContext | None = None
@@ -167,7 +179,7 @@ class Upstreams:
         if pool is None:
             if upstream.scheme == "https" and self._tls is None:
                 self._tls = ssl.create_default_context()
-            pool = self._pools[upstream] = Pool(upstream, self._tls)
+            pool = self._pools[upstream] = Pool(upstream, self._tls, self._files)
         return pool
 
     def keep(self, upstreams: Iterable[Upstream]) -> None:

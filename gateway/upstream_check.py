@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.background import in_background
 from gateway.config import HealthCheck, Upstream
-from gateway.errors import Failure, Refusal
+from gateway.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
 from gateway.http1 import Connection
 from gateway.logs import log
 from gateway.response import Receiver, ResponseHead
@@ -91,12 +91,16 @@ class UpstreamCheck:
             except Exception:  # noqa: BLE001 - a fault of ours must not end the asking
                 log.exception("health_check_failed", upstream=self._upstream.url)
             else:
-                self._note(fault)
+                if fault is not None:
+                    self._note(fault)
             jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
             await asyncio.sleep(self._settings.interval * jitter)
 
-    async def _ask(self) -> str:
-        """Ask once; what is wrong, if anything, within the time it has."""
+    async def _ask(self) -> str | None:
+        """Ask once; what is wrong, if anything, within the time it has.
+
+        None where this process cannot ask: that says nothing about the upstream.
+        """
         bound = self._settings.timeout
         due = asyncio.get_running_loop().time() + bound
         try:
@@ -106,7 +110,7 @@ class UpstreamCheck:
         except TimeoutError:
             return f"it did not answer within {bound:g}s"
         except Refusal as refusal:
-            return refusal.reason
+            return None if refusal.failure is TOO_MANY_CONNECTIONS else refusal.reason
 
     async def _answer(self, connection: Connection) -> str:
         answer = Answer()

@@ -64,6 +64,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     monkeypatch.setattr(logs._requests, "sink", None)
     (tmp_path / "routes.yaml").write_text(ROUTES)
     yield
+    logs.close_logging()
     structlog.reset_defaults()
     vars(logs.log).pop("bind", None)  # the logger that it keeps writes where this test did
 

@@ -28,7 +28,7 @@ ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())
 ADAPTER = yaml.safe_load((KUBERNETES / "adapter-rule.yaml").read_text())
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 SCRAPES = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
-CLOSING = 7  # seconds that an end takes beside the drain's delay and timeout
+CLOSING = 9  # seconds that an end takes beside the drain's delay and timeout
 
 
 def documents(file: Path) -> list[dict[str, Any]]:
@@ -227,7 +227,8 @@ def told() -> set[str]:
     for histogram in (tally.durations, tally.first_bytes, tally.stream_durations):
         histogram.observe(1.0)
     snapshot = Snapshot(
-        {"/": tally}, {"x": 1}, {"success": 1}, {("/", "u"): True}, "d", 1, True, 2, 1
+        *({"/": tally}, {"x": 1}, {"success": 1}, {("/", "u"): True}, "d", 1, True, 2, 1),
+        connections_rejected={"open_files": 1},
     )
     families = text_string_to_metric_families(snapshot.encode("")[0].decode())
     return {sample.name for family in families for sample in family.samples}

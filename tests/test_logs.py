@@ -1,14 +1,10 @@
 """Log lines: one object each, no secret in a traceback, and never a reason to fail."""
 
-import errno
-import io
 import json
 import subprocess
 import sys
 
 import pytest
-
-from gateway.logs import _Sink
 
 # Lines as they are written, by a process of its own: logging is configured once in each
 
@@ -74,46 +70,6 @@ def test_console_lines_have_no_colours_where_nobody_sees_them() -> None:
 # A log that cannot be written
 
 
-class Full(io.RawIOBase):
-    """A disk with no room."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, _data: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-class Terminal:
-    """Standard output or error over a disk with no room."""
-
-    def __init__(self) -> None:
-        self.buffer = Full()
-
-    def write(self, text: str) -> None:
-        self.buffer.write(text)
-
-
-def test_of_lines_that_cannot_be_written_the_first_alone_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    sink = _Sink()
-    for _ in range(3):
-        sink.write('{"event": "request"}\n')
-        sink.flush()
-    [line] = capsys.readouterr().err.splitlines()
-    assert line == "gateway: cannot write the log: [Errno 28] No space left on device"
-
-
-def test_where_nothing_can_be_written_at_all_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, Terminal())
-    sink = _Sink()
-    for _ in range(2):
-        sink.write("x\n")
-
-
 def test_a_process_whose_log_is_full_works_on_and_ends_well() -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device, not a path of anyone's
         done = subprocess.run(
@@ -126,3 +82,34 @@ def test_a_process_whose_log_is_full_works_on_and_ends_well() -> None:
         )
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
+
+
+# What libraries log
+
+LIBRARY = """
+import logging
+from gateway.logs import configure_logging
+configure_logging("json", "info")
+logger = logging.getLogger("asyncio")
+logger.info("detail")
+logger.warning("Task %s is slow", "a")
+logger.warning("%s %s", "too few")
+try:
+    {}["x"]
+except KeyError:
+    logger.exception("Exception in callback")
+"""
+
+
+def test_what_libraries_log_is_in_the_log_and_not_on_stderr() -> None:
+    command = [sys.executable, "-c", LIBRARY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["level"], line["logger"], line["message"]) for line in lines] == [
+        ("warning", "asyncio", "Task a is slow"),
+        ("warning", "asyncio", "%s %s"),
+        ("error", "asyncio", "Exception in callback"),
+    ]
+    assert {line["event"] for line in lines} == {"library_message"}
+    assert lines[2]["exception"][0]["exc_type"] == "KeyError"
+    assert done.stderr == ""

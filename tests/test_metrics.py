@@ -5,6 +5,7 @@ from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
 
 from gateway.account import EndReason, Exchange
+from gateway.admission import Admission
 from gateway.config import Config, Route, RouteLimits, Upstream
 from gateway.metrics import Metrics, ReloadResult
 from gateway.quotas import Quotas
@@ -26,6 +27,8 @@ NAMES = {
     "gateway_upstream_up": "gauge",
     "gateway_upstream_errors": "counter",
     "gateway_config_reloads": "counter",
+    "gateway_log_lines_dropped": "counter",
+    "gateway_connections_rejected": "counter",
 }
 
 
@@ -52,7 +55,10 @@ def metrics_of(
 ) -> Metrics:
     # One that is empty is false too.
     return Metrics(
-        Streams() if streams is None else streams, upstreams or Upstreams(), quotas or Quotas(None)
+        Streams() if streams is None else streams,
+        upstreams or Upstreams(),
+        quotas or Quotas(None),
+        Admission(),
     )
 
 

@@ -49,6 +49,7 @@ def logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logs._requests, "sink", None)
     monkeypatch.setattr(logs._requests, "are_told", True)
     yield
+    logs.close_logging()
     structlog.reset_defaults()
     vars(logs.log).pop("bind", None)  # the logger that it keeps writes where this test did
 

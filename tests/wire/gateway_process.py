@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -43,7 +45,13 @@ def run_gateway(
 class GatewayProcess:
     """A running gateway. `port` and `ops_port` come from its own "listening" line."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        open_files: tuple[int, int] | None = None,
+    ) -> None:
+        """`open_files` are the soft and the hard limit, if not those of the tests."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway", *arguments],
             env=environment() if env is None else env,
@@ -51,6 +59,8 @@ class GatewayProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=open_files  # noqa: PLW1509 - one system call, which takes no lock
+            and partial(resource.setrlimit, resource.RLIMIT_NOFILE, open_files),
         )
         self._output: list[tuple[str, str]] = []
         self._lines: list[Line] = []
@@ -69,12 +79,14 @@ class GatewayProcess:
         directory: Path,
         *options: str,
         env: Mapping[str, str] | None = None,
+        open_files: tuple[int, int] | None = None,
     ) -> Self:
         """Write routes.yaml into the directory, start `gateway serve` on it, await its ports."""
         file = directory / "routes.yaml"
         file.write_text(routes)
         ports = ("--host", "127.0.0.1", "--port", "0", "--ops-port", "0")
-        gateway = cls("serve", "--routes", str(file), *ports, *options, env=env)
+        command = ("serve", "--routes", str(file), *ports, *options)
+        gateway = cls(*command, env=env, open_files=open_files)
         gateway.await_listening()
         return gateway
 
@@ -150,6 +162,19 @@ class GatewayProcess:
         return await asyncio.to_thread(
             self._await_line, wanted, lambda line: _is_request(line, fields)
         )
+
+    async def await_request_lines(self, count: int, **fields: object) -> list[Line]:
+        """Wait until it wrote so many "request" lines whose fields are these."""
+
+        def wait() -> bool:
+            with self._news:
+                return self._news.wait_for(
+                    lambda: len(self.request_lines(**fields)) >= count, PATIENCE
+                )
+
+        came = await asyncio.to_thread(wait)
+        assert came, f"not {count} request lines with {fields}:\n{self.output}"
+        return self.request_lines(**fields)
 
     def lines(self, event: str) -> list[Line]:
         """The lines so far of an event."""

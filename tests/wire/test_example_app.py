@@ -266,6 +266,7 @@ async def test_a_backend_that_is_killed_and_restarted_is_watched_to_the_end(
             await app.expect_status("completed")
             await app.expect_percent(100)
             assert len(app.tokens) >= 3
+            await site.gateway.await_request_lines(2, route=STREAM, status=200)
             statuses = [line["status"] for line in site.gateway.request_lines(route=STREAM)]
             assert statuses[:2] == [200, 502]
             assert statuses[-1] == 200

@@ -1,0 +1,41 @@
+"""Decides whether a new connection of a client has room, by all limits on connections."""
+
+from enum import Enum
+
+from gateway.headcount import Headcount
+from gateway.open_files import OpenFiles
+
+
+class Verdict(Enum):
+    """What happens to a new connection."""
+
+    ADMITTED = "admitted"
+    REJECTED = "rejected"  # with an answer
+    CLOSED = "closed"  # at once, as the descriptors are nearly used up
+
+
+class Admission:
+    """Admits connections while `headcount` has room for them, and `files`, if given, as well."""
+
+    def __init__(self, headcount: Headcount | None = None, files: OpenFiles | None = None) -> None:
+        self._headcount = headcount or Headcount.alone()
+        self._files = files
+
+    def enter(self, descriptor: int, most: int | None) -> Verdict:
+        """Count a new connection with this descriptor, if it is admitted; `most` may be open."""
+        files = self._files
+        if files is None or files.admits(descriptor):
+            return Verdict.ADMITTED if self._headcount.enter(most) else Verdict.REJECTED
+        return Verdict.CLOSED if files.is_critical(descriptor) else Verdict.REJECTED
+
+    def leave(self) -> None:
+        """Count one less: an admitted connection is closed."""
+        self._headcount.leave()
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """How many connections of this process had no room, by the limit."""
+        return {
+            "max_connections": self._headcount.rejected,
+            "open_files": 0 if self._files is None else self._files.rejected,
+        }
