@@ -40,11 +40,14 @@ def file(tmp_path: Path) -> Path:
 async def running(supervised: Supervisor) -> AsyncIterator[Lines]:
     with capture_logs() as lines:
         task = asyncio.create_task(supervised.run())
-        async with asyncio.timeout(PATIENCE):
-            await logged(lines, "listening")
-            yield lines
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await logged(lines, "listening")
+                yield lines
+        finally:
             supervised.stop()
-            await task
+            async with asyncio.timeout(PATIENCE):
+                await task
     assert lines[-1]["event"] == "stopped"
 
 
