@@ -111,6 +111,7 @@ ORDER = [
     "worker",
     "member",
     "muster",
+    "liveness",
     "supervisor",
     "cores",
     "schema",
