@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -19,6 +20,8 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.tally import Histogram, Tally
 
+RestartReason = Literal["exited", "hung"]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Collector):
@@ -27,8 +30,8 @@ class Snapshot(Collector):
     `tallies` are by route, `auth_failures` by code, `reloads` by result, `connections_rejected` by
     reason, and `upstreams`, whether they are up, by route and address. `digest` is that of the file
     which is served. `fallbacks` and `is_shared` tell of the limits in Redis, and are None where
-    there are none; `workers`, those that are at work, and `restarts`, how often one was replaced,
-    where there are several.
+    there are none; `workers`, those that are at work, and `restarts`, how often one was replaced
+    by why, where there are several.
     """
 
     tallies: Mapping[str, Tally]
@@ -39,7 +42,7 @@ class Snapshot(Collector):
     fallbacks: int | None = None
     is_shared: bool | None = None
     workers: int | None = None
-    restarts: int | None = None
+    restarts: Mapping[RestartReason, int] | None = None
     log_lines_dropped: int = 0
     connections_rejected: Mapping[str, int] = field(default_factory=dict)
 
@@ -63,7 +66,7 @@ class Snapshot(Collector):
             _sum(each.fallbacks for each in all_),
             _all(each.is_shared for each in all_),
             _sum(each.workers for each in all_),
-            _sum(each.restarts for each in all_),
+            next((each.restarts for each in all_ if each.restarts is not None), None),
             sum(each.log_lines_dropped for each in all_),
             _summed(each.connections_rejected for each in all_),
         )
@@ -192,12 +195,19 @@ def _of_limits(fallbacks: int | None, is_shared: bool | None) -> Iterator[Metric
         yield GaugeMetricFamily("gateway_limits_shared", text, value=is_shared)
 
 
-def _of_workers(workers: int | None, restarts: int | None) -> Iterator[Metric]:
+def _of_workers(
+    workers: int | None, restarts: Mapping[RestartReason, int] | None
+) -> Iterator[Metric]:
     """Nothing of a gateway of one process."""
     if workers is not None:
         yield GaugeMetricFamily("gateway_workers", "Workers that answer.", value=workers)
     if restarts is not None:
-        yield _counter("worker_restarts", "Times that a worker was replaced.", [], {(): restarts})
+        yield _counter(
+            "worker_restarts",
+            "Times that a worker was replaced, by why: it exited, or hung and was killed.",
+            ["reason"],
+            {(reason,): count for reason, count in restarts.items()},
+        )
 
 
 def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:

@@ -40,6 +40,7 @@ class Member:
         """`number` is its place among the workers; `brief` is asked when it asks."""
         self.number = number
         self.is_ready = False
+        self.is_answering = True  # as far as its pings tell
         self.last_report: Report | None = None
         self._brief = brief
         self._claims = claims
@@ -109,9 +110,19 @@ class Member:
         )
         return faults
 
+    async def ping(self, within: float) -> bool:
+        """Whether its event loop answers within so many seconds."""
+        if self._channel is None:
+            return False
+        try:
+            await self._channel.ask("ping", within=within)
+        except Unanswered:
+            return False
+        return True
+
     async def report(self) -> bool:
-        """Have it tell `last_report` anew. Whether it did."""
-        if self._channel is None or not self.is_ready:
+        """Have it tell `last_report` anew. Whether it did. One that hangs is not waited for."""
+        if self._channel is None or not self.is_ready or not self.is_answering:
             return False
         try:
             self.last_report = await self._channel.ask("report", within=REPORT_PATIENCE)

@@ -1,4 +1,4 @@
-"""Several workers on one port: started, told what to do, replaced when they die, and ended.
+"""Several workers on one port: started, told what to do, replaced when they die or hang, and ended.
 
 The supervisor serves no request of the public port. It holds what the workers share: the sockets,
 so that a connection that waits at a dead worker's door is taken by another; the limits and used
@@ -24,9 +24,10 @@ from gateway.claims import Claims, Commons
 from gateway.config import Config
 from gateway.doors import Door, open_doors, port_of
 from gateway.doors import close as close_doors
-from gateway.exposition import Snapshot
+from gateway.exposition import RestartReason, Snapshot
 from gateway.headcount import shared, slots
 from gateway.health import Health, Workers
+from gateway.liveness import until_hung
 from gateway.loader import ConfigError, Fault
 from gateway.logs import LogFormat, log, log_lines_dropped
 from gateway.member import Member
@@ -76,7 +77,7 @@ class Supervisor:
         self._reload = Reload(source, self._take, self._reloaded)
         self._reloads: dict[str, int] = {"success": 1, "failure": 0}
         self._muster = Muster()
-        self._restarts = 0
+        self._restarts: dict[RestartReason, int] = {"exited": 0, "hung": 0}
         self._status = Ops(self._reports)
         self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
         self._ops_port = 0
@@ -155,9 +156,12 @@ class Supervisor:
         self._share_doors()
 
     def _share_doors(self) -> None:
-        """Tell each worker its own door, and all the doors of those who are not there."""
+        """Tell each worker its own door, and all the doors of those who are not there or hang."""
+        if not self._doors:
+            return
         ready = [member for member in self._members if member.is_ready]
-        orphaned = set(range(self._count)) - {member.number for member in ready}
+        answering = {member.number for member in ready if member.is_answering}
+        orphaned = set(range(self._count)) - answering
         for member in ready:
             member.tell("accept_at", sorted({member.number, *orphaned}))
 
@@ -169,8 +173,7 @@ class Supervisor:
         began, pause = loop.time(), 0.0
         while True:
             member = self._members[number]
-            code = await member.ended()
-            self._lost(member, code)
+            reason = await self._end_of(member)
             if self._stop.is_set():
                 return
             pause = 0.0 if loop.time() - began > YOUNG else pause
@@ -178,19 +181,33 @@ class Supervisor:
             if self._stop.is_set():
                 return
             began, pause = loop.time(), min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+            self._restarts[reason] += 1
             await self._replace(number)
+
+    async def _end_of(self, member: Member) -> RestartReason:
+        """Wait for a worker's end, and bring it about where it hangs. What it ended for."""
+        watching = asyncio.create_task(self._kill_once_hung(member))
+        try:
+            code = await member.ended()
+        finally:
+            watching.cancel()
+        self._lost(member, code)
+        return "hung" if watching.done() else "exited"
+
+    async def _kill_once_hung(self, member: Member) -> None:
+        silent = await until_hung(member, self._share_doors)
+        member.kill()
+        log.error("worker_hung", worker=member.number, pid=member.pid, silent_s=round(silent, 1))
 
     def _lost(self, member: Member, code: int) -> None:
         slots(self._headcount)[member.number] = 0
         self._muster.bury(member)
         if member.pid and not self._stop.is_set():
             log.error("worker_ended", worker=member.number, pid=member.pid, exit_code=code)
-        if self._doors:
-            self._share_doors()
+        self._share_doors()
 
     async def _replace(self, number: int) -> None:
         member = self._members[number] = self._member(number)
-        self._restarts += 1
         try:
             await self._begin(member)
         except StartupError as error:
@@ -244,7 +261,7 @@ class Supervisor:
             self._commons.quotas.fallbacks,
             self._commons.quotas.is_shared,
             workers=len(reports),
-            restarts=self._restarts,
+            restarts=self._restarts.copy(),
             log_lines_dropped=log_lines_dropped(),
         )
         health = Health(

@@ -63,6 +63,7 @@ class Worker:
             "take": self._take,
             "faults": self._faults,
             "report": self._report,
+            "ping": self._ping,
             "stop": self._stop,
             "hurry": self._hurry,
         }
@@ -131,6 +132,9 @@ class Worker:
 
     async def _report(self) -> Report | None:
         return None if self._gateway is None else self._gateway.report()
+
+    async def _ping(self) -> None:
+        """Answer, which takes an event loop that does not hang."""
 
     async def _stop(self) -> None:
         """Begin to drain. Told twice, it is the same."""

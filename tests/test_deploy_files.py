@@ -227,7 +227,8 @@ def told() -> set[str]:
     for histogram in (tally.durations, tally.first_bytes, tally.stream_durations):
         histogram.observe(1.0)
     snapshot = Snapshot(
-        *({"/": tally}, {"x": 1}, {"success": 1}, {("/", "u"): True}, "d", 1, True, 2, 1),
+        *({"/": tally}, {"x": 1}, {"success": 1}, {("/", "u"): True}, "d", 1, True, 2),
+        restarts={"hung": 1},
         connections_rejected={"open_files": 1},
     )
     families = text_string_to_metric_families(snapshot.encode("")[0].decode())

@@ -87,3 +87,15 @@ def test_what_several_processes_tell_is_added_up_but_for_what_is_so_of_all() -> 
     assert told["gateway_config_info", "aa"] == 1
     assert told["gateway_limits_fallbacks_total",] == 3
     assert told["gateway_limits_shared",] == 0
+
+
+def test_what_a_supervisor_alone_knows_is_told_once() -> None:
+    own = Snapshot({}, {}, {}, {}, "aa", workers=2, restarts={"exited": 1, "hung": 2})
+    told = {
+        (each.name, *each.labels.values()): each.value
+        for family in Snapshot.merged([own, snapshot(Tally())]).collect()
+        for each in family.samples
+    }
+    assert told["gateway_workers",] == 2
+    assert told["gateway_worker_restarts_total", "exited"] == 1
+    assert told["gateway_worker_restarts_total", "hung"] == 2

@@ -115,6 +115,7 @@ ORDER = [
     "worker",
     "member",
     "muster",
+    "liveness",
     "supervisor",
     "cores",
     "schema",

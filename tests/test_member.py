@@ -65,6 +65,24 @@ async def test_one_that_is_killed_tells_by_what_and_holds_nothing_any_more(start
         await worker.take(ROUTE, "routes.yaml")
 
 
+async def test_one_that_hangs_answers_no_ping_and_is_not_waited_for(start: Start) -> None:
+    worker, _ = member()
+    await start(worker)
+    assert await worker.ping(PATIENCE)
+    os.kill(worker.pid, signal.SIGSTOP)
+    assert not await worker.ping(0.1)
+    worker.is_answering = False
+    async with asyncio.timeout(module.REPORT_PATIENCE / 2):
+        assert not await worker.report()
+    os.kill(worker.pid, signal.SIGCONT)
+    assert await worker.ping(PATIENCE)
+    worker.is_answering = True
+    assert await worker.report()
+    worker.kill()
+    await worker.ended()
+    assert not await worker.ping(PATIENCE)
+
+
 async def test_one_that_cannot_start_says_why(start: Start) -> None:
     worker, _ = member(b"- {path: /}\n")
     with pytest.raises(StartupError, match="proxy_upstream"):
@@ -102,4 +120,5 @@ async def test_where_no_process_can_be_made_that_is_said(
         await start(worker)
     assert await worker.ended() == 0
     assert await worker.take(ROUTE, "routes.yaml") == ()
+    assert not await worker.ping(PATIENCE)
     worker.tell("stop")

@@ -15,7 +15,7 @@ class Told(Member):
 
     def __init__(self, count: int) -> None:
         self.count: int | None = count
-        self.is_ready = True
+        self.is_ready = self.is_answering = True
         self.last_report = None
 
     async def report(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import liveness
 from gateway import supervisor as module
 from gateway.app import Settings, StartupError
 from gateway.doors import close, open_doors, port_of
@@ -40,11 +42,14 @@ def file(tmp_path: Path) -> Path:
 async def running(supervised: Supervisor) -> AsyncIterator[Lines]:
     with capture_logs() as lines:
         task = asyncio.create_task(supervised.run())
-        async with asyncio.timeout(PATIENCE):
-            await logged(lines, "listening")
-            yield lines
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await logged(lines, "listening")
+                yield lines
+        finally:
             supervised.stop()
-            await task
+            async with asyncio.timeout(PATIENCE):
+                await task
     assert lines[-1]["event"] == "stopped"
 
 
@@ -107,6 +112,42 @@ async def test_a_worker_that_cannot_be_replaced_is_told_of_and_tried_again(
         assert "No such file" in line["error"]
         await logged(lines, "worker_replaced")
         assert (await health(lines))["workers"]["ok"] is True
+
+
+async def test_a_supervisor_that_was_suspended_with_its_workers_kills_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than a worker may be silent, as a paused machine is."""
+    monkeypatch.setattr(liveness, "INTERVAL", 0.4)
+    supervised = supervisor(file)
+    async with running(supervised) as lines:
+        workers = workers_of(supervised)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        while any(member.is_answering for member in supervised._members):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        time.sleep(liveness.MAX_MISSED * liveness.INTERVAL)  # noqa: ASYNC251 - it is suspended too
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        while not (await health(lines))["workers"]["ok"]:  # what was due meanwhile is done
+            pass
+        assert workers_of(supervised) == workers
+    assert [line["event"] for line in lines] == ["listening", "draining", "stopped"]
+
+
+async def test_a_worker_that_hangs_does_not_keep_it_from_ending(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_GRACE", 0.1)
+    monkeypatch.setattr(module, "END_GRACE", 0.1)
+    supervised = supervisor(file)
+    async with running(supervised):
+        stopped = workers_of(supervised)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        began = time.monotonic()
+    assert time.monotonic() - began < liveness.INTERVAL * liveness.MAX_MISSED
+    assert supervised._members[0].pid == stopped
+    assert await supervised._members[0].ended() == -signal.SIGKILL
 
 
 async def test_faults_of_a_file_are_told_until_it_is_mended(file: Path) -> None:

@@ -92,6 +92,7 @@ async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop()
         assert await status_of(port, "/") == 404
         faults = await channel.ask("take", b"- nonsense\n", "r", within=PATIENCE)
         assert len(faults) == 1
+        assert await channel.ask("ping", within=PATIENCE) is None
         channel.tell("faults", 1)
         report = await channel.ask("report", within=PATIENCE)
         assert (report.worker, report.health.routes, report.health.faults) == (3, 1, 1)

@@ -1,4 +1,4 @@
-"""Several workers are one gateway: one port, one set of limits, one end; and one may die."""
+"""Several workers are one gateway: one port, one set of limits, one end; one may die or hang."""
 
 import asyncio
 import os
@@ -102,6 +102,15 @@ async def spread_streams(connect: Connect, gateway: GatewayProcess) -> list[RawC
     return clients
 
 
+async def has_ended(client: RawClient) -> bool:
+    """Whether the stream is over, as its end came before what was waited for last."""
+    try:
+        async with asyncio.timeout(0.1):
+            return (await client.rest()).ending is not None
+    except TimeoutError:
+        return False
+
+
 async def statuses(connect: Connect, port: int, target: str, *headers: str) -> list[int]:
     """What eight connections get, one after another, so that each worker is asked."""
     return [(await (await connect(port)).fetch(target, *headers)).status for _ in range(8)]
@@ -141,14 +150,7 @@ async def test_a_worker_that_is_killed_costs_its_own_streams_and_is_replaced(
         await opened(connect, gateway.port)
     assert is_served(), "the new one gets nothing"
 
-    async def ended(client: RawClient) -> bool:
-        try:
-            async with asyncio.timeout(0.1):
-                return (await client.rest()).ending is not None
-        except TimeoutError:
-            return False
-
-    assert sum(await asyncio.gather(*map(ended, clients))) == lost
+    assert sum(await asyncio.gather(*map(has_ended, clients))) == lost
 
 
 async def test_what_a_dead_worker_held_is_free_again(
@@ -163,6 +165,34 @@ async def test_what_a_dead_worker_held_is_free_again(
     assert await statuses(connect, gateway.port, "/few") == [429] * 8
     for client in (*held, *again):
         client.close()
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(
+    gateway: GatewayProcess, connect: Connect, service: Upstream
+) -> None:
+    """What comes meanwhile is answered by the others, and what it held is free again."""
+    held = [await opened(connect, gateway.port, "/few") for _ in range(2)]
+    victim = next(pid for pid in workers_of(gateway) if connections_of(pid, gateway.port))
+    (other,) = set(workers_of(gateway)) - {victim}
+    clients = await spread_streams(connect, gateway)
+    lost = connections_of(victim, gateway.port)
+    os.kill(victim, signal.SIGSTOP)
+    await asyncio.gather(*(opened(connect, gateway.port) for _ in range(26)))
+    assert gateway.lines("worker_hung") == []  # nobody waited for its end
+    hung = (await gateway.await_lines("worker_hung"))[0]
+    assert (hung["level"], hung["pid"]) == ("error", victim)
+    assert hung["silent_s"] >= 10
+    replaced = (await gateway.await_lines("worker_replaced"))[0]
+    assert replaced["worker"] == hung["worker"]
+    assert sorted(workers_of(gateway)) == sorted([other, replaced["pid"]])
+    ended = await asyncio.gather(*map(has_ended, [*held, *clients]))
+    assert sum(ended) == lost
+    for _ in range(sum(ended[: len(held)])):
+        await opened(connect, gateway.port, "/few")
+    assert await statuses(connect, gateway.port, "/few") == [429] * 8
+    assert 'gateway_worker_restarts_total{reason="hung"} 1.0' in await scrape(connect, gateway)
+    service.script = answers()
+    assert await statuses(connect, gateway.port, "/free") == [200] * 8
 
 
 async def test_workers_whose_supervisor_is_killed_end_by_themselves(
@@ -319,9 +349,13 @@ async def test_with_redis_a_users_streams_are_those_of_all_workers_of_all_replic
 # What is told of them
 
 
+async def scrape(connect: Connect, gateway: GatewayProcess) -> str:
+    return (await (await connect(gateway.ops_port)).fetch("/metrics")).body.decode()
+
+
 async def samples(connect: Connect, gateway: GatewayProcess) -> dict[str, float]:
     """What a scrape tells, the series of each name added up."""
-    text = (await (await connect(gateway.ops_port)).fetch("/metrics")).body.decode()
+    text = await scrape(connect, gateway)
     told: dict[str, float] = defaultdict(float)
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:
