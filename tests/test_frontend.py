@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 FRONTEND = ROOT / "frontend"
 PACKAGE: dict[str, Any] = json.loads((FRONTEND / "package.json").read_text())
+NEXT_APP: dict[str, Any] = json.loads((FRONTEND / "next/package.json").read_text())
 
 
 def test_the_core_of_the_demo_page_is_what_the_front_end_builds() -> None:
@@ -28,6 +29,15 @@ def test_the_core_needs_no_react_and_nothing_else() -> None:
         imports = re.findall(r'from "([^"]+)"', file.read_text())
         assert all(name.startswith("./") for name in imports), (file.name, imports)
     assert "dependencies" not in PACKAGE
+
+
+def test_what_needs_react_is_marked_for_the_client_and_nothing_else_is() -> None:
+    modules = {file: file.read_text() for file in (FRONTEND / "dist").rglob("*.js")}
+    of_react = {file for file, text in modules.items() if re.search(r'from "react[/"]', text)}
+    marked = {file for file, text in modules.items() if text.startswith('"use client";')}
+    assert of_react
+    # A mark on the entry would make client references of all that the core exports, too.
+    assert marked == of_react
 
 
 def test_the_package_has_its_exports_and_nothing_that_is_not_for_its_users() -> None:
@@ -59,6 +69,12 @@ def test_the_package_has_the_version_and_the_licence_of_the_gateway() -> None:
 
 
 def test_every_tool_is_named_with_one_exact_version() -> None:
-    for name, version in PACKAGE["devDependencies"].items():
-        assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
-    assert not (FRONTEND / "package-lock.json").exists()
+    for tools in (
+        PACKAGE["devDependencies"],
+        NEXT_APP["dependencies"],
+        NEXT_APP["devDependencies"],
+    ):
+        for name, version in tools.items():
+            assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
+    for folder in (FRONTEND, FRONTEND / "next"):
+        assert not (folder / "package-lock.json").exists()

@@ -1,3 +1,5 @@
+"use client";
+
 import { type CSSProperties, type MouseEvent, useId } from "react";
 import { isRunning } from "./core/run.js";
 import { useSecondsUntil } from "./useSecondsUntil.js";

@@ -1,3 +1,5 @@
+"use client";
+
 import { useEffect, useState, useSyncExternalStore } from "react";
 import { type ClientOptions, ProgressClient } from "./core/client.js";
 import type { Failure } from "./core/failure.js";

@@ -1,3 +1,5 @@
+"use client";
+
 import { useCallback, useSyncExternalStore } from "react";
 
 /** The whole seconds until a time in milliseconds since 1970, counted down; 0 where there is none. */
