@@ -13,6 +13,7 @@ from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.admission import Admission
 from gateway.config import Config
+from gateway.dns import CAres, Resolver
 from gateway.doors import Door
 from gateway.doors import close as close_doors
 from gateway.errors import Refusal
@@ -38,6 +39,7 @@ from gateway.used_tokens import UsedTokens
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
 BACKLOG = 1024
+DNS_SERVERS = "GATEWAY_DNS_SERVERS"
 
 # What a reload cannot take over, or not now.
 REDIS_STAYS = Fault(
@@ -98,7 +100,8 @@ class Gateway:
         self._settings = settings
         self._streams = Streams()
         files = OpenFiles()
-        self._upstreams = Upstreams(files)
+        self._resolver = _resolver()
+        self._upstreams = Upstreams(files, self._resolver)
         self._is_draining = False
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
@@ -107,10 +110,15 @@ class Gateway:
         self._moving = asyncio.Lock()  # from door to door
         self._sites: dict[int, list[web.SockSite]] = {}  # by the door's number
         if share is None:
-            self._gate = Gate(config)
+            self._gate = Gate(config, addresses=self._resolver.addresses)
             self._quotas = Quotas(config.limits.redis)
         else:
-            self._gate = Gate(config, own_key=share.own_key, used=share.used)
+            self._gate = Gate(
+                config,
+                own_key=share.own_key,
+                used=share.used,
+                addresses=self._resolver.addresses,
+            )
             self._quotas = share.quotas
         self._tracer = tracer(os.environ)
         admission = Admission(None if share is None else share.headcount, files)
@@ -206,6 +214,7 @@ class Gateway:
         await self._status.close()
         await self._ops.cleanup()
         await self._gate.close()
+        self._resolver.close()
         await self._quotas.close()
         if self._tracer is not None:
             await self._tracer.close()
@@ -340,6 +349,17 @@ class Gateway:
         self._metrics.ended(exchange, now)
         if self._tracer is not None:
             self._tracer.ended(exchange, now)
+
+
+def _resolver() -> Resolver:
+    """What looks names up: by the servers that the environment names, or those of the system."""
+    servers = os.environ.get(DNS_SERVERS, "").replace(",", " ").split()
+    try:
+        return Resolver(CAres(servers))
+    except ValueError as error:
+        raise StartupError(
+            f"{DNS_SERVERS}: {error}: give addresses such as 10.0.0.2 or 127.0.0.1:5353"
+        ) from None
 
 
 async def listen(runner: web.ServerRunner, host: str, port: int) -> int:

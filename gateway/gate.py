@@ -4,7 +4,7 @@ import secrets
 
 from gateway.auth import Authenticator
 from gateway.config import Auth, Config
-from gateway.issuer import Issuer
+from gateway.issuer import Addresses, Issuer
 from gateway.stream_tokens import KEY_SIZE, Ticket
 from gateway.used_tokens import UsedHere, UsedTokens
 
@@ -25,11 +25,13 @@ class Gate:
         *,
         own_key: bytes | None = None,
         used: UsedTokens | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
         auth = config.auth
         self.auth: Auth = auth
         if after is not None:
-            own_key, used = after.own_key, after.used
+            own_key, used, addresses = after.own_key, after.used, after.addresses
+        self.addresses: Addresses | None = addresses
         self.own_key: bytes = own_key or secrets.token_bytes(KEY_SIZE)
         self.authenticator: Authenticator
         self.issuer: Issuer | None = None
@@ -90,7 +92,7 @@ class Gate:
             return None
         if after is not None and after.issuer is not None and _same_issuer(auth, after.auth):
             return after.issuer
-        return Issuer(auth.jwks_url, auth.algorithms, self.authenticator.use)
+        return Issuer(auth.jwks_url, auth.algorithms, self.authenticator.use, self.addresses)
 
 
 def _same_issuer(auth: Auth, other: Auth) -> bool:

@@ -6,13 +6,16 @@ signed with a key that is known.
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.answer import SERVER
 from gateway.background import in_background
+from gateway.dns import Address
 from gateway.errors import KEYS_UNAVAILABLE, Refusal
 from gateway.jwks import KeySet
 from gateway.logs import log
@@ -30,11 +33,51 @@ WAIT = 3.0  # for a request, in seconds
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=([0-9]{1,9})(?:[\s,]|$)", re.IGNORECASE)
 
 
+# The addresses of a name: each a number, and its family.
+Addresses = Callable[[str], Awaitable[Sequence[Address]]]
+
+
+class _Names(AbstractResolver):
+    """Gives aiohttp's client the addresses that the gateway knows."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Called by aiohttp. Raises OSError."""
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host,
+                host=each.host,
+                port=port,
+                family=each.family,
+                proto=0,
+                flags=numeric,
+            )
+            for each in await self._addresses(host)
+            if family in {socket.AF_UNSPEC, each.family}
+        ]
+
+    async def close(self) -> None:
+        """Called by aiohttp. The names are not its own."""
+
+
 class Issuer:
     """Fetches the key set at a URL, and hands each new one to `take`."""
 
-    def __init__(self, url: str, algorithms: Sequence[str], take: Callable[[KeySet], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        algorithms: Sequence[str],
+        take: Callable[[KeySet], None],
+        addresses: Addresses | None = None,
+    ) -> None:
+        """`addresses` gives those of the URL's host; without it the event loop looks them up."""
         self.has_keys = False
+        self._addresses = addresses
         self._url, self._algorithms, self._take = url, algorithms, take
         self._place = str(URL(url).with_user(None).with_query(None))  # either may hold a secret
         self._text = b""
@@ -51,7 +94,9 @@ class Issuer:
         """Begin to fetch, now and again, until `close`. Once begun it goes on."""
         if self._keeper is not None:
             return
+        names = None if self._addresses is None else _Names(self._addresses)
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=names, use_dns_cache=names is None),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": SERVER},

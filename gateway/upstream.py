@@ -1,16 +1,15 @@
 """The one place that opens connections to services, and keeps idle ones for the next request."""
 
 import asyncio
-import socket
 import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-import aiohappyeyeballs
-
 from gateway.config import HealthCheck, Route, Upstream
+from gateway.dial import dial
+from gateway.dns import Address, Resolver, numeric
 from gateway.errors import (
     TOO_MANY_CONNECTIONS,
     UPSTREAM_TIMEOUT,
@@ -27,25 +26,28 @@ from gateway.upstream_check import UpstreamCheck
 # connection, so that a request seldom meets one that is just being closed.
 IDLE_EXPIRY = 4.0
 MAX_IDLE = 64
-# RFC 8305 section 8 recommends 250 ms.
-HAPPY_EYEBALLS_DELAY = 0.25
 
-# What getaddrinfo gives: the family first, the address last.
-Found = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 T = TypeVar("T")
 
 
 class Pool:
     """The connections to one upstream, and how it stands.
 
-    Its name is looked up for each new connection, so that addresses that change are followed; the
-    connections go to all the addresses behind it in turn.
+    New connections go to all the addresses behind its name in turn, as the resolver knows them at
+    that moment, so that addresses that change are followed.
     """
 
     def __init__(
-        self, upstream: Upstream, tls: ssl.SSLContext | None, files: OpenFiles | None = None
+        self,
+        upstream: Upstream,
+        tls: ssl.SSLContext | None,
+        files: OpenFiles | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.standing = Standing()
+        self._resolver = resolver or Resolver()
+        address = numeric(upstream.host)
+        self._numeric = () if address is None else (address,)
         self._files = files or OpenFiles()
         self._upstream = upstream
         self._turn = 0
@@ -127,17 +129,22 @@ class Pool:
         if upstream.scheme == "unix":
             _, connection = await loop.create_unix_connection(Connection, upstream.socket_path)
             return connection
-        found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-        self._turn += 1
-        sock = await aiohappyeyeballs.start_connection(
-            in_turn(found, self._turn), happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY
-        )
-        try:
+        addresses = self._numeric or await self._resolver.addresses(upstream.host)
+        server_name = upstream.host if self._tls else None
+        if len(addresses) == 1:
             _, connection = await loop.create_connection(
                 Connection,
-                sock=sock,
+                addresses[0].host,
+                upstream.port,
                 ssl=self._tls,
-                server_hostname=upstream.host if self._tls else None,
+                server_hostname=server_name,
+            )
+            return connection
+        self._turn += 1
+        sock = await dial(in_turn(addresses, self._turn), upstream.port)
+        try:
+            _, connection = await loop.create_connection(
+                Connection, sock=sock, ssl=self._tls, server_hostname=server_name
             )
         except BaseException:
             sock.close()
@@ -145,14 +152,14 @@ class Pool:
         return connection
 
 
-def in_turn(found: Sequence[Found], turn: int) -> list[Found]:
-    """Addresses with each family's in turn; the order of the families is the system's.
+def in_turn(addresses: Sequence[Address], turn: int) -> list[Address]:
+    """Addresses with each family's in turn; the order of the families is the resolver's.
 
-    That one prefers a family (RFC 6724) for a reason, and the first address for none.
+    It prefers a family (RFC 6724) for a reason, and the first address for none.
     """
-    families: dict[int, list[Found]] = {}
-    for each in found:
-        families.setdefault(each[0], []).append(each)
+    families: dict[int, list[Address]] = {}
+    for each in addresses:
+        families.setdefault(each.family, []).append(each)
     return [each for alike in families.values() for each in _rotated(alike, turn)]
 
 
@@ -167,8 +174,9 @@ class Upstreams:
     Certificates are verified against the system's trust store.
     """
 
-    def __init__(self, files: OpenFiles | None = None) -> None:
+    def __init__(self, files: OpenFiles | None = None, resolver: Resolver | None = None) -> None:
         self._files = files or OpenFiles()
+        self._resolver = resolver or Resolver()
         self._pools: dict[Upstream, Pool] = {}
         self._checks: dict[tuple[Upstream, HealthCheck], UpstreamCheck] = {}
         self._tls: ssl.SSLContext | None = None
@@ -179,7 +187,7 @@ class Upstreams:
         if pool is None:
             if upstream.scheme == "https" and self._tls is None:
                 self._tls = ssl.create_default_context()
-            pool = self._pools[upstream] = Pool(upstream, self._tls, self._files)
+            pool = self._pools[upstream] = Pool(upstream, self._tls, self._files, self._resolver)
         return pool
 
     def keep(self, upstreams: Iterable[Upstream]) -> None:

@@ -15,6 +15,8 @@ PACKAGE = Path(gateway.__file__).parent
 # A module imports only those above it.
 ORDER = [
     "background",
+    "dns",
+    "dial",
     "errors",
     "config",
     "units",

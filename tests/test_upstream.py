@@ -19,11 +19,12 @@ from structlog.testing import capture_logs
 
 from gateway import upstream as module
 from gateway.config import HealthCheck, Route, Upstream
+from gateway.dns import Address
 from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
 from gateway.http1 import Connection
 from gateway.response import Receiver, ResponseHead
 from gateway.standing import EJECT_AFTER
-from gateway.upstream import MAX_IDLE, Found, Pool, Upstreams, in_turn
+from gateway.upstream import MAX_IDLE, Pool, Upstreams, in_turn
 from tests.wire import certificates
 
 PATIENCE = 10.0
@@ -349,9 +350,9 @@ async def test_an_exchange_that_went_well_on_an_older_connection_ends_the_pause(
 
 # The addresses behind a name
 
-V6 = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"2001:db8::{n}", 80, 0, 0)) for n in range(2)]
-V4 = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", 80)) for n in range(3)]
-FOUND: list[Found] = [*V6, *V4]
+V6 = [Address(f"2001:db8::{n}", socket.AF_INET6) for n in range(2)]
+V4 = [Address(f"192.0.2.{n}", socket.AF_INET) for n in range(3)]
+FOUND = [*V6, *V4]
 
 
 def test_each_address_of_a_family_is_the_first_in_turn() -> None:
@@ -362,13 +363,13 @@ def test_each_address_of_a_family_is_the_first_in_turn() -> None:
 
 @given(st.permutations(FOUND), st.integers(0, 100))
 def test_no_address_is_lost_and_the_preferred_family_stays_so(
-    found: list[Found], turn: int
+    found: list[Address], turn: int
 ) -> None:
     order = in_turn(found, turn)
-    assert sorted(order) == sorted(found)
-    assert order[0][0] == found[0][0]
-    assert list(dict.fromkeys(each[0] for each in order)) == list(
-        dict.fromkeys(each[0] for each in found)
+    assert sorted(order, key=str) == sorted(found, key=str)
+    assert order[0].family == found[0].family
+    assert list(dict.fromkeys(each.family for each in order)) == list(
+        dict.fromkeys(each.family for each in found)
     )
 
 

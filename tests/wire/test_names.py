@@ -1,45 +1,38 @@
-"""A service's name is looked up anew: its addresses share the connections, and may change.
+"""A service's name is looked up without holding up anybody else; its addresses may change.
 
-The names are of the tests' own: nss_wrapper stands before the system's resolver in the gateway.
+The names are those of a DNS server of the tests' own, which the gateway is told to ask.
 """
 
 import asyncio
-import os
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
+from tests.dns_server import DnsServer
 from tests.wire.conftest import Connect, StartGateway
-from tests.wire.gateway_process import GatewayProcess
+from tests.wire.gateway_process import GatewayProcess, environment
 from tests.wire.raw_client import RawClient
 from tests.wire.upstream import Exchange, Upstream, response
 
 ROUTES = """\
+defaults: {auth_required: false}
+routes:
 - path: /x
   proxy_upstream: http://service.test:$PORT
-  auth_required: false
+- path: /silent
+  proxy_upstream: http://silent.test:$PORT
+  connect_timeout: 2s
+- path: /number
+  proxy_upstream: http://127.0.0.2:$PORT
+- path: /unknown
+  proxy_upstream: http://unknown.test:$PORT
+- path: /localhost
+  proxy_upstream: http://localhost:$LOCAL
 """
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
-
-
-class Names:
-    """The names that a gateway finds, and who answers at their addresses."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self._version = 0
-
-    def are(self, *addresses: str) -> None:
-        """Say what `service.test` is from now on."""
-        new = self.file.with_suffix(".new")
-        new.write_text("".join(f"{address} service.test\n" for address in addresses))
-        self._version += 10  # it looks for a later second
-        os.utime(new, (self._version, self._version))
-        new.rename(self.file)
 
 
 @pytest.fixture
@@ -68,19 +61,25 @@ def service_of(address: str) -> Upstream:
 
 
 @pytest.fixture
-def names(tmp_path: Path) -> Names:
-    return Names(tmp_path / "hosts")
+async def dns() -> AsyncIterator[DnsServer]:
+    async with DnsServer.running() as server:
+        server.addresses["service.test"] = ADDRESSES[:2]
+        server.silent.add("silent.test")
+        yield server
 
 
 @pytest.fixture
 async def gateway(
-    start_gateway: StartGateway, names: Names, services: tuple[int, dict[str, Upstream]]
+    start_gateway: StartGateway,
+    dns: DnsServer,
+    services: tuple[int, dict[str, Upstream]],
+    service: Upstream,
 ) -> GatewayProcess:
-    names.are(*ADDRESSES[:2])
+    service.script = service_of("local").script
     variables = {
-        "LD_PRELOAD": "libnss_wrapper.so",
-        "NSS_WRAPPER_HOSTS": str(names.file),
+        "GATEWAY_DNS_SERVERS": dns.place,
         "PORT": str(services[0]),
+        "LOCAL": str(service.port),
     }
     return await asyncio.to_thread(start_gateway, ROUTES, **variables)
 
@@ -108,11 +107,81 @@ async def test_an_address_that_is_gone_costs_no_request(
 
 
 async def test_addresses_that_change_behind_a_name_are_followed(
-    gateway: GatewayProcess, connect: Connect, names: Names
+    gateway: GatewayProcess, connect: Connect, dns: DnsServer
 ) -> None:
     client = await connect(gateway.port)
     assert await who(client, 2) == {"127.0.0.2": 1, "127.0.0.3": 1}
-    names.are("127.0.0.4")
-    assert await who(client, 2) == {"127.0.0.4": 2}
-    names.are("127.0.0.2", "127.0.0.4")
-    assert await who(client, 2) == {"127.0.0.2": 1, "127.0.0.4": 1}
+    dns.addresses["service.test"] = ("127.0.0.4",)
+    async with asyncio.timeout(10):
+        while await who(client, 1) != {"127.0.0.4": 1}:
+            pass
+    assert await who(client, 3) == {"127.0.0.4": 3}
+
+
+async def test_a_name_that_gets_no_answer_delays_its_own_requests_alone(
+    gateway: GatewayProcess, connect: Connect, dns: DnsServer
+) -> None:
+    hanging = [await connect(gateway.port) for _ in range(6)]
+    for client in hanging:
+        await client.request("/silent")
+    async with asyncio.timeout(10):
+        while not dns.asked["silent.test"]:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.001)
+    client = await connect(gateway.port)
+    assert (await client.fetch("/number")).body == b"127.0.0.2"
+    assert await who(client, 2) == {"127.0.0.2": 1, "127.0.0.3": 1}
+    assert (await client.fetch("/localhost")).body == b"local"
+    assert gateway.request_lines(path="/silent") == [], "none of the six has an answer yet"
+    for client in hanging:
+        got = await client.head()
+        assert got.status in {502, 504}
+    lines = await gateway.await_lines("request", 10)
+    silent = [line for line in lines if line["path"] == "/silent"]
+    assert {line["code"] for line in silent} <= {"upstream_timeout", "upstream_unreachable"}
+
+
+async def test_many_who_wait_ask_once(
+    gateway: GatewayProcess, connect: Connect, dns: DnsServer
+) -> None:
+    dns.ttl = 30
+    clients = [await connect(gateway.port) for _ in range(8)]
+    answers = await asyncio.gather(*(client.fetch("/x") for client in clients))
+    assert {answer.status for answer in answers} == {200}
+    assert dns.asked["service.test"] == 1
+
+
+async def test_while_dns_is_silent_the_last_answer_serves(
+    gateway: GatewayProcess, connect: Connect, dns: DnsServer
+) -> None:
+    client = await connect(gateway.port)
+    await who(client, 1)
+    dns.silent.add("service.test")
+    async with asyncio.timeout(10):
+        while dns.asked["service.test"] == 1:  # until the answer has expired
+            assert (await who(client, 1)).total() == 1
+    assert await who(client, 4) == {"127.0.0.2": 2, "127.0.0.3": 2}
+
+
+async def test_a_name_that_does_not_exist_is_a_502_and_the_log_says_why(
+    gateway: GatewayProcess, connect: Connect
+) -> None:
+    got = await (await connect(gateway.port)).fetch("/unknown")
+    assert (got.status, got.json()["code"]) == (502, "upstream_unreachable")
+    line = await gateway.request_line(path="/unknown")
+    assert line["error"] == "unknown.test: Domain name not found"
+
+
+async def test_servers_that_are_none_are_told_at_the_start(
+    gateway: GatewayProcess, connect: Connect, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("servers")
+    (folder / "routes.yaml").write_text(
+        "- path: /x\n  proxy_upstream: http://a\n  auth_required: false\n"
+    )
+    second = GatewayProcess(
+        *("serve", "--routes", str(folder / "routes.yaml"), "--port", "0", "--ops-port", "0"),
+        env=environment(GATEWAY_DNS_SERVERS="nowhere at all"),
+    )
+    assert await asyncio.to_thread(second.exit_code) == 1
+    assert second.error_output.startswith("gateway: GATEWAY_DNS_SERVERS: ")
+    assert second.error_output.count("\n") == 1
