@@ -5,9 +5,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -42,7 +43,7 @@ class _LibraryHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - a library's arguments do not fit its text
             message = str(record.msg)
         log.log(
-            record.levelno,
+            min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL),  # a known level
             "library_message",
             logger=record.name,
             message=message,
@@ -63,7 +64,8 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
         *(_json_processors() if is_json else _console_processors()),
     ]
     least = logging.getLevelNamesMapping()[level.upper()]
-    _requests.sink = LogWriter(_raw_stdout(), _dropped_line if least <= logging.WARNING else _none)
+    notice = partial(_dropped_line, processors if least <= logging.WARNING else None)
+    _requests.sink = LogWriter(_raw_stdout(), notice)
     _requests.as_json = processors if is_json else None
     _requests.are_told = least <= logging.INFO
     structlog.configure(
@@ -106,24 +108,23 @@ def log_request(fields: dict[str, object]) -> None:
             sink.write(_to_json(_stamp(None, "info", line)) + b"\n")
             return
         try:
-            sink.write(_processed("info", line))
+            sink.write(_processed(structlog.get_config()["processors"], "info", line))
         except structlog.DropEvent:
             return
 
 
-def _processed(level: str, line: Any) -> bytes:
+def _processed(processors: Iterable[structlog.typing.Processor], level: str, line: Any) -> bytes:
     """Return the line that structlog's processors make."""
-    for process in structlog.get_config()["processors"]:
+    for process in processors:
         line = process(None, level, line)
     return line + b"\n" if isinstance(line, bytes) else f"{line}\n".encode()
 
 
-def _dropped_line(count: int) -> bytes:
-    return _processed("warning", {"event": "log_lines_dropped", "count": count})
-
-
-def _none(_count: int) -> bytes:
-    return b""
+def _dropped_line(processors: list[structlog.typing.Processor] | None, count: int) -> bytes:
+    """Return the line that reports dropped lines, empty where warnings are not logged."""
+    if processors is None:
+        return b""
+    return _processed(processors, "warning", {"event": "log_lines_dropped", "count": count})
 
 
 def _raw_stdout() -> RawFile:

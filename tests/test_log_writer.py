@@ -161,9 +161,10 @@ def test_an_end_does_not_wait_for_ever_for_a_reader_and_says_what_is_lost(
     told = capfd.readouterr().err
     assert told.startswith("gateway: stdout took no more of the log within 0.1s of the end")
     assert "the last 9000 bytes of it are lost" in told
-    Reading(pipe[0])  # lets the thread end
+    reading = Reading(pipe[0])  # lets the thread end
     writer.close()
     pipe[1].close()
+    assert reading.lines() == [b"x" * 9_000]
 
 
 def test_a_line_after_the_end_is_dropped(pipe: tuple[FileIO, FileIO], start: Start) -> None:

@@ -93,7 +93,7 @@ configure_logging("json", "info")
 logger = logging.getLogger("asyncio")
 logger.info("detail")
 logger.warning("Task %s is slow", "a")
-logger.warning("%s %s", "too few")
+logger.log(35, "%s %s", "too few")
 try:
     {}["x"]
 except KeyError:
