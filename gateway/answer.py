@@ -80,14 +80,15 @@ def preflight_answer(told: Headers, exchange: Exchange) -> web.Response:
 def retry_later(refusal: Refusal, exchange: Exchange) -> web.Response:
     """An answer for an EventSource, which comes back by itself after a 200 alone (HTML 9.2.3).
 
-    An event stream of no event: a comment that names the code, and when to come back. The
-    exchange's record has the status and code of the refusal all the same.
+    An event stream of two lines, and no blank one, which would be an event to some clients: a
+    comment that names the code, and when to come back. The exchange's record has the status and
+    code of the refusal all the same.
     """
     response = answer(refusal, exchange)
     retry = delay(response.headers.popall("Retry-After", [None])[0])
     response.set_status(200)
     response.content_type = "text/event-stream"
-    response.body = b": %b\nretry: %d\n\n" % (refusal.failure.code.encode(), retry)
+    response.body = b": %b\nretry: %d\n" % (refusal.failure.code.encode(), retry)
     return response
 
 

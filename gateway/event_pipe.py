@@ -156,7 +156,7 @@ class EventPipe(Pipe):
         return events.is_between and not self._browser.writing_paused
 
     def _beat(self) -> None:
-        if self._events is not None and self._may_speak():
+        if self._events is not None and self._events.takes_comment and self._may_speak():
             self._events.interrupt()
             self._put(HEARTBEAT)
 

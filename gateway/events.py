@@ -9,7 +9,8 @@ from typing import Final
 import orjson
 
 BOM: Final = b"\xef\xbb\xbf"
-HEARTBEAT: Final = b": keep-alive\n\n"
+# One line: to many client libraries a blank line is an event, though it has no data.
+HEARTBEAT: Final = b": keep-alive\n"
 # What is kept of an event, in bytes, to know the progress that it tells; a longer one tells none.
 MAX_EVENT: Final = 16 * 1024
 
@@ -22,13 +23,13 @@ class EventStream:
     """Follows a stream by its bytes, in whatever pieces they come.
 
     It stands between two events where every line is whole and no field came since the last blank
-    line, or since the beginning. A comment and a blank line put there change nothing of what a
-    browser reads from the rest, with one exception: a byte order mark counts only at the very
-    beginning. Behind something of the gateway's own it would spoil the first line, so that there it
-    is left out.
+    line, or since the beginning. A comment line put there changes nothing of what a client reads
+    from the rest, with one exception: a byte order mark counts only at the very beginning. Behind
+    something of the gateway's own it would spoil the first line, so that there it is left out.
 
-    A CR may be half a CRLF. That is no reason to wait: the LF that follows is one more blank line
-    where nothing is unfinished, and where something is, it still is.
+    A CR may be half a CRLF, and its LF still to come: behind a comment that LF would be a blank
+    line, which is an event to some clients. So nothing but a last event goes behind a CR. A stream
+    whose lines end with a bare CR has no place for a comment.
     """
 
     def __init__(self) -> None:
@@ -46,8 +47,13 @@ class EventStream:
         self._last = b""  # the data of the last event that told of progress
 
     @property
+    def takes_comment(self) -> bool:
+        """Whether a comment line may go here, with more of the stream behind it."""
+        return self.is_between and not self._is_after_cr
+
+    @property
     def is_between(self) -> bool:
-        """Whether something of the gateway's own may go here."""
+        """Whether an event of the gateway's own may go here, as the last of the stream."""
         if self._is_in_line or self._is_in_event:
             return False
         return self._is_interrupted or not self._opening

@@ -18,7 +18,7 @@ from gateway.tally import LATENCY, Tally
 INTERVAL = 1.0  # seconds
 MOST_STREAMS = 500  # in one event: the oldest
 _SERVER_ERROR: Final = 500
-_OPENING: Final = b"retry: 1000\n\n"
+_OPENING: Final = b"retry: 1000\n"
 _HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",

@@ -83,12 +83,33 @@ def told(stream: bytes) -> tuple[list[Event], int | None]:
     return source.events, source.retry
 
 
+def dispatched(stream: bytes) -> list[tuple[str, list[str], str]]:
+    """What a client makes of a stream to which each blank line ends an event, an empty one too.
+
+    The type, the lines of data and the id of each.
+    """
+    events = []
+    kind, data, last_id = "", list[str](), ""
+    for line in re.split(r"\r\n|\r|\n", stream.removeprefix(BOM).decode("utf-8", "replace"))[:-1]:
+        name, _, value = line.partition(":")
+        if not line:
+            events.append((kind, data, last_id))
+            kind, data, last_id = "", [], ""
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data.append(value)
+        elif name == "id":
+            last_id = value
+    return events
+
+
 def with_heartbeats(chunks: Iterable[bytes], wanted: Iterator[bool]) -> bytes:
     """The stream as it goes on, with a heartbeat at those of the allowed places that are wanted."""
     stream, passed = EventStream(), b""
     for chunk in (b"", *chunks):
         passed += stream.take(chunk)
-        if stream.is_between and next(wanted):
+        if stream.takes_comment and next(wanted):
             stream.interrupt()
             passed += HEARTBEAT
     return passed
@@ -142,6 +163,27 @@ def test_a_heartbeat_at_any_allowed_place_changes_no_event(
     stream = b"".join(chunks)
     passed = with_heartbeats(chunks, iter(lambda: data.draw(st.booleans()), None))
     assert told(passed) == told(stream)
+
+
+@given(pieces(), st.data())
+def test_a_heartbeat_makes_no_event_where_each_blank_line_makes_one(
+    chunks: list[bytes], data: st.DataObject
+) -> None:
+    passed = with_heartbeats(chunks, iter(lambda: data.draw(st.booleans()), None))
+    assert dispatched(passed) == dispatched(b"".join(chunks))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_case_of_the_standard_gets_an_empty_event_by_a_heartbeat(name: str) -> None:
+    stream, _ = CASES[name]
+    assert dispatched(with_heartbeats(bytewise(stream), always())) == dispatched(stream)
+
+
+def test_behind_a_cr_a_heartbeat_waits_for_what_may_be_its_lf() -> None:
+    stream = EventStream()
+    for part, takes_comment in ((b"data: 1\r\n\r", False), (b"\n", True), (b"data: 2\r\r", False)):
+        stream.take(part)
+        assert (stream.is_between, stream.takes_comment) == (True, takes_comment)
 
 
 @given(pieces())

@@ -106,9 +106,9 @@ async def test_a_stream_goes_on_under_its_old_route(
     gateway.signal(signal.SIGHUP)
     await gateway.await_lines("reloaded")
     told = len(client.response.body) if client.response else 0
-    await client.take(told + 2 * len(b": keep-alive\n\n"))
+    await client.take(told + 2 * len(b": keep-alive\n"))
     assert client.response
-    assert b": keep-alive\n\n" in client.response.body[told:]
+    assert b": keep-alive\n" in client.response.body[told:]
     go_on.set()
     got = await client.rest()
     assert (bytes(got.body[-9:]), got.ending) == (b"data: 2\n\n", Ending.CLEAN)

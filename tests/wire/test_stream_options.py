@@ -63,7 +63,7 @@ routes:
 """
 EVENTS = "Accept: text/event-stream"
 EVENT = b'data: {"status": "processing", "progress": 40}\n\n'
-HEARTBEAT = b": keep-alive\n\n"
+HEARTBEAT = b": keep-alive\n"
 SILENCE = 0.3  # seconds: several heartbeats
 
 
