@@ -5,12 +5,12 @@ import signal
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench import rounds
 from bench.machine import describe
-from bench.peer import Upstreams
 from bench.peers import INSTALLED, PEERS, start_service
-from bench.processes import BenchError, Process, free_port, prepare_this_process
+from bench.processes import BenchError, Process, prepare_this_process
 from bench.report import DIRECT, table
 from bench.scenarios import SCENARIOS
 from bench.stage import Scenario, Stage
@@ -61,15 +61,13 @@ def main() -> None:
     options = parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     prepare_this_process()
-    upstreams = Upstreams(events=free_port(), files=free_port())
-    stage = Stage(upstreams, FOLDER)
-    if options.quick:
-        stage = Stage(upstreams, FOLDER, window=1.0, settle=0.4, transfer=256 * 1024**2)
     count = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     names = options.peer or (QUICK_PEERS if options.quick else [*PEERS, DIRECT])
     scenarios = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
     try:
-        start_service(FOLDER, upstreams)
+        stage = Stage(start_service(FOLDER), FOLDER)
+        if options.quick:
+            stage = replace(stage, window=1.0, settle=0.4, transfer=256 * 1024**2)
         make_file(FOLDER / "service", stage.transfer)
         peers = present(names)
         for scenario in scenarios:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-from bench.processes import BenchError, Process, free_port, last_words
+from bench.processes import BenchError, Process, last_words, reserved_port
 from bench.report import DIRECT
 
 SETUPS = Path(__file__).parent / "setups"
 JSON = json.dumps({"id": 12345, "status": "completed", "progress": 100, "message": "done"})
+# The service of the events has a port only while a peer is measured.
+NOWHERE = 0
 _VERSION = re.compile(r"\d+\.\d+\.\d+(, .+)?")
 
 Command = Sequence[str | Path]
@@ -91,11 +93,19 @@ class Peer:
     def start(self, folder: Path, upstreams: Upstreams) -> Running:
         """Start it, and wait until it answers."""
         place = fresh(folder / self.name)
-        port = free_port()
-        for file in self.files:
-            fill(file, place, port, upstreams)
+        with reserved_port() as port:
+            for file in self.files:
+                fill(file, place, port, upstreams)
+            process = self._process(place, port, upstreams)
+            try:
+                return Running(self.name, {"*": port}, process, process.wait_ready(port))
+            except BaseException:
+                process.stop()
+                raise
+
+    def _process(self, place: Path, port: int, upstreams: Upstreams) -> Process:
         try:
-            process = Process(
+            return Process(
                 self.command(port, upstreams),
                 place / "output",
                 environment=self.environment,
@@ -103,11 +113,6 @@ class Peer:
             )
         except OSError as error:
             raise BenchError(f"{self.name} cannot be started: {error}") from error
-        try:
-            return Running(self.name, {"*": port}, process, process.wait_ready(port))
-        except BaseException:
-            process.stop()
-            raise
 
 
 def direct(upstreams: Upstreams) -> Running:

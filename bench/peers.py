@@ -4,8 +4,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.peer import SETUPS, Command, Peer, Running, Upstreams, fill, fresh
-from bench.processes import LOAD_CORE, BenchError, Process
+from bench.peer import NOWHERE, SETUPS, Command, Peer, Upstreams, fill, fresh
+from bench.processes import LOAD_CORE, BenchError, Process, reserved_port
 
 SECRET = "a secret for benchmarks, on loopback only"  # the peers know no tokens
 HERE = Path(__file__).parent
@@ -25,14 +25,17 @@ print(importlib.metadata.version("gateway"), form, sep=", ")
 _NODE = "process.version + ', http-proxy ' + require('http-proxy/package.json').version"
 
 
-def start_service(folder: Path, upstreams: Upstreams) -> Running:
-    """Start the service for small JSON and large files, on the load's core."""
+def start_service(folder: Path) -> Upstreams:
+    """Start the service for small JSON and large files, on the load's core; where it is."""
     place = fresh(folder / "service")
     (place / "files").mkdir()
-    fill("service.conf", place, upstreams.files, upstreams)
-    command: Command = [_nginx(), "-p", place, "-c", "service.conf", "-e", "error.log"]
-    process = Process(command, place / "output", core=LOAD_CORE, folder=place)
-    return Running("service", {"*": upstreams.files}, process, process.wait_ready(upstreams.files))
+    with reserved_port() as port:
+        upstreams = Upstreams(events=NOWHERE, files=port)
+        fill("service.conf", place, port, upstreams)
+        command: Command = [_nginx(), "-p", place, "-c", "service.conf", "-e", "error.log"]
+        process = Process(command, place / "output", core=LOAD_CORE, folder=place)
+        process.wait_ready(port)
+        return upstreams
 
 
 def _inside(package: str, pattern: str) -> Path:

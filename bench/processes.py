@@ -15,7 +15,7 @@ PROXY_CORE = 0
 LOAD_CORE = 1
 MAX_FILES = 65536
 START_TIMEOUT = 20.0
-# Below what the kernel gives to the thousands of connections that go out.
+# Mostly below what the kernel gives to the thousands of connections that go out.
 PORTS = range(20000, 30000)
 
 
@@ -33,13 +33,31 @@ def prepare_this_process() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as taken, contextlib.suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            return port
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """Hold a free loopback port inside the block, for a server that is to listen there.
+
+    Where the kernel takes the ports of outgoing connections from the same range, one of them could
+    have it first, and its TIME_WAIT for a minute after: even a connection that only asks whether
+    the server is ready, and is then connected to itself. No connection gets a port that is bound.
+    The server can still listen there, as it sets SO_REUSEADDR.
+    """
+    with _bound() as holder:
+        yield int(holder.getsockname()[1])
+
+
+def _bound() -> socket.socket:
+    for port in random.sample(PORTS, len(PORTS)):
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        # Only now, so that it is a port that nobody has. From here on a server may share it.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return holder
+    raise BenchError(f"no port from {PORTS[0]} to {PORTS[-1]} is free: end what listens there")
 
 
 class Process:

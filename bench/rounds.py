@@ -4,14 +4,14 @@ import asyncio
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import uvloop
 
 from bench.peer import Running, direct
 from bench.peers import PEERS
-from bench.processes import BenchError
+from bench.processes import BenchError, reserved_port
 from bench.report import DIRECT, FOREIGN_IS_MUCH, Round, Sample, number
 from bench.stage import Scenario, Stage
 
@@ -55,12 +55,17 @@ def tell(line: str) -> None:
 
 
 def _measure(scenario: Scenario, name: str, stage: Stage) -> Sample:
-    running = _start(name, stage)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_bounded(scenario.measure(running, stage)))
-    finally:
-        running.stop()
+    # The service has another port each time: what a peer closed stays in TIME_WAIT for a minute,
+    # and so many connections to one port as several rounds of `churn` make could use up the ports
+    # that they can come from.
+    with reserved_port() as events:
+        stage = replace(stage, upstreams=replace(stage.upstreams, events=events))
+        running = _start(name, stage)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_bounded(scenario.measure(running, stage)))
+        finally:
+            running.stop()
 
 
 def _start(name: str, stage: Stage) -> Running:
