@@ -33,6 +33,7 @@ STALE: Final = 600.0
 PATIENCE: Final = 1.0
 RETRY: Final = 1.0  # between two look-ups of a name that fails
 FORGET: Final = 900.0  # a name that nobody asked for is forgotten
+SYSTEM_TTL: Final = 5.0  # of an answer that came without one
 # Of one question: c-ares asks each server so often, and waits longer each time.
 TIMEOUT: Final = 2.0
 TRIES: Final = 2
@@ -173,14 +174,17 @@ class CAres:
         """`servers` are asked in place of those in resolv.conf. Raises ValueError for bad ones."""
         self._servers = list(servers)
         self._channel: pycares.Channel | None = None
+        self._is_replaced = False  # by the system's resolver, and that was logged
         if servers:
             self._open()
 
     async def __call__(self, host: str) -> Answer:
         """The addresses of a name. Raises OSError."""
+        channel = self._channel or self._open()
+        if channel is None:
+            return await _by_system(host)
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[pycares.AddrInfoResult] = loop.create_future()
-        channel = self._channel or self._open()
         try:
             channel.getaddrinfo(
                 host,
@@ -204,8 +208,15 @@ class CAres:
             self._channel.close()
             self._channel = None
 
-    def _open(self) -> pycares.Channel:
-        channel = pycares.Channel(timeout=TIMEOUT, tries=TRIES)
+    def _open(self) -> pycares.Channel | None:
+        """A channel; None where the system has no inotify left to see resolv.conf change with."""
+        try:
+            channel = pycares.Channel(timeout=TIMEOUT, tries=TRIES)
+        except pycares.AresError as error:
+            if not self._is_replaced:
+                self._is_replaced = True
+                log.warning("dns_by_system", error=str(error), hint="raise max_user_instances")
+            return None
         if self._servers:
             try:
                 channel.servers = self._servers
@@ -213,6 +224,14 @@ class CAres:
                 raise ValueError(f"{', '.join(self._servers)}: {error}") from error
         self._channel = channel
         return channel
+
+
+async def _by_system(host: str) -> Answer:
+    """The addresses as the event loop looks them up: in a thread, and without a time to live."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = (Address(str(each[4][0]), socket.AddressFamily(each[0])) for each in found)
+    return Answer(tuple(dict.fromkeys(addresses)), SYSTEM_TTL)
 
 
 def _hand_over(

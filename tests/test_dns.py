@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 
+import pycares
 import pytest
 from structlog.testing import capture_logs
 
@@ -234,6 +235,22 @@ async def test_the_system_knows_localhost_without_dns() -> None:
     cares = CAres()
     answer = await cares("localhost")
     assert "127.0.0.1" in {each.host for each in answer.addresses}
+    cares.close()
+
+
+async def test_without_inotify_the_systems_resolver_is_asked_and_that_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(**_options: float) -> None:
+        raise pycares.AresError("Failed to initialize c-ares channel")
+
+    monkeypatch.setattr(pycares, "Channel", fail)
+    cares = CAres()
+    with capture_logs() as lines:
+        for _ in range(2):
+            answer = await cares("localhost")
+            assert "127.0.0.1" in {each.host for each in answer.addresses}
+    assert [line["event"] for line in lines] == ["dns_by_system"]
     cares.close()
 
 
