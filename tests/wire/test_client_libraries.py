@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,13 @@ def chat() -> list[tuple[str, str]]:
 
 def messages() -> list[tuple[str, str]]:
     """The events of a message of Anthropic's API."""
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
-    message |= {"stop_reason": None, "stop_sequence": None}
-    usage = {"input_tokens": 1, "output_tokens": 1}
+    message: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
+    message |= {"content": [], "stop_reason": None, "stop_sequence": None}
+    message |= {"usage": {"input_tokens": 1, "output_tokens": 1}}
     text = {"type": "text_delta", "text": "Hello"}
     stop = {"stop_reason": "end_turn", "stop_sequence": None}
     parts: list[dict[str, Any]] = [
-        {"type": "message_start", "message": message | {"usage": usage}},
+        {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "ping"},
         {"type": "content_block_delta", "index": 0, "delta": text},
@@ -329,9 +330,9 @@ async def readings(directory: Path, no_proxy: None) -> Readings:
     try:
         found = await read_all(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{gateway.port}")
     finally:
-        assert gateway.stop() == 0, gateway.output
+        code = gateway.stop()
         await upstream.stop()
-    assert gateway.error_output == ""
+    assert (code, gateway.error_output) == (0, ""), gateway.output
     return found
 
 
@@ -342,10 +343,10 @@ async def read_all(direct: str, through: str) -> Readings:
             [f"{origin}/{name}" for origin in origins for name in library.streams()]
         )
 
-    raw, *read_events = await asyncio.gather(
-        read_raw(int(through.rpartition(":")[2])), *map(read, RUN.values())
+    events, raw = await asyncio.gather(
+        asyncio.gather(*map(read, RUN.values())), read_raw(int(through.rpartition(":")[2]))
     )
-    found = dict(zip(RUN, read_events, strict=True))
+    found = dict(zip(RUN, events, strict=True))
 
     def of(origin: str) -> dict[tuple[str, str], list[Event]]:
         return {
@@ -389,3 +390,14 @@ async def test_a_library_reads_with_heartbeats_what_it_reads_without(
     assert len(direct) == RUN[library].count(name), direct
     assert not any("error" in event for event in direct), direct
     assert readings.through[library, name] == direct
+
+
+async def test_the_table_names_each_library_with_the_version_that_is_installed() -> None:
+    wanted = json.loads((CLIENTS / "package.json").read_text())["devDependencies"]
+    versions = {}
+    for library in LIBRARIES:
+        name, _, run_in = library.removesuffix(")").partition(" (")
+        version = metadata.version(name) if run_in == "Python" else wanted[name]
+        versions[name, run_in] = version
+    rows = re.findall(r"^`(.+)` \| (\S+) \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE)
+    assert {(name, run_in): version for name, run_in, version in rows} == versions
