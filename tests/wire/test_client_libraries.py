@@ -253,22 +253,22 @@ class Library:
     read: Reader
     kinds: tuple[str, ...]
     of_node: bool = False
-    is_sdk: bool = False
 
     def streams(self) -> list[str]:
         return [name for name in STREAMS if name.partition("-")[0] in self.kinds]
 
     def count(self, name: str) -> int:
         """Give the number of events that it yields. An SDK keeps `[DONE]` and `ping` to itself."""
-        return len(STREAMS[name]) - (1 if self.is_sdk else 0)
+        is_sdk = len(self.kinds) == 1
+        return len(STREAMS[name]) - (1 if is_sdk else 0)
 
 
 def of_python(events: Callable[[str], AsyncIterator[Event]], *kinds: str) -> Library:
-    return Library(partial(read_in_python, events), kinds, is_sdk=len(kinds) == 1)
+    return Library(partial(read_in_python, events), kinds)
 
 
 def of_node(name: str, *kinds: str) -> Library:
-    return Library(partial(read_in_node, name), kinds, of_node=True, is_sdk=len(kinds) == 1)
+    return Library(partial(read_in_node, name), kinds, of_node=True)
 
 
 LIBRARIES = {
