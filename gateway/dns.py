@@ -40,7 +40,7 @@ TRIES: Final = 2
 
 
 class NotResolved(OSError):
-    """A name has no addresses, or DNS did not tell."""
+    """A name has no addresses, or DNS does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def numeric(host: str) -> Address | None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    return Address(host, socket.AF_INET if address.version == 4 else socket.AF_INET6)  # noqa: PLR2004 - IP versions
+    is_v4 = isinstance(address, ipaddress.IPv4Address)
+    return Address(host, socket.AF_INET if is_v4 else socket.AF_INET6)
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ class Resolver:
         self._lookup.close()
 
     async def _wait(self, name: _Name, now: float) -> None:
-        """Wait for the look-up under way, which goes on for others whoever stops waiting."""
+        """Wait for the look-up under way. A caller that is cancelled does not cancel it."""
         assert name.lookup is not None  # noqa: S101 - it was just looked at
         has_old = bool(name.addresses) and now < name.expires + STALE
         await asyncio.wait([name.lookup], timeout=PATIENCE if has_old else None)

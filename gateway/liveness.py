@@ -16,8 +16,8 @@ MAX_MISSED = 5  # unanswered pings in a row; a worker that misses as many hangs
 async def until_hung(member: Member, on_change: Callable[[], None]) -> float:
     """Ping a worker until it hangs, and give the seconds that it was silent for.
 
-    It keeps `member.is_answering`, and calls `on_change` when that has changed. It is for whoever
-    runs it to cancel it at the worker's end.
+    It keeps `member.is_answering`, and calls `on_change` when that has changed. The caller cancels
+    it at the worker's end.
     """
     loop = asyncio.get_running_loop()
     answered_at, missed = loop.time(), 0

@@ -186,7 +186,7 @@ class Supervisor:
 
     async def _end_of(self, member: Member) -> RestartReason:
         """Wait for a worker's end, and bring it about where it hangs. What it ended for."""
-        watching = asyncio.create_task(self._kill_once_hung(member))
+        watching = in_background(self._kill_once_hung(member))
         try:
             code = await member.ended()
         finally:

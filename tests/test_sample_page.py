@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.chromium import chromium
+from tests.chromium import chromium, complaints_of
 
 # One browser serves all the tests here, so they share its event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -95,14 +95,7 @@ async def expect_status(card: Locator, status: str) -> None:
 
 
 async def test_a_job_runs_to_its_end_and_shows_its_result_and_every_event(page: Page) -> None:
-    complaints: list[str] = []  # of the content security policy, or of the script
-
-    def keep_complaint(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", keep_complaint)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    complaints = complaints_of(page)  # of the content security policy, or of the script
     async with page.expect_request("**/process/stream?*") as asked:
         card = await start(page)
     await expect_status(card, "completed")

@@ -13,14 +13,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import (
     Browser,
-    ConsoleMessage,
     Locator,
     Page,
     Response,
     expect,
 )
 
-from tests.chromium import chromium
+from tests.chromium import chromium, complaints_of
 from tests.wire.gateway_process import PATIENCE, Line
 from tests.wire.sample_site import ROUTES, STREAM, Site, running_site
 
@@ -136,19 +135,6 @@ async def watch_running(page: Page, *, seconds: float) -> Watched:
 async def ending(site: Site, job: Watched) -> Line:
     """The gateway's line of this job's request."""
     return await site.gateway.request_line(request_id=job.request_id)
-
-
-def complaints_of(page: Page) -> list[str]:
-    """What the console shows in red or yellow from now on, and what the script fails to catch."""
-    complaints: list[str] = []
-
-    def keep(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", keep)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    return complaints
 
 
 async def first_shown(page: Page) -> dict[int, float]:

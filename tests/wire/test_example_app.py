@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+from playwright.async_api import Browser, Locator, Page, Request, expect
 
-from tests.chromium import chromium
+from tests.chromium import chromium, complaints_of
 from tests.wire.example_site import APP_ROUTES, ExampleSite, running_example
 from tests.wire.gateway_process import PATIENCE
 from tests.wire.sample_site import STREAM
@@ -37,16 +37,11 @@ class App:
 
     page: Page
     requests: list[Request] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108
-        self.page.on("console", self._keep)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _keep(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
+        self.complaints = complaints_of(self.page)
 
     @property
     def tokens(self) -> list[str]:

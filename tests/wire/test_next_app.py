@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.chromium import chromium
+from tests.chromium import chromium, complaints_of
 from tests.wire.gateway_process import PATIENCE, ROOT, GatewayProcess, environment
 from tests.wire.sample_site import ROUTES, STREAM, SampleBackend
 
@@ -111,14 +111,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def page(browser: Browser, gateway: GatewayProcess) -> AsyncIterator[Page]:
     """A tab of a person who has signed in. What the page complains of fails the test."""
     page = await browser.new_page(base_url=f"http://127.0.0.1:{gateway.port}")
-    complaints: list[str] = []
-
-    def keep(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    page.on("console", keep)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    complaints = complaints_of(page)
     await page.request.post("/demo/login")
     yield page
     await page.close()
