@@ -12,27 +12,27 @@ NOW = 5_000 * SECOND
 
 
 def test_a_burst_goes_through_at_once_and_then_one_for_each_interval() -> None:
-    meter = Meter(0.5, burst=3)
-    assert [meter.take("a", NOW) for _ in range(3)] == [0, 0, 0]
-    assert meter.take("a", NOW) == 0.5
-    assert meter.take("a", NOW + SECOND // 2 - 1) == pytest.approx(1e-9)
-    assert meter.take("a", NOW + SECOND // 2) == 0
-    assert meter.take("a", NOW + SECOND // 2) == 0.5
+    bucket = Meter(0.5, burst=3)
+    assert [bucket.take("a", NOW) for _ in range(3)] == [0, 0, 0]
+    assert bucket.take("a", NOW) == 0.5
+    assert bucket.take("a", NOW + SECOND // 2 - 1) == pytest.approx(1e-9)
+    assert bucket.take("a", NOW + SECOND // 2) == 0
+    assert bucket.take("a", NOW + SECOND // 2) == 0.5
 
 
 def test_one_does_not_wait_for_another() -> None:
-    meter = Meter(1, burst=1)
-    assert meter.take("a", NOW) == 0
-    assert meter.take("b", NOW) == 0
-    assert meter.take("a", NOW) == 1
+    bucket = Meter(1, burst=1)
+    assert bucket.take("a", NOW) == 0
+    assert bucket.take("b", NOW) == 0
+    assert bucket.take("a", NOW) == 1
 
 
 def test_what_was_refused_costs_nothing() -> None:
-    meter = Meter(1, burst=1)
-    meter.take("a", NOW)
+    bucket = Meter(1, burst=1)
+    bucket.take("a", NOW)
     for _ in range(100):
-        assert meter.take("a", NOW) == 1
-    assert meter.take("a", NOW + SECOND) == 0
+        assert bucket.take("a", NOW) == 1
+    assert bucket.take("a", NOW + SECOND) == 0
 
 
 class Bucket:
@@ -59,20 +59,20 @@ class Bucket:
 def test_it_lets_through_what_buckets_that_forget_nothing_do(
     interval: int, burst: int, arrivals: list[tuple[str, int]]
 ) -> None:
-    meter, now = Meter(interval / SECOND, burst), NOW
+    bucket, now = Meter(interval / SECOND, burst), NOW
     buckets = {key: Bucket(interval, burst) for key in "abc"}
     for key, pause in arrivals:
         now += pause
-        assert (meter.take(key, now) == 0) is buckets[key].take(now)
+        assert (bucket.take(key, now) == 0) is buckets[key].take(now)
 
 
 def test_whose_bucket_is_full_again_is_forgotten() -> None:
-    meter = Meter(1, burst=2)
+    bucket = Meter(1, burst=2)
     for number in range(100):
-        meter.take(str(number), NOW)
+        bucket.take(str(number), NOW)
     for later in (2, 4):
-        meter.take("last", NOW + later * SECOND)
-    assert len(meter) <= 2
+        bucket.take("last", NOW + later * SECOND)
+    assert len(bucket) <= 2
 
 
 def test_at_the_bound_those_go_first_that_came_the_longest_time_ago(

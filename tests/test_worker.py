@@ -44,7 +44,7 @@ class Seat:
 
 
 @pytest.fixture(autouse=True)
-def logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give back what a worker, which has a process of its own, sets for good."""
     monkeypatch.setattr(logs._requests, "sink", None)
     monkeypatch.setattr(logs._requests, "are_told", True)
