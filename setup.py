@@ -19,7 +19,7 @@ DATA_PLANE = [
     "gateway/tally.py",
     "gateway/alarm.py",
     "gateway/client.py",
-    "gateway/config.py",
+    "gateway/config/model.py",
     "gateway/cors.py",
     "gateway/credentials.py",
     "gateway/headers.py",

@@ -28,7 +28,7 @@ from gateway.account import Exchange, request_id
 from gateway.admission import Admission, Verdict
 from gateway.alarm import Alarm
 from gateway.answer import bare_answer
-from gateway.config import SEND_TIMEOUT, Limits
+from gateway.config.model import SEND_TIMEOUT, Limits
 from gateway.errors import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,

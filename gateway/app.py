@@ -12,7 +12,9 @@ from aiohttp import web
 from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.admission import Admission
-from gateway.config import Config
+from gateway.config.file_source import Source
+from gateway.config.loader import ConfigError, Fault
+from gateway.config.model import Config
 from gateway.dns import CAres, Resolver
 from gateway.doors import Door
 from gateway.doors import close as close_doors
@@ -21,7 +23,6 @@ from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
-from gateway.loader import ConfigError, Fault
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
@@ -30,7 +31,6 @@ from gateway.quotas import Quotas
 from gateway.reload import Reload
 from gateway.report import Report, live_streams, served_routes
 from gateway.server import Server
-from gateway.source import Source
 from gateway.streams import Streams
 from gateway.tracing import tracer
 from gateway.upstream import Upstreams

@@ -3,7 +3,7 @@
 from itertools import count
 
 from gateway.channel import Channel, Unanswered
-from gateway.config import RouteLimits
+from gateway.config.model import RouteLimits
 from gateway.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Refusal
 from gateway.quota import Permit, Quota
 from gateway.stream_tokens import Ticket

@@ -15,7 +15,7 @@ import jwt
 from jwt.exceptions import InvalidSubjectError
 from jwt.types import Options
 
-from gateway.config import Auth
+from gateway.config.model import Auth
 from gateway.credentials import TokenSource, find_token
 from gateway.errors import (
     SCOPE_MISSING,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from math import ceil
 
-from gateway.config import Balance, Route, Upstream
+from gateway.config.model import Balance, Route, Upstream
 from gateway.errors import UPSTREAM_UNHEALTHY, Refusal
 from gateway.upstream import Pool, Upstreams
 from gateway.upstream_check import UpstreamCheck

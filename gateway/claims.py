@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.config import Config
+from gateway.config.model import Config
 from gateway.gate import used_tokens
 from gateway.quotas import Quotas
 from gateway.stream_tokens import Ticket

@@ -13,16 +13,16 @@ import uvloop
 
 from gateway import chunked, cores
 from gateway.app import Gateway, Settings, StartupError
-from gateway.config import Auth, Route
+from gateway.config.file_source import Source
+from gateway.config.loader import ConfigError, load, load_auth
+from gateway.config.model import Auth, Route
+from gateway.config.schema import schema_text
+from gateway.config.units import duration
 from gateway.demo import demo
-from gateway.loader import ConfigError, load, load_auth
 from gateway.logs import configure_logging
 from gateway.open_files import raise_limit
 from gateway.sample.backend import serve as serve_sample
-from gateway.schema import schema_text
-from gateway.source import Source
 from gateway.supervisor import Supervisor
-from gateway.units import duration
 
 FAULT = 1
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from gateway.config import Cors
+from gateway.config.model import Cors
 from gateway.headers import Headers, values
 
 _PREFIX = b"access-control-"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
-from gateway.config import MAX_TOKEN, Auth
+from gateway.config.model import MAX_TOKEN, Auth
 from gateway.errors import TOKEN_INVALID, TOKEN_MISSING, Refusal
 
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from gateway.alarm import NEVER, Alarm
-from gateway.config import Timeouts
+from gateway.config.model import Timeouts
 
 CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from gateway.app import Gateway, Settings
-from gateway.loader import load
+from gateway.config.loader import load
 from gateway.sample.backend import running
 from gateway.sample.login import Login
 

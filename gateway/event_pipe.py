@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
-from gateway.config import StreamOptions, Timeouts
+from gateway.config.model import StreamOptions, Timeouts
 from gateway.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
 from gateway.events import HEARTBEAT, EventStream, error_event
 from gateway.headers import first, values

@@ -3,7 +3,7 @@
 import secrets
 
 from gateway.auth import Authenticator
-from gateway.config import Auth, Config
+from gateway.config.model import Auth, Config
 from gateway.issuer import Addresses, Issuer
 from gateway.stream_tokens import KEY_SIZE, Ticket
 from gateway.used_tokens import UsedHere, UsedTokens

@@ -13,7 +13,7 @@ from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
 from gateway.balancer import Balancer
-from gateway.config import RESERVED_PATHS, Config, Route
+from gateway.config.model import RESERVED_PATHS, Config, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
 from gateway.errors import INTERNAL_ERROR, TRANSIENT, Refusal

@@ -8,7 +8,7 @@ import asyncio
 from typing import Protocol
 
 from gateway.alarm import NEVER, Alarm
-from gateway.config import Limits
+from gateway.config.model import Limits
 from gateway.errors import HEADERS_TOO_LARGE, REQUEST_TIMEOUT, Failure
 
 

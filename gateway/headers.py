@@ -7,7 +7,7 @@ so that repeated headers keep their number and order and nothing is re-encoded o
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway.config import HeaderRules
+from gateway.config.model import HeaderRules
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from gateway.config import Auth
+from gateway.config.model import Auth
 from gateway.errors import TOKEN_INVALID, Refusal
 
 KEY_FAULTS = (jwt.PyJWTError, UnsupportedAlgorithm, NotImplementedError, TypeError, ValueError)

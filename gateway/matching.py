@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from gateway.config import Kind, Route, Segment
+from gateway.config.model import Kind, Route, Segment
 from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Refusal
 
 _ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel

@@ -13,8 +13,8 @@ import gateway
 from gateway.app import StartupError
 from gateway.channel import Channel, Handlers, Unanswered
 from gateway.claims import Claims
+from gateway.config.loader import Fault
 from gateway.doors import Door
-from gateway.loader import Fault
 from gateway.worker import Briefing
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from gateway.account import Exchange
 from gateway.admission import Admission
-from gateway.config import Config, Route
+from gateway.config.model import Config, Route
 from gateway.errors import (
     ORIGIN_DENIED,
     SCOPE_MISSING,

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
-from gateway.config import Timeouts
+from gateway.config.model import Timeouts
 from gateway.deadlines import Deadlines
 from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
 from gateway.headers import end_to_end, serialize, trailers

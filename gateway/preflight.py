@@ -5,7 +5,7 @@ It brings no token, and the service never sees it.
 
 from collections.abc import Callable
 
-from gateway.config import Route
+from gateway.config.model import Route
 from gateway.cors import Policy
 from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.headers import Headers

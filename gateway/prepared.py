@@ -6,7 +6,7 @@ For each it is the request head that the service gets, and the pipe that its res
 from gateway.auth import Identity
 from gateway.balancer import Balancer
 from gateway.client import subscriber
-from gateway.config import Auth, Route, StreamOptions
+from gateway.config.model import Auth, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
 from gateway.event_pipe import EventPipe, Terms

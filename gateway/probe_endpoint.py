@@ -17,7 +17,7 @@ from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.auth import Identity
 from gateway.client import addresses, is_trusted
-from gateway.config import Config
+from gateway.config.model import Config
 from gateway.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,

@@ -9,7 +9,7 @@ import time
 from hashlib import blake2b
 from typing import Protocol
 
-from gateway.config import RouteLimits
+from gateway.config.model import RouteLimits
 from gateway.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
 from gateway.meter import Meter
 

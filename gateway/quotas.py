@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from gateway.config import Route, RouteLimits
+from gateway.config.model import Route, RouteLimits
 from gateway.quota import Quota
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from gateway.background import in_background
-from gateway.config import RouteLimits
+from gateway.config.model import RouteLimits
 from gateway.logs import log
 from gateway.quota import Lease, too_fast, too_many
 from gateway.redis_client import client

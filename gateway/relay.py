@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 
 from gateway.balancer import Balancer, Place
-from gateway.config import Route
+from gateway.config.model import Route
 from gateway.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
 from gateway.heads import RequestHead
 from gateway.http1 import Connection

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.config import Route
+from gateway.config.model import Route
 from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.streams import Condition, Stream

@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway.accept import BrowserConnection, Handle, Report
 from gateway.account import Exchange
 from gateway.admission import Admission
-from gateway.config import Limits
+from gateway.config.model import Limits
 from gateway.hangup import Hangups
 
 MAX_HEADERS = 256

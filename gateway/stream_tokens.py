@@ -18,7 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.config import MAX_TOKEN, Auth
+from gateway.config.model import MAX_TOKEN, Auth
 from gateway.errors import TOKEN_EXPIRED, TOKEN_INVALID, Refusal
 from gateway.matching import is_same_path
 

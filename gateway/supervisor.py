@@ -21,14 +21,15 @@ from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError,
 from gateway.background import in_background
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
-from gateway.config import Config
+from gateway.config.file_source import Source
+from gateway.config.loader import ConfigError, Fault
+from gateway.config.model import Config
 from gateway.doors import Door, open_doors, port_of
 from gateway.doors import close as close_doors
 from gateway.exposition import RestartReason, Snapshot
 from gateway.headcount import shared, slots
 from gateway.health import Health, Workers
 from gateway.liveness import until_hung
-from gateway.loader import ConfigError, Fault
 from gateway.logs import LogFormat, log, log_lines_dropped
 from gateway.member import Member
 from gateway.metrics import ReloadResult
@@ -37,7 +38,6 @@ from gateway.ops import Ops
 from gateway.reload import Reload
 from gateway.report import Report
 from gateway.server import Server
-from gateway.source import Source
 from gateway.stream_tokens import KEY_SIZE
 from gateway.worker import Briefing
 

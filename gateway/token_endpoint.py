@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.answer import issued
 from gateway.auth import Identity, require_scopes
-from gateway.config import Config, Cors, Route
+from gateway.config.model import Config, Cors, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
 from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
-from gateway.config import Timeouts
+from gateway.config.model import Timeouts
 from gateway.errors import DRAINING, Failure
 from gateway.frames import Frames, close_frame
 from gateway.headers import upgrades_to_websocket

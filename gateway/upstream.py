@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from gateway.config import HealthCheck, Route, Upstream
+from gateway.config.model import HealthCheck, Route, Upstream
 from gateway.dial import dial
 from gateway.dns import Address, Resolver, numeric
 from gateway.errors import (

@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from gateway.background import in_background
-from gateway.config import HealthCheck, Upstream
+from gateway.config.model import HealthCheck, Upstream
 from gateway.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
 from gateway.http1 import Connection
 from gateway.logs import log

@@ -18,9 +18,9 @@ import uvloop
 from gateway.app import Gateway, Settings, Share, StartupError
 from gateway.asking import AskingQuota, AskingUsed
 from gateway.channel import Channel, Handlers, Unanswered
+from gateway.config.loader import ConfigError, Fault, parse
 from gateway.doors import Door
 from gateway.headcount import Headcount, slots
-from gateway.loader import ConfigError, Fault, parse
 from gateway.logs import LogFormat, configure_logging
 from gateway.quotas import Quotas
 from gateway.report import Report

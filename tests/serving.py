@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from gateway.accept import Arrival, Relayed
-from gateway.config import Limits
+from gateway.config.model import Limits
 from gateway.server import Server
 from tests.wire.raw_client import RawClient
 

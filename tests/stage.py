@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
-from gateway.config import HeaderRules, Timeouts
+from gateway.config.model import HeaderRules, Timeouts
 from gateway.event_pipe import EventPipe, Terms
 from gateway.headers import Edits
 from gateway.heads import Reply

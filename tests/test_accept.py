@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway import accept
 from gateway.accept import Arrival, BrowserConnection, Relayed
-from gateway.config import Limits
+from gateway.config.model import Limits
 from gateway.server import Server
 from tests.serving import GET, PATIENCE, Served, browser, malformed, ok, said_to, serving, until
 from tests.wire.raw_client import RawClient

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
-from gateway.config import Cors
+from gateway.config.model import Cors
 from gateway.cors import Policy
 from gateway.errors import (
     DRAINING,

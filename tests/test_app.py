@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.app import Gateway, Settings, StartupError
-from gateway.config import Config, HealthCheck, Route, Upstream
+from gateway.config.model import Config, HealthCheck, Route, Upstream
 
 PATIENCE = 10.0
 ROUTE = Route("/", (), Upstream("", "http", "127.0.0.1", 1), auth_required=False)

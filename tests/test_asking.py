@@ -11,7 +11,7 @@ import pytest
 from gateway.asking import AskingQuota, AskingUsed
 from gateway.channel import Channel
 from gateway.claims import Claims, Commons
-from gateway.config import Config, Route, RouteLimits, Upstream
+from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.errors import (
     DRAINING,
     TOKEN_INVALID,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gateway import errors
 from gateway.auth import Authenticator, Identity, require_scopes
-from gateway.config import MAX_TOKEN, Auth
+from gateway.config.model import MAX_TOKEN, Auth
 from gateway.credentials import TokenSource
 from gateway.errors import Failure, Refusal
 

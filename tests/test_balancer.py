@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.balancer import Balancer, Place
-from gateway.config import Balance, HealthCheck, Route, Upstream
+from gateway.config.model import Balance, HealthCheck, Route, Upstream
 from gateway.errors import UPSTREAM_UNHEALTHY, Refusal
 from gateway.http1 import Connection
 from gateway.standing import EJECT_AFTER

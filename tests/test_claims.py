@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.claims import Claims, Commons
-from gateway.config import Config, Limits, Route, RouteLimits, Upstream
+from gateway.config.model import Config, Limits, Route, RouteLimits, Upstream
 from gateway.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Refusal
 from gateway.stream_tokens import Ticket
 

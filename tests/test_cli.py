@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from gateway import logs
 from gateway.cli import main
-from gateway.schema import schema_text
+from gateway.config.schema import schema_text
 
 SECRET = "a secret of thirty-two bytes, yes"
 COMMANDS = ["serve", "check", "token", "schema", "sample-backend", "demo"]

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from gateway.config import Auth, Config, Route, Timeouts, Upstream
+from gateway.config.model import Auth, Config, Route, Timeouts, Upstream
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.config import Cors
+from gateway.config.model import Cors
 from gateway.cors import Policy
 
 Pairs = list[tuple[bytes, bytes]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.config import Auth
+from gateway.config.model import Auth
 from gateway.credentials import (
     Credentials,
     find_token,

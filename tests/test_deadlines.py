@@ -12,7 +12,7 @@ import pytest
 
 from gateway import deadlines as module
 from gateway.alarm import Alarm
-from gateway.config import Timeouts
+from gateway.config.model import Timeouts
 from gateway.deadlines import Deadlines
 
 PATIENCE = 10.0

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.config.loader import load
 from gateway.exposition import Snapshot
-from gateway.loader import load
 from gateway.tally import Tally
 
 DEPLOY = Path(__file__).parents[1] / "deploy"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gateway.account import EndReason
-from gateway.config import StreamOptions, Timeouts
+from gateway.config.model import StreamOptions, Timeouts
 from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.event_pipe import Terms
 from gateway.events import HEARTBEAT

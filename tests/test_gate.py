@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway import errors
-from gateway.config import Auth, Config, Limits
+from gateway.config.model import Auth, Config, Limits
 from gateway.errors import Refusal
 from gateway.gate import Gate
 from gateway.redis_tokens import UsedAnywhere

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.config import Auth, Config, Kind, Route, Segment
-from gateway.config import Upstream as Place
+from gateway.config.model import Auth, Config, Kind, Route, Segment
+from gateway.config.model import Upstream as Place
 from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.http1 import Connection

@@ -6,7 +6,7 @@ from contextlib import suppress
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.config import MAX_HEADER_SIZE, Limits
+from gateway.config.model import MAX_HEADER_SIZE, Limits
 from tests.serving import GET, browser, malformed, ok, serving
 from tests.wire.raw_client import RawClient
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import HeaderRules
+from gateway.config.model import HeaderRules
 from gateway.headers import (
     HOP_BY_HOP,
     Edits,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Cors, HeaderRules
+from gateway.config.model import Cors, HeaderRules
 from gateway.cors import Access, Policy
 from gateway.headers import Edits
 from gateway.heads import (

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway import errors
-from gateway.config import Auth
+from gateway.config.model import Auth
 from gateway.keys import FixedKeys, KeyUnknown
 
 SECRET = "a secret of thirty-two bytes, yes"

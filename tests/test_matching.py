@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import errors
-from gateway.config import Kind, Route, Segment, Upstream
+from gateway.config.model import Kind, Route, Segment, Upstream
 from gateway.errors import Failure, Refusal
 from gateway.matching import Match, Table, target_path
 

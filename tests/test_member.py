@@ -13,7 +13,7 @@ from gateway import member as module
 from gateway.app import Settings, StartupError
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
-from gateway.config import Config, Route, RouteLimits, Upstream
+from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.doors import close, open_doors
 from gateway.headcount import shared
 from gateway.member import Member

@@ -6,7 +6,7 @@ from prometheus_client.metrics_core import Metric
 
 from gateway.account import EndReason, Exchange
 from gateway.admission import Admission
-from gateway.config import Config, Route, RouteLimits, Upstream
+from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.metrics import Metrics, ReloadResult
 from gateway.quotas import Quotas
 from gateway.standing import EJECT_AFTER

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import open_files
-from gateway.config import Upstream
+from gateway.config.model import Upstream
 from gateway.errors import TOO_MANY_CONNECTIONS, Refusal
 from gateway.open_files import OpenFiles
 from gateway.upstream import Pool

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.client import Client
-from gateway.config import Cors
+from gateway.config.model import Cors
 from gateway.cors import Policy
 from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.origin import require_same_origin

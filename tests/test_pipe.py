@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.account import EndReason
-from gateway.config import Timeouts
+from gateway.config.model import Timeouts
 from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.http1 import Connection
 from gateway.response import ResponseHead

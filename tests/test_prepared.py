@@ -6,10 +6,10 @@ import pytest
 
 from gateway.auth import Identity
 from gateway.balancer import Balancer
-from gateway.config import Auth, Route
+from gateway.config.loader import loads
+from gateway.config.model import Auth, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
-from gateway.loader import loads
 from gateway.matching import Match
 from gateway.prepared import Prepared
 from gateway.upstream import Upstreams

@@ -2,7 +2,7 @@
 
 import gc
 
-from gateway.config import Route, RouteLimits, Upstream
+from gateway.config.model import Route, RouteLimits, Upstream
 from gateway.quotas import Quotas
 
 LIMITS = RouteLimits(max_streams=1)

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway import redis_ledger
-from gateway.config import RouteLimits
+from gateway.config.model import RouteLimits
 from gateway.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
 from gateway.quota import Lease
 from gateway.redis_ledger import STREAMS, TIMEOUT, RedisLedger

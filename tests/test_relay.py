@@ -15,8 +15,8 @@ from gateway.accept import Arrival, Relayed
 from gateway.account import EndReason
 from gateway.answer import answer
 from gateway.balancer import Balancer, Place
-from gateway.config import HeaderRules, Route, Timeouts
-from gateway.config import Upstream as Address
+from gateway.config.model import HeaderRules, Route, Timeouts
+from gateway.config.model import Upstream as Address
 from gateway.errors import Refusal
 from gateway.headers import Edits
 from gateway.heads import Reply, RequestHead

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.config import Config
-from gateway.loader import ConfigError, Fault
+from gateway.config.file_source import Source
+from gateway.config.loader import ConfigError, Fault
+from gateway.config.model import Config
 from gateway.metrics import ReloadResult
 from gateway.reload import Reload
-from gateway.source import Source
 
 PATIENCE = 10.0
 TEXT = "- {path: /a, proxy_upstream: 'http://service', auth_required: false}\n"

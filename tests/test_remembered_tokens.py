@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway import auth as module
 from gateway import errors
 from gateway.auth import Authenticator, Identity
-from gateway.config import Auth
+from gateway.config.model import Auth
 from gateway.errors import Failure, Refusal
 
 SECRET = "a secret of thirty-two bytes, yes"

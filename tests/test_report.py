@@ -3,7 +3,7 @@
 import pickle
 
 from gateway.account import EndReason, Exchange
-from gateway.config import Route, Upstream
+from gateway.config.model import Route, Upstream
 from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.report import (

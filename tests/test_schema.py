@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from gateway.loader import KEYS as TOP
-from gateway.loader import (
+from gateway.config.loader import KEYS as TOP
+from gateway.config.loader import (
     ConfigError,
     auth_section,
     cors_section,
@@ -22,11 +22,11 @@ from gateway.loader import (
     loads,
     route_limits,
     route_section,
-    shape,
+    schema_types,
     stream_section,
     upstream_section,
 )
-from gateway.schema import schema, schema_text
+from gateway.config.schema import schema, schema_text
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,7 +36,7 @@ VALIDATOR = Draft202012Validator(schema())
 ROUTE: Mapping[str, Any] = {"path": "/a", "proxy_upstream": "$SERVICE"}
 ORIGINS = {"origins": "https://app.example"}
 # Each section's keys, with a file of which that section is a part.
-SECTIONS: Mapping[str, tuple[shape.Keys, Any]] = {
+SECTIONS: Mapping[str, tuple[schema_types.Keys, Any]] = {
     "": (TOP, lambda top: {"routes": [ROUTE], **top}),
     "route": (route_section.KEYS, lambda route: [{**ROUTE, **route}]),
     "defaults": (route_section.DEFAULTS_KEYS, lambda it: {"routes": [ROUTE], "defaults": it}),
@@ -115,7 +115,9 @@ def example_keys(name: str) -> set[str]:
     ],
     ids=["route", "stream", "cors", "health_check", "limits", "route_limits", "auth"],
 )
-def test_the_readme_tells_of_each_key_and_of_no_other(keys: shape.Keys, told: set[str]) -> None:
+def test_the_readme_tells_of_each_key_and_of_no_other(
+    keys: schema_types.Keys, told: set[str]
+) -> None:
     assert told == set(keys)
 
 

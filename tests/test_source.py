@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import source as module
-from gateway.loader import ConfigError
-from gateway.source import Source
+from gateway.config import file_source as module
+from gateway.config.file_source import Source
+from gateway.config.loader import ConfigError
 
 PATIENCE = 10.0
 TEXT = "- {path: /a, proxy_upstream: $SERVICE, auth_required: false}\n"

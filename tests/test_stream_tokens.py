@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway import errors
 from gateway.auth import Authenticator
-from gateway.config import Auth
+from gateway.config.model import Auth
 from gateway.credentials import TokenSource
 from gateway.errors import Failure, Refusal
 from gateway.stream_tokens import AUDIENCE, TYPE, StreamTokens, Ticket

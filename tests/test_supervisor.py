@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from gateway import liveness
 from gateway import supervisor as module
 from gateway.app import Settings, StartupError
+from gateway.config.file_source import Source
+from gateway.config.loader import ConfigError
 from gateway.doors import close, open_doors, port_of
-from gateway.loader import ConfigError
-from gateway.source import Source
 from gateway.supervisor import Supervisor
 
 PATIENCE = 40.0

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gateway import token_endpoint
 from gateway.app import Gateway, Settings
-from gateway.config import Auth, Config, Kind, Route, Segment, Upstream
+from gateway.config.model import Auth, Config, Kind, Route, Segment, Upstream
 from gateway.token_endpoint import MAX_BODY
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.tokens import SECRET, token

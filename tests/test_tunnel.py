@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.accept import CLOSING, Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
-from gateway.config import HeaderRules, Timeouts
+from gateway.config.model import HeaderRules, Timeouts
 from gateway.headers import Edits
 from gateway.heads import Reply
 from gateway.http1 import Connection

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import units
+from gateway.config import units
 
 
 @pytest.mark.parametrize(

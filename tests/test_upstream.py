@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway import upstream as module
-from gateway.config import HealthCheck, Route, Upstream
+from gateway.config.model import HealthCheck, Route, Upstream
 from gateway.dns import Address
 from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
 from gateway.http1 import Connection

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.config import HealthCheck
-from gateway.config import Upstream as Address
+from gateway.config.model import HealthCheck
+from gateway.config.model import Upstream as Address
 from gateway.http1 import Connection
 from gateway.upstream import Pool
 from gateway.upstream_check import Health, UpstreamCheck

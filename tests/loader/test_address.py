@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Upstream
-from gateway.loader.address import upstream
+from gateway.config.loader.upstream_url import upstream
+from gateway.config.model import Upstream
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gateway.config import Auth
-from gateway.loader.auth_section import auth
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError
+from gateway.config.loader.auth_section import auth
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.yaml_document import compose
+from gateway.config.model import Auth
 
 SECRET = "s" * 32
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Cors
-from gateway.loader.cors_section import cors, origin
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError
+from gateway.config.loader.cors_section import cors, origin
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.yaml_document import compose
+from gateway.config.model import Cors
 
 APP = "https://app.example.com"
 

@@ -3,8 +3,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.loader.document import MAX_SIZE, compose
-from gateway.loader.faults import ConfigError
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.yaml_document import MAX_SIZE, compose
 
 
 def refused(text: str) -> str:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.loader.environment import expand, names
-from gateway.loader.faults import Unresolved
+from gateway.config.loader.expansion import expand, names
+from gateway.config.loader.faults import Unresolved
 
 ENVIRON = {"HOST": "jobs", "PORT": "81", "EMPTY": "", "MONEY": "$HOST"}
 

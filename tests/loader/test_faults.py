@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.loader.faults import ConfigError, Fault, Gathering, Unresolved, quoted
+from gateway.config.loader.faults import ConfigError, Fault, Gathering, Unresolved, quoted
 
 
 def test_faults_are_told_one_a_line_sorted_by_place_and_each_once() -> None:

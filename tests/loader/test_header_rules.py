@@ -1,9 +1,9 @@
 import pytest
 
-from gateway.config import HeaderRules
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError
-from gateway.loader.header_rules import header_rules
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.header_rules import header_rules
+from gateway.config.loader.yaml_document import compose
+from gateway.config.model import HeaderRules
 
 
 def refused(text: str) -> list[str]:

@@ -1,9 +1,9 @@
 import pytest
 
-from gateway.config import Limits
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError
-from gateway.loader.limits_section import limits
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.limits_section import limits
+from gateway.config.loader.yaml_document import compose
+from gateway.config.model import Limits
 
 PASSWORD = "open-sesame"
 

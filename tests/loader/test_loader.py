@@ -8,8 +8,15 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.config import Config, Cors, Timeouts, Upstream
-from gateway.loader import ConfigError, auth_section, limits_section, load, loads, route_section
+from gateway.config.loader import (
+    ConfigError,
+    auth_section,
+    limits_section,
+    load,
+    loads,
+    route_section,
+)
+from gateway.config.model import Config, Cors, Timeouts, Upstream
 
 SIX_LINES = """\
 # routes.yaml

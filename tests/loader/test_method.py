@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import METHODS
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError
-from gateway.loader.method import method, methods
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.method import method, methods
+from gateway.config.loader.yaml_document import compose
+from gateway.config.model import METHODS
 
 
 @given(st.sampled_from(sorted(METHODS)))

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Kind, Segment
-from gateway.loader import pattern
+from gateway.config.loader import path_pattern
+from gateway.config.model import Kind, Segment
 
 
 def literals(*texts: str) -> tuple[Segment, ...]:
@@ -31,7 +31,7 @@ REST = Segment(Kind.TAIL, "rest")
     ],
 )
 def test_a_path_is_read_in_segments(text: str, segments: tuple[Segment, ...]) -> None:
-    assert pattern.path(text) == segments
+    assert path_pattern.path(text) == segments
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_a_path_is_read_in_segments(text: str, segments: tuple[Segment, ...]) ->
 )
 def test_a_path_that_could_not_work_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pattern.path(text)
+        path_pattern.path(text)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
 def test_any_path_has_a_segment_for_each_slash_or_is_refused(text: str) -> None:
     try:
-        segments = pattern.path("/" + text)
+        segments = path_pattern.path("/" + text)
     except ValueError as error:
         assert str(error)  # noqa: PT017 - the property is: segments, or a message
     else:
@@ -90,14 +90,20 @@ def test_any_path_has_a_segment_for_each_slash_or_is_refused(text: str) -> None:
 
 
 def test_paths_that_differ_only_in_parameter_names_have_one_shape() -> None:
-    assert pattern.shape(pattern.path("/a/{x}")) == pattern.shape(pattern.path("/%61/{y}"))
-    assert pattern.shape(pattern.path("/a/{x}")) != pattern.shape(pattern.path("/a/{x:path}"))
-    assert pattern.shape(pattern.path("/a/x")) != pattern.shape(pattern.path("/a/{x}"))
+    assert path_pattern.shape(path_pattern.path("/a/{x}")) == path_pattern.shape(
+        path_pattern.path("/%61/{y}")
+    )
+    assert path_pattern.shape(path_pattern.path("/a/{x}")) != path_pattern.shape(
+        path_pattern.path("/a/{x:path}")
+    )
+    assert path_pattern.shape(path_pattern.path("/a/x")) != path_pattern.shape(
+        path_pattern.path("/a/{x}")
+    )
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/{id}", "/%61pi/{rest:path}"])
 def test_a_prefix_of_whole_segments_can_be_stripped(path: str) -> None:
-    assert pattern.prefix("/api", pattern.path(path)) == "/api"
+    assert path_pattern.prefix("/api", path_pattern.path(path)) == "/api"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +119,7 @@ def test_a_prefix_of_whole_segments_can_be_stripped(path: str) -> None:
 )
 def test_a_prefix_that_is_not_one_of_the_path_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pattern.prefix(text, pattern.path("/api/v1/x"))
+        path_pattern.prefix(text, path_pattern.path("/api/v1/x"))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_a_prefix_that_is_not_one_of_the_path_is_refused(text: str, message: str
 def test_a_rewrite_is_read_in_text_and_parameters(
     text: str, parts: tuple[str | Segment, ...]
 ) -> None:
-    assert pattern.template(text, (ID, REST)) == parts
+    assert path_pattern.template(text, (ID, REST)) == parts
 
 
 @pytest.mark.parametrize(
@@ -146,4 +152,4 @@ def test_a_rewrite_is_read_in_text_and_parameters(
 )
 def test_a_rewrite_that_could_not_work_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pattern.template(text, (ID, REST))
+        path_pattern.template(text, (ID, REST))

@@ -1,9 +1,9 @@
 import pytest
 
-from gateway.config import RouteLimits
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError
-from gateway.loader.route_limits import route_limits
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.route_limits import route_limits
+from gateway.config.loader.yaml_document import compose
+from gateway.config.model import RouteLimits
 
 
 def read(text: str) -> RouteLimits:

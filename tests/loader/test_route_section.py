@@ -1,6 +1,8 @@
 import pytest
 
-from gateway.config import (
+from gateway.config.loader import loads
+from gateway.config.loader.faults import ConfigError
+from gateway.config.model import (
     HeaderRules,
     HealthCheck,
     Kind,
@@ -10,8 +12,6 @@ from gateway.config import (
     Timeouts,
     Upstream,
 )
-from gateway.loader import loads
-from gateway.loader.faults import ConfigError
 
 ENVIRON = {"GATEWAY_JWT_SECRET": "s" * 32, "JOBS": "http://jobs:81"}
 

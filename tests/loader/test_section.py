@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.loader import section
-from gateway.loader.document import compose
-from gateway.loader.faults import ConfigError, Unresolved
-from gateway.loader.section import Section
+from gateway.config.loader import section
+from gateway.config.loader.faults import ConfigError, Unresolved
+from gateway.config.loader.section import Section
+from gateway.config.loader.yaml_document import compose
 
 
 def faults(read: Callable[[yaml.Node], Any], text: str) -> list[str]:

@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
-from gateway.config import StreamOptions
-from gateway.loader.faults import ConfigError
-from gateway.loader.stream_section import stream_options
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.stream_section import stream_options
+from gateway.config.model import StreamOptions
 
 
 def read(text: str) -> StreamOptions:

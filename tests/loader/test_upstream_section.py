@@ -5,10 +5,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Balance, HealthCheck, Upstream
-from gateway.loader import upstream_section
-from gateway.loader.faults import ConfigError
-from gateway.loader.upstream_section import health_check, upstreams
+from gateway.config.loader import upstream_section
+from gateway.config.loader.faults import ConfigError
+from gateway.config.loader.upstream_section import health_check, upstreams
+from gateway.config.model import Balance, HealthCheck, Upstream
 
 ENVIRON = {"ONE": "http://one", "SOME": "http://one, https://two/v2,unix:/three.sock"}
 

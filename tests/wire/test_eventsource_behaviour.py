@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import pytest
 import pytest_asyncio
 
-from gateway.units import duration
+from gateway.config.units import duration
 from tests.chromium import chromium
 from tests.wire.gateway_process import ROOT
 from tests.wire.routes import dead, listener, port_of

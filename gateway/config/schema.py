@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from gateway.loader import KEYS, shape
+from gateway.config.loader import KEYS, schema_types
 
 _NEEDED = "proxy_upstream"
 
 
 def schema() -> dict[str, Any]:
     """The schema of a whole file: a list of routes, or a mapping with `routes:`."""
-    whole = shape.section(KEYS, "Routes, and what holds for all of them.", ["routes"])
+    whole = schema_types.section(KEYS, "Routes, and what holds for all of them.", ["routes"])
     routes = KEYS["routes"]
     needed = {"items": {"required": [_NEEDED]}}
     return {

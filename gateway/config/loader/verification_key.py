@@ -9,8 +9,8 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from gateway.config import MIN_SECRET
-from gateway.loader.faults import quoted
+from gateway.config.loader.faults import quoted
+from gateway.config.model import MIN_SECRET
 
 ALGORITHMS = (
     *(f"{family}{bits}" for family in ("HS", "RS", "PS", "ES") for bits in (256, 384, 512)),

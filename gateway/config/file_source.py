@@ -8,9 +8,9 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
-from gateway.config import Config
-from gateway.loader import fetch, parse
-from gateway.loader.document import MAX_SIZE
+from gateway.config.loader import fetch, parse
+from gateway.config.loader.yaml_document import MAX_SIZE
+from gateway.config.model import Config
 
 # Milliseconds. A change is over after this much quiet: an editor may write a file in several steps.
 QUIET = 100

@@ -13,32 +13,34 @@ from pathlib import Path
 
 import yaml
 
-from gateway.config import Auth, Config, Limits
-from gateway.loader import (
+from gateway.config.loader import (
     auth_section,
     cors_section,
-    document,
     limits_section,
-    pattern,
+    path_pattern,
     route_section,
-    shape,
+    schema_types,
+    yaml_document,
 )
-from gateway.loader.faults import ConfigError, Fault, fault_at, unfit
-from gateway.loader.method import methods as read_methods
-from gateway.loader.section import Section, boolean, expanded
+from gateway.config.loader.faults import ConfigError, Fault, fault_at, unfit
+from gateway.config.loader.method import methods as read_methods
+from gateway.config.loader.section import Section, boolean, expanded
+from gateway.config.model import Auth, Config, Limits
 
 __all__ = ["ConfigError", "Fault", "fetch", "load", "load_auth", "loads", "parse"]
 
-KEYS: shape.Keys = {
-    "routes": shape.many(
+KEYS: schema_types.Keys = {
+    "routes": schema_types.many(
         route_section.SHAPE, "What is served; the most specific path wins.", least=1
     ),
     "defaults": route_section.DEFAULTS_SHAPE,
     "auth": auth_section.SHAPE,
     "cors": cors_section.SHAPE,
     "limits": limits_section.SHAPE,
-    "probe": shape.expanded(
-        shape.matching(auth_section.ABSOLUTE, "The path of the stream that `gateway probe` reads.")
+    "probe": schema_types.expanded(
+        schema_types.matching(
+            auth_section.ABSOLUTE, "The path of the stream that `gateway probe` reads."
+        )
     ),
 }
 
@@ -52,7 +54,7 @@ def load_auth(path: str | Path, environ: Mapping[str, str]) -> Auth:
     """Read the `auth` part of a file alone, whatever is wrong elsewhere. Raises ConfigError."""
     source = str(path)
     try:
-        top = _top(document.compose(_decoded(fetch(path), source)))
+        top = _top(yaml_document.compose(_decoded(fetch(path), source)))
         return _auth(top, environ, Path(source).parent)
     except ConfigError as error:
         raise ConfigError(error.faults, source) from error
@@ -62,11 +64,11 @@ def fetch(path: str | Path) -> bytes:
     """A file's bytes, as `parse` takes them. Raises ConfigError."""
     try:
         with Path(path).open("rb") as file:
-            data = file.read(document.MAX_SIZE + 1)
+            data = file.read(yaml_document.MAX_SIZE + 1)
     except OSError as error:
         raise ConfigError([Fault(0, 0, f"cannot be read: {error.strerror}")], str(path)) from error
-    if len(data) > document.MAX_SIZE:
-        raise ConfigError([document.TOO_LARGE], str(path))
+    if len(data) > yaml_document.MAX_SIZE:
+        raise ConfigError([yaml_document.TOO_LARGE], str(path))
     return data
 
 
@@ -84,7 +86,7 @@ def loads(text: str, environ: Mapping[str, str] | None, source: str = "routes.ya
     Raises ConfigError with every fault.
     """
     try:
-        return _read(document.compose(text), environ, source)
+        return _read(yaml_document.compose(text), environ, source)
     except ConfigError as error:
         raise ConfigError(error.faults, source) from error
 
@@ -157,13 +159,13 @@ def _sections(top: Section, defaults: Section | None, node: yaml.Node) -> tuple[
 
 def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
     """Find routes that answer the same requests: the same shape of path, a method in common."""
-    seen: defaultdict[pattern.Shape, list[tuple[frozenset[str], int]]] = defaultdict(list)
+    seen: defaultdict[path_pattern.Shape, list[tuple[frozenset[str], int]]] = defaultdict(list)
     for section in sections:
         _, segments = section.read("path", route_section.path, route_section.NO_PATH)
         methods = section.read("method", read_methods, frozenset[str]())
         if not segments or "method" in section.unread:
             continue
-        earlier = seen[pattern.shape(segments)]
+        earlier = seen[path_pattern.shape(segments)]
         for others, line in earlier:
             if not methods or not others or methods & others:
                 message = f"the route in line {line} has the same path and method: remove one"
@@ -183,10 +185,10 @@ def _unverifiable(sections: Iterable[Section], auth: Auth) -> Iterator[Fault]:
 
 def _clashes(sections: Iterable[Section], endpoint: str, key: str) -> Iterator[Fault]:
     """Find routes that an endpoint of the gateway's own would hide."""
-    own = pattern.shape(pattern.path(endpoint))
+    own = path_pattern.shape(path_pattern.path(endpoint))
     for section in sections:
         _, segments = section.read("path", route_section.path, route_section.NO_PATH)
-        if pattern.shape(segments) == own:
+        if path_pattern.shape(segments) == own:
             message = f"{endpoint} is the {key}: choose another path"
             yield fault_at(section.nodes["path"], message)
 

@@ -6,7 +6,7 @@ A dollar sign by itself is written `$$`. The value of a variable is never expand
 import re
 from collections.abc import Mapping
 
-from gateway.loader.faults import Unresolved
+from gateway.config.loader.faults import Unresolved
 
 _REFERENCE = re.compile(
     r"""\$(?:

@@ -4,8 +4,8 @@ import ipaddress
 import re
 from typing import Literal
 
-from gateway.config import Upstream
-from gateway.loader.faults import quoted
+from gateway.config.loader.faults import quoted
+from gateway.config.model import Upstream
 
 _FORM = "must be http(s)://host[:port][/base] or unix:/path.sock"
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import cast
 
 import yaml
 
-from gateway.loader.faults import ConfigError, Fault, fault_at
+from gateway.config.loader.faults import ConfigError, Fault, fault_at
 
 MAX_SIZE = 1024 * 1024  # bytes
 TOO_LARGE = Fault(0, 0, "the file is over 1 MiB: no set of routes needs that much")

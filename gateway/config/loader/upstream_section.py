@@ -10,8 +10,19 @@ from typing import get_args
 
 import yaml
 
-from gateway import units
-from gateway.config import (
+from gateway.config import units
+from gateway.config.loader import schema_types, upstream_url
+from gateway.config.loader.faults import Unresolved, quoted, unfit
+from gateway.config.loader.section import (
+    Section,
+    boolean,
+    expanded,
+    is_off,
+    one_or_many,
+    parsed,
+    text,
+)
+from gateway.config.model import (
     CHECK_INTERVAL,
     CHECK_TIMEOUT,
     HEALTHY_AFTER,
@@ -21,9 +32,6 @@ from gateway.config import (
     HealthCheck,
     Upstream,
 )
-from gateway.loader import address, shape
-from gateway.loader.faults import Unresolved, quoted, unfit
-from gateway.loader.section import Section, boolean, expanded, is_off, one_or_many, parsed, text
 
 # A comma may stand in a base path: one that divides has the next address right behind it.
 _DIVIDER = re.compile(r"\s*,\s*(?=https?://|unix:)", re.IGNORECASE)
@@ -31,29 +39,30 @@ _BALANCES: tuple[Balance, ...] = get_args(Balance)
 _TARGET = re.compile(r"/[!-\"$-~]*")  # printable ASCII, and no fragment (RFC 9112 3.2)
 _MOST_ANSWERS = 100
 
-UPSTREAMS = shape.one_or_many(
-    shape.expanded(shape.matching("^(?:[Hh][Tt][Tt][Pp][Ss]?://|unix:/)")),
+UPSTREAMS = schema_types.one_or_many(
+    schema_types.expanded(schema_types.matching("^(?:[Hh][Tt][Tt][Pp][Ss]?://|unix:/)")),
     "http(s)://host[:port][/base] or unix:/path.sock, or a list of them",
 )
-BALANCE = shape.one_of(
+BALANCE = schema_types.one_of(
     _BALANCES, "Each in turn, or the one with the fewest under way. Default: round_robin"
 )
-KEYS: shape.Keys = {
-    "path": shape.matching("^/", "What is asked for, with its query: /healthz"),
-    "interval": shape.duration("Between two questions. Default: 10s"),
-    "timeout": shape.duration("Until the answer is there, whole. Default: 3s"),
-    "unhealthy_after": shape.count(
+KEYS: schema_types.Keys = {
+    "path": schema_types.matching("^/", "What is asked for, with its query: /healthz"),
+    "interval": schema_types.duration("Between two questions. Default: 10s"),
+    "timeout": schema_types.duration("Until the answer is there, whole. Default: 3s"),
+    "unhealthy_after": schema_types.count(
         "Bad answers in a row that take it down. Default: 3", most=_MOST_ANSWERS
     ),
-    "healthy_after": shape.count(
+    "healthy_after": schema_types.count(
         "Good answers in a row that bring it back. Default: 2", most=_MOST_ANSWERS
     ),
-    "required": shape.flag(
+    "required": schema_types.flag(
         "Whether the gateway is not ready while no upstream of the route is up. Default: false"
     ),
 }
-HEALTH_CHECK = shape.or_off(
-    shape.section(KEYS, "How the upstreams are asked whether they are well.", ["path"]), "none"
+HEALTH_CHECK = schema_types.or_off(
+    schema_types.section(KEYS, "How the upstreams are asked whether they are well.", ["path"]),
+    "none",
 )
 
 
@@ -74,7 +83,7 @@ def _several(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[Upstre
 
 
 def _addresses(text: str) -> tuple[Upstream, ...]:
-    return tuple(address.upstream(part) for part in _DIVIDER.split(text))
+    return tuple(upstream_url.upstream(part) for part in _DIVIDER.split(text))
 
 
 def _is_same(one: Upstream, other: Upstream) -> bool:

@@ -7,30 +7,38 @@ from itertools import chain
 
 import yaml
 
-from gateway import units
-from gateway.config import CORS_EXPOSED, CORS_MAX_AGE, Cors
-from gateway.loader import shape
-from gateway.loader.address import authority
-from gateway.loader.faults import quoted
-from gateway.loader.header_rules import TOKEN
-from gateway.loader.method import METHOD, methods
-from gateway.loader.section import Section, boolean, expanded, is_off, items, one_or_many, parsed
+from gateway.config import units
+from gateway.config.loader import schema_types
+from gateway.config.loader.faults import quoted
+from gateway.config.loader.header_rules import TOKEN
+from gateway.config.loader.method import METHOD, methods
+from gateway.config.loader.section import (
+    Section,
+    boolean,
+    expanded,
+    is_off,
+    items,
+    one_or_many,
+    parsed,
+)
+from gateway.config.loader.upstream_url import authority
+from gateway.config.model import CORS_EXPOSED, CORS_MAX_AGE, Cors
 
-KEYS: shape.Keys = {
-    "origins": shape.one_or_many(
-        shape.expanded(shape.matching(r"://|^\*$")),
+KEYS: schema_types.Keys = {
+    "origins": schema_types.one_or_many(
+        schema_types.expanded(schema_types.matching(r"://|^\*$")),
         "Those whose pages may call: https://app.example.com",
     ),
-    "credentials": shape.flag("They may use the user's cookie. Default: false"),
-    "methods": shape.one_or_many(METHOD, "What they may send. Default: those of the route"),
-    "headers": shape.one_or_many(
-        shape.text(), "Request headers that they may send. Default: all that they ask for"
+    "credentials": schema_types.flag("They may use the user's cookie. Default: false"),
+    "methods": schema_types.one_or_many(METHOD, "What they may send. Default: those of the route"),
+    "headers": schema_types.one_or_many(
+        schema_types.text(), "Request headers that they may send. Default: all that they ask for"
     ),
-    "expose": shape.many(shape.text(), "Response headers that they may read."),
-    "max_age": shape.duration("How long a browser may remember the answer. Default: 10m"),
+    "expose": schema_types.many(schema_types.text(), "Response headers that they may read."),
+    "max_age": schema_types.duration("How long a browser may remember the answer. Default: 10m"),
 }
-SHAPE = shape.or_off(
-    shape.section(KEYS, "Which other origins' pages may call.", ["origins"]), "none"
+SHAPE = schema_types.or_off(
+    schema_types.section(KEYS, "Which other origins' pages may call.", ["origins"]), "none"
 )
 ANY = "*"
 

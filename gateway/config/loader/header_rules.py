@@ -7,14 +7,14 @@ from functools import partial
 
 import yaml
 
-from gateway.config import HeaderRules
-from gateway.loader import shape
-from gateway.loader.faults import quoted
-from gateway.loader.section import Section, expanded, one_or_many, pairs, parsed
+from gateway.config.loader import schema_types
+from gateway.config.loader.faults import quoted
+from gateway.config.loader.section import Section, expanded, one_or_many, pairs, parsed
+from gateway.config.model import HeaderRules
 
-KEYS: shape.Keys = {
-    "set": shape.pairs(shape.text(), "Headers to set, in place of any of that name."),
-    "remove": shape.one_or_many(shape.text(), "Headers to remove, by name."),
+KEYS: schema_types.Keys = {
+    "set": schema_types.pairs(schema_types.text(), "Headers to set, in place of any of that name."),
+    "remove": schema_types.one_or_many(schema_types.text(), "Headers to remove, by name."),
 }
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2

@@ -9,7 +9,7 @@ to it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway import units
+from gateway.config import units
 
 Shape = Mapping[str, Any]
 # A section's keys, each with its shape. It is also the collection of their names.

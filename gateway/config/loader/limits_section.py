@@ -5,30 +5,30 @@ from functools import partial
 
 import yaml
 
-from gateway import units
-from gateway.config import HEADER_TIMEOUT, MAX_HEADER_SIZE, Limits
-from gateway.loader import address, shape
-from gateway.loader.section import Section, expanded, parsed
+from gateway.config import units
+from gateway.config.loader import schema_types, upstream_url
+from gateway.config.loader.section import Section, expanded, parsed
+from gateway.config.model import HEADER_TIMEOUT, MAX_HEADER_SIZE, Limits
 
 SMALLEST_HEAD, LARGEST_HEAD = 1024, 1024**2  # bytes: what any browser sends, what no browser does
 
-KEYS: shape.Keys = {
-    "max_connections": shape.count("How many the public port takes. Default: no bound"),
-    "max_header_size": shape.size(
+KEYS: schema_types.Keys = {
+    "max_connections": schema_types.count("How many the public port takes. Default: no bound"),
+    "max_header_size": schema_types.size(
         "The largest request head, 1KiB to 1MiB. Default: 32KiB", least=SMALLEST_HEAD
     ),
-    "header_timeout": shape.duration("How long a request head may take. Default: 10s"),
-    "redis": shape.expanded(
-        shape.matching("^(?:rediss?|unix)://", "The Redis that replicas share.")
+    "header_timeout": schema_types.duration("How long a request head may take. Default: 10s"),
+    "redis": schema_types.expanded(
+        schema_types.matching("^(?:rediss?|unix)://", "The Redis that replicas share.")
     ),
 }
-SHAPE = shape.section(KEYS, "What holds for the gateway as a whole.")
+SHAPE = schema_types.section(KEYS, "What holds for the gateway as a whole.")
 
 
 def limits(node: yaml.Node, environ: Mapping[str, str] | None) -> Limits:
     """Read the section. Raises ConfigError."""
     section = Section(node, KEYS)
-    redis = partial(expanded, environ=environ, parse=address.redis)
+    redis = partial(expanded, environ=environ, parse=upstream_url.redis)
     read = Limits(
         max_connections=section.read("max_connections", partial(parsed, parse=units.count), None),
         max_header_size=section.read(

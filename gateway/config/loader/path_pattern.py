@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from gateway.config import RESERVED_PATHS, Kind, Segment
-from gateway.loader.faults import quoted
+from gateway.config.loader.faults import quoted
+from gateway.config.model import RESERVED_PATHS, Kind, Segment
 
 _PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from gateway import units
-from gateway.config import JWT_SECRET_VARIABLE, Auth, Kind
-from gateway.loader import address, pattern, shape
-from gateway.loader.faults import ConfigError, fault_at, quoted, unfit
-from gateway.loader.header_rules import TOKEN, header_name, repeated
-from gateway.loader.section import (
+from gateway.config import units
+from gateway.config.loader import path_pattern, schema_types, upstream_url
+from gateway.config.loader.faults import ConfigError, fault_at, quoted, unfit
+from gateway.config.loader.header_rules import TOKEN, header_name, repeated
+from gateway.config.loader.section import (
     Section,
     boolean,
     expanded,
@@ -24,7 +23,7 @@ from gateway.loader.section import (
     pairs,
     parsed,
 )
-from gateway.loader.verification_key import (
+from gateway.config.loader.verification_key import (
     ALGORITHMS,
     algorithm,
     check_public_key,
@@ -32,34 +31,51 @@ from gateway.loader.verification_key import (
     public_key_text,
     secret,
 )
+from gateway.config.model import JWT_SECRET_VARIABLE, Auth, Kind
 
 ABSOLUTE = "^/"
-KEYS: shape.Keys = {
-    "query": shape.or_off(shape.text("The token's query parameter. Default: token")),
-    "cookie": shape.or_off(shape.text("The token's cookie. Default: gateway_token")),
-    "bearer": shape.flag("Authorization: Bearer. Default: true"),
-    "algorithms": shape.one_or_many(
-        {"anyOf": [shape.one_of(ALGORITHMS), shape.expanded(shape.matching("^$"))]},
+KEYS: schema_types.Keys = {
+    "query": schema_types.or_off(schema_types.text("The token's query parameter. Default: token")),
+    "cookie": schema_types.or_off(schema_types.text("The token's cookie. Default: gateway_token")),
+    "bearer": schema_types.flag("Authorization: Bearer. Default: true"),
+    "algorithms": schema_types.one_or_many(
+        {
+            "anyOf": [
+                schema_types.one_of(ALGORITHMS),
+                schema_types.expanded(schema_types.matching("^$")),
+            ]
+        },
         "HS*, or RS*, PS*, ES* and EdDSA with a public key. Default: HS256",
     ),
-    "secret": shape.expanded(shape.matching("^.{8}", "An HMAC secret of 32 bytes or more.")),
-    "public_key": shape.expanded(shape.matching(".", "A PEM file, or the PEM text itself.")),
-    "jwks_url": shape.expanded(shape.matching("://", "Where the issuer's keys are fetched.")),
-    "issuer": shape.text("What iss must be."),
-    "audience": shape.one_or_many(shape.text(), "What aud must hold one of."),
-    "leeway": shape.expanded(shape.duration("How far clocks may be apart. Default: 10s")),
-    "forward_claims": shape.pairs(shape.text(), "The header that the service gets a claim in."),
-    "token_endpoint": shape.expanded(
-        shape.matching(ABSOLUTE, "The path that gives tokens of one use.")
+    "secret": schema_types.expanded(
+        schema_types.matching("^.{8}", "An HMAC secret of 32 bytes or more.")
     ),
-    "stream_token_secret": shape.expanded(
-        shape.matching("^.{8}", "What signs those where there is no secret.")
+    "public_key": schema_types.expanded(
+        schema_types.matching(".", "A PEM file, or the PEM text itself.")
     ),
-    "trusted_proxies": shape.many(
-        shape.expanded(shape.matching(r"[.:]")), "Networks whose X-Forwarded headers are believed."
+    "jwks_url": schema_types.expanded(
+        schema_types.matching("://", "Where the issuer's keys are fetched.")
+    ),
+    "issuer": schema_types.text("What iss must be."),
+    "audience": schema_types.one_or_many(schema_types.text(), "What aud must hold one of."),
+    "leeway": schema_types.expanded(
+        schema_types.duration("How far clocks may be apart. Default: 10s")
+    ),
+    "forward_claims": schema_types.pairs(
+        schema_types.text(), "The header that the service gets a claim in."
+    ),
+    "token_endpoint": schema_types.expanded(
+        schema_types.matching(ABSOLUTE, "The path that gives tokens of one use.")
+    ),
+    "stream_token_secret": schema_types.expanded(
+        schema_types.matching("^.{8}", "What signs those where there is no secret.")
+    ),
+    "trusted_proxies": schema_types.many(
+        schema_types.expanded(schema_types.matching(r"[.:]")),
+        "Networks whose X-Forwarded headers are believed.",
     ),
 }
-SHAPE = shape.section(KEYS, "How a token is found and verified.")
+SHAPE = schema_types.section(KEYS, "How a token is found and verified.")
 
 _KEY_SOURCES = {"secret", "public_key", "jwks_url"}
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~-]+")
@@ -91,7 +107,7 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
         public_key=section.read(
             "public_key", partial(one, parse=partial(public_key_text, folder=folder)), None
         ),
-        jwks_url=section.read("jwks_url", partial(one, parse=address.key_set), None),
+        jwks_url=section.read("jwks_url", partial(one, parse=upstream_url.key_set), None),
         issuer=section.read("issuer", partial(one, parse=_filled), None),
         audience=section.read("audience", partial(_audience, environ), ()),
         leeway=section.read("leeway", partial(one, parse=_leeway), default.leeway),
@@ -196,7 +212,7 @@ def _name_or_false(
 
 def endpoint(text: str) -> str:
     """A path that the gateway answers itself. Raises ValueError."""
-    if any(segment.kind is not Kind.LITERAL for segment in pattern.path(text)):
+    if any(segment.kind is not Kind.LITERAL for segment in path_pattern.path(text)):
         raise ValueError("must be a path without parameters, such as /auth/stream-token")
     return text
 

@@ -5,23 +5,28 @@ from functools import partial
 
 import yaml
 
-from gateway import units
-from gateway.config import StreamOptions
-from gateway.loader import shape
-from gateway.loader.faults import quoted
-from gateway.loader.section import Section, boolean, is_off, parsed
+from gateway.config import units
+from gateway.config.loader import schema_types
+from gateway.config.loader.faults import quoted
+from gateway.config.loader.section import Section, boolean, is_off, parsed
+from gateway.config.model import StreamOptions
 
 _TRANSIENT = ("status", "retry")
-KEYS: shape.Keys = {
-    "heartbeat": shape.duration("A comment after each silence of this length. Default: none"),
-    "error_event": shape.text("The type of the event that says why the gateway ended a stream."),
-    "transient_errors": shape.one_of(
+KEYS: schema_types.Keys = {
+    "heartbeat": schema_types.duration(
+        "A comment after each silence of this length. Default: none"
+    ),
+    "error_event": schema_types.text(
+        "The type of the event that says why the gateway ended a stream."
+    ),
+    "transient_errors": schema_types.one_of(
         _TRANSIENT, "retry: a browser is told to come again where it would get a 502, 503 or 504."
     ),
-    "close_on_token_expiry": shape.flag("A stream ends when its token does. Default: false"),
+    "close_on_token_expiry": schema_types.flag("A stream ends when its token does. Default: false"),
 }
-SHAPE = shape.or_off(
-    shape.section(KEYS, "What the gateway may say in an event stream. Default: nothing"), "none"
+SHAPE = schema_types.or_off(
+    schema_types.section(KEYS, "What the gateway may say in an event stream. Default: nothing"),
+    "none",
 )
 
 # What an EventSource tells of the connection itself (HTML standard, 9.2.2).

@@ -4,13 +4,15 @@ import difflib
 
 import yaml
 
-from gateway.config import METHODS
-from gateway.loader import shape
-from gateway.loader.faults import quoted
-from gateway.loader.section import one_or_many, parsed
+from gateway.config.loader import schema_types
+from gateway.config.loader.faults import quoted
+from gateway.config.loader.section import one_or_many, parsed
+from gateway.config.model import METHODS
 
 # In any case; editors offer the names.
-METHOD: shape.Shape = {"anyOf": [{"enum": sorted(METHODS)}, {"pattern": "[a-z]", "type": "string"}]}
+METHOD: schema_types.Shape = {
+    "anyOf": [{"enum": sorted(METHODS)}, {"pattern": "[a-z]", "type": "string"}]
+}
 
 
 def methods(node: yaml.Node) -> frozenset[str]:

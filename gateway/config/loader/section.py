@@ -11,8 +11,8 @@ from typing import TypeVar
 import yaml
 from yaml.constructor import SafeConstructor
 
-from gateway.loader import environment
-from gateway.loader.faults import Gathering, Unresolved, fault_at, quoted, unfit
+from gateway.config.loader import expansion
+from gateway.config.loader.faults import Gathering, Unresolved, fault_at, quoted, unfit
 
 D = TypeVar("D")
 T = TypeVar("T")
@@ -56,8 +56,8 @@ def parsed(node: yaml.Node, parse: Callable[[str], T]) -> T:
 def expanded(node: yaml.Node, environ: Mapping[str, str] | None, parse: Callable[[str], T]) -> T:
     """Read text with its environment references filled in. Raises Unresolved, see expand."""
     written = text(node)
-    value = _blaming(node, lambda: environment.expand(written, environ))
-    names = "".join(f" (${name} filled in)" for name in environment.names(written))
+    value = _blaming(node, lambda: expansion.expand(written, environ))
+    names = "".join(f" (${name} filled in)" for name in expansion.names(written))
     return _blaming(node, lambda: parse(value), names)
 
 

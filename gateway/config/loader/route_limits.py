@@ -4,18 +4,22 @@ from functools import partial
 
 import yaml
 
-from gateway import units
-from gateway.config import RouteLimits
-from gateway.loader import shape
-from gateway.loader.section import Section, is_off, parsed
+from gateway.config import units
+from gateway.config.loader import schema_types
+from gateway.config.loader.section import Section, is_off, parsed
+from gateway.config.model import RouteLimits
 
-KEYS: shape.Keys = {
-    "max_streams": shape.count("How many requests may be under way at a time, in each process."),
-    "max_streams_per_user": shape.count("The same, of one user."),
-    "rate": shape.matching(f"^{units.RATE.pattern}$", "Of one user: 10/s, 100/m or 1000/h"),
-    "burst": shape.count("How many may come at once. Default: as many as rate names"),
+KEYS: schema_types.Keys = {
+    "max_streams": schema_types.count(
+        "How many requests may be under way at a time, in each process."
+    ),
+    "max_streams_per_user": schema_types.count("The same, of one user."),
+    "rate": schema_types.matching(f"^{units.RATE.pattern}$", "Of one user: 10/s, 100/m or 1000/h"),
+    "burst": schema_types.count("How many may come at once. Default: as many as rate names"),
 }
-SHAPE = shape.or_off(shape.section(KEYS, "How many at a time, and how fast. Default: none"), "none")
+SHAPE = schema_types.or_off(
+    schema_types.section(KEYS, "How many at a time, and how fast. Default: none"), "none"
+)
 
 
 def route_limits(node: yaml.Node) -> RouteLimits:

@@ -5,8 +5,29 @@ from functools import partial
 
 import yaml
 
-from gateway import units
-from gateway.config import (
+from gateway.config import units
+from gateway.config.loader import path_pattern, schema_types
+from gateway.config.loader.cors_section import SHAPE as CORS
+from gateway.config.loader.cors_section import cors
+from gateway.config.loader.faults import fault_at, quoted
+from gateway.config.loader.header_rules import KEYS as RULES
+from gateway.config.loader.header_rules import header_rules
+from gateway.config.loader.method import METHOD, methods
+from gateway.config.loader.route_limits import SHAPE as LIMITS
+from gateway.config.loader.route_limits import route_limits
+from gateway.config.loader.section import Section, boolean, items, parsed, text
+from gateway.config.loader.stream_section import SHAPE as STREAM
+from gateway.config.loader.stream_section import stream_options
+from gateway.config.loader.upstream_section import (
+    BALANCE,
+    HEALTH_CHECK,
+    UPSTREAMS,
+    balance,
+    health_check,
+    retries,
+    upstreams,
+)
+from gateway.config.model import (
     MAX_BODY,
     MAX_RETRIES,
     RETRIES,
@@ -19,63 +40,48 @@ from gateway.config import (
     Timeouts,
     Upstream,
 )
-from gateway.loader import pattern, shape
-from gateway.loader.cors_section import SHAPE as CORS
-from gateway.loader.cors_section import cors
-from gateway.loader.faults import fault_at, quoted
-from gateway.loader.header_rules import KEYS as RULES
-from gateway.loader.header_rules import header_rules
-from gateway.loader.method import METHOD, methods
-from gateway.loader.route_limits import SHAPE as LIMITS
-from gateway.loader.route_limits import route_limits
-from gateway.loader.section import Section, boolean, items, parsed, text
-from gateway.loader.stream_section import SHAPE as STREAM
-from gateway.loader.stream_section import stream_options
-from gateway.loader.upstream_section import (
-    BALANCE,
-    HEALTH_CHECK,
-    UPSTREAMS,
-    balance,
-    health_check,
-    retries,
-    upstreams,
-)
 
 _ABSOLUTE = "^/"
-KEYS: shape.Keys = {
-    "path": shape.matching(_ABSOLUTE, "/exact, /jobs/{id}/stream or /files/{rest:path}"),
-    "method": shape.one_or_many(METHOD, "One or a list. HEAD comes with GET. Default: all"),
+KEYS: schema_types.Keys = {
+    "path": schema_types.matching(_ABSOLUTE, "/exact, /jobs/{id}/stream or /files/{rest:path}"),
+    "method": schema_types.one_or_many(METHOD, "One or a list. HEAD comes with GET. Default: all"),
     "proxy_upstream": UPSTREAMS,
     "balance": BALANCE,
     "health_check": HEALTH_CHECK,
-    "retries": shape.count(
+    "retries": schema_types.count(
         "Attempts after the first, where nothing can have had an effect. Default: 1",
         least=0,
         most=MAX_RETRIES,
     ),
-    "strip_prefix": shape.matching(_ABSOLUTE, "Taken off the path before the service sees it."),
-    "rewrite": shape.matching(_ABSOLUTE, "The path that the service sees instead: /v2/{id}"),
-    "auth_required": shape.flag("A valid token, or 401. Default: true"),
-    "scopes": shape.one_or_many(shape.text(), "What the token must have, or 403.", least=0),
-    "timeout": shape.duration("The whole exchange, to the last byte. Default: none"),
-    "connect_timeout": shape.duration("Until the service accepts. Default: 5s"),
-    "first_byte_timeout": shape.duration("Until the service's response head. Default: 30s"),
-    "idle_timeout": shape.duration(
+    "strip_prefix": schema_types.matching(
+        _ABSOLUTE, "Taken off the path before the service sees it."
+    ),
+    "rewrite": schema_types.matching(_ABSOLUTE, "The path that the service sees instead: /v2/{id}"),
+    "auth_required": schema_types.flag("A valid token, or 401. Default: true"),
+    "scopes": schema_types.one_or_many(
+        schema_types.text(), "What the token must have, or 403.", least=0
+    ),
+    "timeout": schema_types.duration("The whole exchange, to the last byte. Default: none"),
+    "connect_timeout": schema_types.duration("Until the service accepts. Default: 5s"),
+    "first_byte_timeout": schema_types.duration("Until the service's response head. Default: 30s"),
+    "idle_timeout": schema_types.duration(
         "The longest silence of the service. Default: none for streams, else 60s"
     ),
-    "send_timeout": shape.duration("The longest that a browser may take nothing. Default: 60s"),
-    "request_headers": shape.section(RULES, "What the service gets to see."),
-    "response_headers": shape.section(RULES, "What the browser gets to see."),
-    "preserve_host": shape.flag("The service sees the client's Host. Default: false"),
-    "max_body": shape.size("The largest request body. Default: 10MiB"),
+    "send_timeout": schema_types.duration(
+        "The longest that a browser may take nothing. Default: 60s"
+    ),
+    "request_headers": schema_types.section(RULES, "What the service gets to see."),
+    "response_headers": schema_types.section(RULES, "What the browser gets to see."),
+    "preserve_host": schema_types.flag("The service sees the client's Host. Default: false"),
+    "max_body": schema_types.size("The largest request body. Default: 10MiB"),
     "cors": CORS,
     "stream": STREAM,
     "limits": LIMITS,
-    "description": shape.text("For people."),
+    "description": schema_types.text("For people."),
 }
 DEFAULTS_KEYS = {key: value for key, value in KEYS.items() if key != "path"}
-SHAPE = shape.section(KEYS, "One route.", ["path"])
-DEFAULTS_SHAPE = shape.section(DEFAULTS_KEYS, "What holds where a route says nothing.")
+SHAPE = schema_types.section(KEYS, "One route.", ["path"])
+DEFAULTS_SHAPE = schema_types.section(DEFAULTS_KEYS, "What holds where a route says nothing.")
 LATER = ("resume",)
 
 CORS_PREFIX = "access-control-"
@@ -123,7 +129,7 @@ def route(
 
 def path(node: yaml.Node) -> tuple[str, tuple[Segment, ...]]:
     """Read a route's path, as it is written and in segments. Raises ConfigError."""
-    return text(node), parsed(node, pattern.path)
+    return text(node), parsed(node, path_pattern.path)
 
 
 def _read(
@@ -192,11 +198,11 @@ def _path_change(
 
 
 def _prefix(segments: tuple[Segment, ...], node: yaml.Node) -> str:
-    return parsed(node, lambda text: pattern.prefix(text, segments))
+    return parsed(node, lambda text: path_pattern.prefix(text, segments))
 
 
 def _template(segments: tuple[Segment, ...], node: yaml.Node) -> tuple[str | Segment, ...]:
-    return parsed(node, lambda text: pattern.template(text, segments))
+    return parsed(node, lambda text: path_pattern.template(text, segments))
 
 
 def _scopes(node: yaml.Node) -> tuple[str, ...]:
