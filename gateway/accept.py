@@ -29,15 +29,15 @@ from gateway.admission import Admission, Verdict
 from gateway.alarm import Alarm
 from gateway.answer import bare_answer
 from gateway.config.model import SEND_TIMEOUT, Limits
-from gateway.errors import (
+from gateway.hangup import Hangups
+from gateway.head_bound import HeadBound
+from gateway.http.errors import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
     Failure,
     Refusal,
 )
-from gateway.hangup import Hangups
-from gateway.head_bound import HeadBound
 from gateway.logs import log
 from gateway.outlet import Outlet
 from gateway.switched import Switched, Taker

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.account import EndReason, Exchange
 from gateway.cors import Access
-from gateway.errors import (
+from gateway.http.errors import (
     INTERNAL_ERROR,
     UPSTREAM_BAD_RESPONSE,
     UPSTREAM_TIMEOUT,
@@ -16,8 +16,8 @@ from gateway.errors import (
     UPSTREAM_UNREACHABLE,
     Refusal,
 )
-from gateway.headers import Headers
-from gateway.reconnect import delay
+from gateway.http.headers import Headers
+from gateway.http.reconnect import delay
 
 SERVER = "gateway"  # with no version of it, nor of what it is made of
 

@@ -18,11 +18,11 @@ from gateway.config.model import Config
 from gateway.dns import CAres, Resolver
 from gateway.doors import Door
 from gateway.doors import close as close_doors
-from gateway.errors import Refusal
 from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
+from gateway.http.errors import Refusal
 from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles

@@ -4,7 +4,7 @@ from itertools import count
 
 from gateway.channel import Channel, Unanswered
 from gateway.config.model import RouteLimits
-from gateway.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Refusal
+from gateway.http.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Refusal
 from gateway.quota import Permit, Quota
 from gateway.stream_tokens import Ticket
 

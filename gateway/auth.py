@@ -17,7 +17,7 @@ from jwt.types import Options
 
 from gateway.config.model import Auth
 from gateway.credentials import TokenSource, find_token
-from gateway.errors import (
+from gateway.http.errors import (
     SCOPE_MISSING,
     TOKEN_EXPIRED,
     TOKEN_INVALID,

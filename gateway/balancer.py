@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from math import ceil
 
 from gateway.config.model import Balance, Route, Upstream
-from gateway.errors import UPSTREAM_UNHEALTHY, Refusal
+from gateway.http.errors import UPSTREAM_UNHEALTHY, Refusal
 from gateway.upstream import Pool, Upstreams
 from gateway.upstream_check import UpstreamCheck
 

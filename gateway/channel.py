@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any
 
-from gateway.errors import Refusal
+from gateway.http.errors import Refusal
 from gateway.logs import log
 
 _LENGTH = struct.Struct(">I")

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import uvloop
 
-from gateway import chunked, cores
+from gateway import cores
 from gateway.app import Gateway, Settings, StartupError
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, load, load_auth
@@ -19,6 +19,7 @@ from gateway.config.model import Auth, Route
 from gateway.config.schema import schema_text
 from gateway.config.units import duration
 from gateway.demo import demo
+from gateway.http import chunked
 from gateway.logs import configure_logging
 from gateway.open_files import raise_limit
 from gateway.sample.backend import serve as serve_sample

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.config.model import Cors
-from gateway.headers import Headers, values
+from gateway.http.headers import Headers, values
 
 _PREFIX = b"access-control-"
 _LABELS = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")

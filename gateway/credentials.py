@@ -9,7 +9,7 @@ from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import MAX_TOKEN, Auth
-from gateway.errors import TOKEN_INVALID, TOKEN_MISSING, Refusal
+from gateway.http.errors import TOKEN_INVALID, TOKEN_MISSING, Refusal
 
 
 class TokenSource(StrEnum):

@@ -13,14 +13,14 @@ from typing import Final
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
 from gateway.config.model import StreamOptions, Timeouts
-from gateway.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
-from gateway.events import HEARTBEAT, EventStream, error_event
-from gateway.headers import first, values
-from gateway.heads import Reply
 from gateway.heartbeat import Heartbeat
+from gateway.http.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
+from gateway.http.event_stream import HEARTBEAT, EventStream, error_event
+from gateway.http.headers import first, values
+from gateway.http.message_heads import Reply
+from gateway.http.reconnect import delay
+from gateway.http.response_parser import ResponseHead
 from gateway.pipe import RELAYING, Pipe
-from gateway.reconnect import delay
-from gateway.response import ResponseHead
 
 _OK: Final = 200
 

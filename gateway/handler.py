@@ -16,8 +16,8 @@ from gateway.balancer import Balancer
 from gateway.config.model import RESERVED_PATHS, Config, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
-from gateway.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.gate import Gate
+from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.incoming import Incoming, raw
 from gateway.keys import KeyUnknown
 from gateway.logs import log

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.alarm import NEVER, Alarm
 from gateway.config.model import Limits
-from gateway.errors import HEADERS_TOO_LARGE, REQUEST_TIMEOUT, Failure
+from gateway.http.errors import HEADERS_TOO_LARGE, REQUEST_TIMEOUT, Failure
 
 
 class Bounded(Protocol):

@@ -10,8 +10,8 @@ from typing import cast
 
 import httptools
 
-from gateway.errors import UPSTREAM_BAD_RESPONSE
-from gateway.response import Receiver, ResponseReader
+from gateway.http.errors import UPSTREAM_BAD_RESPONSE
+from gateway.http.response_parser import Receiver, ResponseReader
 
 
 class Connection(asyncio.Protocol):

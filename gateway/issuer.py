@@ -16,7 +16,7 @@ from yarl import URL
 from gateway.answer import SERVER
 from gateway.background import in_background
 from gateway.dns import Address
-from gateway.errors import KEYS_UNAVAILABLE, Refusal
+from gateway.http.errors import KEYS_UNAVAILABLE, Refusal
 from gateway.jwks import KeySet
 from gateway.logs import log
 

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from gateway.errors import TOKEN_INVALID, Refusal
+from gateway.http.errors import TOKEN_INVALID, Refusal
 from gateway.keys import KEY_FAULTS, KeyUnknown
 
 MAX_KEYS = 64

@@ -7,7 +7,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from gateway.config.model import Auth
-from gateway.errors import TOKEN_INVALID, Refusal
+from gateway.http.errors import TOKEN_INVALID, Refusal
 
 KEY_FAULTS = (jwt.PyJWTError, UnsupportedAlgorithm, NotImplementedError, TypeError, ValueError)
 

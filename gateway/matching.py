@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import Kind, Route, Segment
-from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Refusal
+from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Refusal
 
 _ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel
 _STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")

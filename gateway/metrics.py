@@ -11,14 +11,14 @@ from typing import Final, Literal
 from gateway.account import Exchange
 from gateway.admission import Admission
 from gateway.config.model import Config, Route
-from gateway.errors import (
+from gateway.exposition import Snapshot
+from gateway.http.errors import (
     ORIGIN_DENIED,
     SCOPE_MISSING,
     TOKEN_EXPIRED,
     TOKEN_INVALID,
     TOKEN_MISSING,
 )
-from gateway.exposition import Snapshot
 from gateway.logs import log_lines_dropped
 from gateway.quotas import Quotas
 from gateway.streams import Streams

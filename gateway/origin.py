@@ -2,10 +2,10 @@
 
 import re
 
-from gateway.client import Client
 from gateway.cors import Policy
-from gateway.errors import ORIGIN_DENIED, Refusal
-from gateway.headers import Headers, first
+from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.http.forwarded import Client
+from gateway.http.headers import Headers, first
 
 _AUTHORITY = r"(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::([0-9]{1,5}))?"
 _HOST = re.compile(_AUTHORITY.encode())

@@ -12,18 +12,18 @@ from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
 from gateway.config.model import Timeouts
 from gateway.deadlines import Deadlines
-from gateway.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
-from gateway.headers import end_to_end, serialize, trailers
-from gateway.heads import (
+from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
+from gateway.http.headers import end_to_end, serialize, trailers
+from gateway.http.message_heads import (
     Framing,
     Reply,
     framing_of,
     informational_head,
     response_head,
 )
+from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
 from gateway.http1 import Connection
 from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run time
-from gateway.response import CONTINUE, Receiver, ResponseHead
 from gateway.streams import Condition
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from gateway.config.model import Route
 from gateway.cors import Policy
-from gateway.errors import ORIGIN_DENIED, Refusal
-from gateway.headers import Headers
+from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.http.headers import Headers
 from gateway.incoming import Incoming
 from gateway.matching import Table
 from gateway.token_endpoint import TokenEndpoint

@@ -5,13 +5,13 @@ For each it is the request head that the service gets, and the pipe that its res
 
 from gateway.auth import Identity
 from gateway.balancer import Balancer
-from gateway.client import subscriber
 from gateway.config.model import Auth, Route, StreamOptions
 from gateway.cors import Policy
 from gateway.credentials import Credentials, TokenSource
 from gateway.event_pipe import EventPipe, Terms
-from gateway.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
-from gateway.heads import Reply, RequestHead
+from gateway.http.forwarded import subscriber
+from gateway.http.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
+from gateway.http.message_heads import Reply, RequestHead
 from gateway.incoming import Incoming, raw
 from gateway.matching import Match, target_path
 from gateway.pipe import Pipe

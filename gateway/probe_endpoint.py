@@ -16,17 +16,17 @@ from aiohttp import web
 from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.auth import Identity
-from gateway.client import addresses, is_trusted
 from gateway.config.model import Config
-from gateway.errors import (
+from gateway.gate import Gate
+from gateway.http.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
     TOKEN_INVALID,
     TOO_MANY_STREAMS,
     Refusal,
 )
-from gateway.gate import Gate
-from gateway.headers import EVENT_STREAM
+from gateway.http.forwarded import addresses, is_trusted
+from gateway.http.headers import EVENT_STREAM
 from gateway.incoming import Incoming, raw
 from gateway.keys import KeyUnknown
 from gateway.streams import Condition, Streams

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from gateway.config.model import RouteLimits
-from gateway.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
+from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
 from gateway.meter import Meter
 
 

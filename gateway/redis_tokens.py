@@ -8,7 +8,7 @@ import time
 
 from redis.exceptions import RedisError
 
-from gateway.errors import TOKEN_STORE_UNAVAILABLE, Refusal
+from gateway.http.errors import TOKEN_STORE_UNAVAILABLE, Refusal
 from gateway.logs import log
 from gateway.redis_client import client
 from gateway.stream_tokens import Ticket

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from gateway.balancer import Balancer, Place
 from gateway.config.model import Route
-from gateway.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
-from gateway.heads import RequestHead
+from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
+from gateway.http.message_heads import RequestHead
 from gateway.http1 import Connection
 from gateway.incoming import Incoming, over
 from gateway.logs import log

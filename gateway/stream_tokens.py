@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.config.model import MAX_TOKEN, Auth
-from gateway.errors import TOKEN_EXPIRED, TOKEN_INVALID, Refusal
+from gateway.http.errors import TOKEN_EXPIRED, TOKEN_INVALID, Refusal
 from gateway.matching import is_same_path
 
 LIFE = 60  # seconds, or what is left of the login token

@@ -12,8 +12,8 @@ from gateway.auth import Identity, require_scopes
 from gateway.config.model import Config, Cors, Route
 from gateway.cors import Policy
 from gateway.credentials import TokenSource
-from gateway.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
 from gateway.gate import Gate
+from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
 from gateway.incoming import Incoming, over
 from gateway.keys import KeyUnknown
 from gateway.matching import Table

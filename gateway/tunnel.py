@@ -11,13 +11,13 @@ from typing import Final
 from gateway.accept import BrowserConnection
 from gateway.account import EndReason, Exchange
 from gateway.config.model import Timeouts
-from gateway.errors import DRAINING, Failure
-from gateway.frames import Frames, close_frame
-from gateway.headers import upgrades_to_websocket
-from gateway.heads import Framing, Reply, switching_head
+from gateway.http.errors import DRAINING, Failure
+from gateway.http.headers import upgrades_to_websocket
+from gateway.http.message_heads import Framing, Reply, switching_head
+from gateway.http.response_parser import SWITCHING_PROTOCOLS
+from gateway.http.websocket_frames import Frames, close_frame
 from gateway.http1 import Connection
 from gateway.pipe import RELAYING, Pipe
-from gateway.response import SWITCHING_PROTOCOLS
 
 # Seconds that one side gets after the other ended, as long as it takes nothing meanwhile.
 LINGER: Final = 10.0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from gateway.account import Exchange, request_id
 from gateway.answer import bare_answer
-from gateway.errors import TOO_MANY_CONNECTIONS, Refusal
+from gateway.http.errors import TOO_MANY_CONNECTIONS, Refusal
 
 # How long it may take to send a request, and then to take the answer and close.
 PATIENCE = 1.0

@@ -10,7 +10,7 @@ from typing import TypeVar
 from gateway.config.model import HealthCheck, Route, Upstream
 from gateway.dial import dial
 from gateway.dns import Address, Resolver, numeric
-from gateway.errors import (
+from gateway.http.errors import (
     TOO_MANY_CONNECTIONS,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNREACHABLE,

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from gateway.background import in_background
 from gateway.config.model import HealthCheck, Upstream
-from gateway.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
+from gateway.http.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
+from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.http1 import Connection
 from gateway.logs import log
-from gateway.response import Receiver, ResponseHead
 
 JITTER = 0.1  # of the interval, more or less, so that not all are asked at once
 

@@ -11,11 +11,11 @@ from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
 from gateway.event_pipe import EventPipe, Terms
-from gateway.headers import Edits
-from gateway.heads import Reply
+from gateway.http.headers import Edits
+from gateway.http.message_heads import Reply
+from gateway.http.response_parser import ResponseHead
 from gateway.http1 import Connection
 from gateway.pipe import Pipe
-from gateway.response import ResponseHead
 from gateway.server import Server
 from tests.wire.raw_client import RawClient, Response
 

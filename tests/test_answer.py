@@ -8,7 +8,7 @@ from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.config.model import Cors
 from gateway.cors import Policy
-from gateway.errors import (
+from gateway.http.errors import (
     DRAINING,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,

@@ -12,7 +12,7 @@ from gateway.asking import AskingQuota, AskingUsed
 from gateway.channel import Channel
 from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Route, RouteLimits, Upstream
-from gateway.errors import (
+from gateway.http.errors import (
     DRAINING,
     TOKEN_INVALID,
     TOKEN_STORE_UNAVAILABLE,

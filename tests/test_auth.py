@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway import errors
 from gateway.auth import Authenticator, Identity, require_scopes
 from gateway.config.model import MAX_TOKEN, Auth
 from gateway.credentials import TokenSource
-from gateway.errors import Failure, Refusal
+from gateway.http import errors
+from gateway.http.errors import Failure, Refusal
 
 T = TypeVar("T")
 SECRET = "a secret of thirty-two bytes, yes"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.balancer import Balancer, Place
 from gateway.config.model import Balance, HealthCheck, Route, Upstream
-from gateway.errors import UPSTREAM_UNHEALTHY, Refusal
+from gateway.http.errors import UPSTREAM_UNHEALTHY, Refusal
 from gateway.http1 import Connection
 from gateway.standing import EJECT_AFTER
 from gateway.upstream import Pool, Upstreams

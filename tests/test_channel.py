@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.channel import Channel, Handlers, Unanswered
-from gateway.errors import RATE_LIMITED, Refusal
+from gateway.http.errors import RATE_LIMITED, Refusal
 
 PATIENCE = 10.0
 

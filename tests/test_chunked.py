@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.chunked import BROKEN, MAX_SIZE_DIGITS, MORE, OTHER, plain_chunks
+from gateway.http.chunked import BROKEN, MAX_SIZE_DIGITS, MORE, OTHER, plain_chunks
 from tests.llhttp import Chunks
 
 plain = st.builds(

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Limits, Route, RouteLimits, Upstream
-from gateway.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Refusal
+from gateway.http.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Refusal
 from gateway.stream_tokens import Ticket
 
 

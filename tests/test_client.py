@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client import LONGEST_ADDRESS, Networks, client_of, subscriber
+from gateway.http.forwarded import LONGEST_ADDRESS, Networks, client_of, subscriber
 
 TRUSTED: Networks = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 

@@ -15,7 +15,7 @@ from gateway.credentials import (
     without_parameter,
     without_token,
 )
-from gateway.errors import TOKEN_MISSING, Refusal
+from gateway.http.errors import TOKEN_MISSING, Refusal
 
 Pairs = list[tuple[bytes, bytes]]
 AUTH = Auth(forward_claims=(("sub", "X-User-Id"),))

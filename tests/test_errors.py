@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import errors
-from gateway.errors import TOO_MANY_STREAMS, UPSTREAM_UNHEALTHY, Failure, Refusal, Source
+from gateway.http import errors
+from gateway.http.errors import TOO_MANY_STREAMS, UPSTREAM_UNHEALTHY, Failure, Refusal, Source
 
 TABLE = [value for value in vars(errors).values() if isinstance(value, Failure)]
 

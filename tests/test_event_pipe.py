@@ -8,10 +8,10 @@ import pytest
 
 from gateway.account import EndReason
 from gateway.config.model import StreamOptions, Timeouts
-from gateway.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.event_pipe import Terms
-from gateway.events import HEARTBEAT
-from gateway.response import ResponseHead
+from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
+from gateway.http.event_stream import HEARTBEAT
+from gateway.http.response_parser import ResponseHead
 from tests.event_source import EventSource
 from tests.stage import STREAM, UNBOUNDED, Open, Stage, over, response_of
 from tests.wire.raw_client import Ending, RawClient

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.events import BOM, HEARTBEAT, MAX_EVENT, EventStream, error_event
+from gateway.http.event_stream import BOM, HEARTBEAT, MAX_EVENT, EventStream, error_event
 from tests.event_source import Event, EventSource
 
 PROGRESS = b'data: {"progress": 40}\n\n'

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.frames import Frames, close_frame
+from gateway.http.websocket_frames import Frames, close_frame
 
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 LENGTHS = st.sampled_from([0, 1, 2, 125, 126, 127, 300, 65535, 65536, 70000])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway import errors
 from gateway.config.model import Auth, Config, Limits
-from gateway.errors import Refusal
 from gateway.gate import Gate
+from gateway.http import errors
+from gateway.http.errors import Refusal
 from gateway.redis_tokens import UsedAnywhere
 from gateway.stream_tokens import Ticket
 from gateway.used_tokens import UsedHere

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.model import HeaderRules
-from gateway.headers import (
+from gateway.http.headers import (
     HOP_BY_HOP,
     Edits,
     accepts_event_stream,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.config.model import Cors, HeaderRules
 from gateway.cors import Access, Policy
-from gateway.headers import Edits
-from gateway.heads import (
+from gateway.http.headers import Edits
+from gateway.http.message_heads import (
     Framing,
     Reply,
     RequestHead,
@@ -18,7 +18,7 @@ from gateway.heads import (
     response_head,
     switching_head,
 )
-from gateway.response import ResponseHead
+from gateway.http.response_parser import ResponseHead
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.errors import UPSTREAM_BAD_RESPONSE, Failure
+from gateway.http.errors import UPSTREAM_BAD_RESPONSE, Failure
+from gateway.http.response_parser import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, Receiver, ResponseHead
 from gateway.http1 import Connection
-from gateway.response import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, Receiver, ResponseHead
 from tests.llhttp import Chunks
 
 Pairs = list[tuple[bytes, bytes]]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import errors, issuer
-from gateway.errors import Refusal
+from gateway import issuer
+from gateway.http import errors
+from gateway.http.errors import Refusal
 from gateway.issuer import LEAST_REFRESH, MAX_SIZE, MOST_REFRESH, REFRESH, Issuer
 from gateway.keys import Keys
 from tests.key_issuer import Key, KeyIssuer, key_set

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from gateway.errors import Refusal
+from gateway.http.errors import Refusal
 from gateway.jwks import MAX_CANDIDATES, MAX_KEYS, KeySet
 from gateway.keys import KeyUnknown
 from tests.key_issuer import Key, key_set

@@ -5,8 +5,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway import errors
 from gateway.config.model import Auth
+from gateway.http import errors
 from gateway.keys import FixedKeys, KeyUnknown
 
 SECRET = "a secret of thirty-two bytes, yes"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway import errors
 from gateway.config.model import Kind, Route, Segment, Upstream
-from gateway.errors import Failure, Refusal
+from gateway.http import errors
+from gateway.http.errors import Failure, Refusal
 from gateway.matching import Match, Table, target_path
 
 UPSTREAM = Upstream(url="http://service", host="service", port=80)

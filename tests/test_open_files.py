@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway import open_files
 from gateway.config.model import Upstream
-from gateway.errors import TOO_MANY_CONNECTIONS, Refusal
+from gateway.http.errors import TOO_MANY_CONNECTIONS, Refusal
 from gateway.open_files import OpenFiles
 from gateway.upstream import Pool
 from tests.wire.upstream import Upstream as Service

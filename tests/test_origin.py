@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.client import Client
 from gateway.config.model import Cors
 from gateway.cors import Policy
-from gateway.errors import ORIGIN_DENIED, Refusal
+from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.http.forwarded import Client
 from gateway.origin import require_same_origin
 
 HEADERS = {

@@ -5,9 +5,9 @@ import pytest
 from gateway.config.loader import loads
 from gateway.config.model import Config
 from gateway.cors import Policy
-from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.gate import Gate
-from gateway.headers import first
+from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.http.headers import first
 from gateway.matching import Table
 from gateway.preflight import Preflights
 from gateway.token_endpoint import TokenEndpoint

@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import Refusal
+from gateway.http.errors import Refusal
 from gateway.probe_endpoint import LONGEST, MOST_EVENTS, MOST_PADDING, Plan
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.text(max_size=4)).map(str)

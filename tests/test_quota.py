@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.config.model import RouteLimits
-from gateway.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Refusal
+from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Refusal
 from gateway.quota import Lease, Ledger, Permit, Quota, too_fast, too_many
 
 

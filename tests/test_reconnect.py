@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from gateway.reconnect import DELAY, LEAST, MOST, SPREAD, delay
+from gateway.http.reconnect import DELAY, LEAST, MOST, SPREAD, delay
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway import redis_ledger
 from gateway.config.model import RouteLimits
-from gateway.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
+from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
 from gateway.quota import Lease
 from gateway.redis_ledger import STREAMS, TIMEOUT, RedisLedger
 from tests.redis_process import RedisProcess

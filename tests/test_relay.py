@@ -17,9 +17,9 @@ from gateway.answer import answer
 from gateway.balancer import Balancer, Place
 from gateway.config.model import HeaderRules, Route, Timeouts
 from gateway.config.model import Upstream as Address
-from gateway.errors import Refusal
-from gateway.headers import Edits
-from gateway.heads import Reply, RequestHead
+from gateway.http.errors import Refusal
+from gateway.http.headers import Edits
+from gateway.http.message_heads import Reply, RequestHead
 from gateway.http1 import Connection
 from gateway.incoming import Incoming
 from gateway.pipe import Pipe

@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import auth as module
-from gateway import errors
 from gateway.auth import Authenticator, Identity
 from gateway.config.model import Auth
-from gateway.errors import Failure, Refusal
+from gateway.http import errors
+from gateway.http.errors import Failure, Refusal
 
 SECRET = "a secret of thirty-two bytes, yes"
 NOW = 1_800_000_000

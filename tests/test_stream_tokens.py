@@ -10,11 +10,11 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import errors
 from gateway.auth import Authenticator
 from gateway.config.model import Auth
 from gateway.credentials import TokenSource
-from gateway.errors import Failure, Refusal
+from gateway.http import errors
+from gateway.http.errors import Failure, Refusal
 from gateway.stream_tokens import AUDIENCE, TYPE, StreamTokens, Ticket
 
 SECRET = "a secret of thirty-two bytes, yes"

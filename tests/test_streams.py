@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.account import EndReason, Exchange
-from gateway.errors import DRAINING, Refusal
+from gateway.http.errors import DRAINING, Refusal
 from gateway.streams import Condition, Streams
 
 

@@ -11,8 +11,8 @@ from gateway.accept import CLOSING, Arrival, Relayed
 from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
-from gateway.headers import Edits
-from gateway.heads import Reply
+from gateway.http.headers import Edits
+from gateway.http.message_heads import Reply
 from gateway.http1 import Connection
 from gateway.server import Server
 from gateway.tunnel import LINGER, Tunnel

@@ -20,9 +20,9 @@ from structlog.testing import capture_logs
 from gateway import upstream as module
 from gateway.config.model import HealthCheck, Route, Upstream
 from gateway.dns import Address
-from gateway.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
+from gateway.http.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
+from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.http1 import Connection
-from gateway.response import Receiver, ResponseHead
 from gateway.standing import EJECT_AFTER
 from gateway.upstream import MAX_IDLE, Pool, Upstreams, in_turn
 from tests.wire import certificates

@@ -3,8 +3,9 @@
 import pytest
 import time_machine
 
-from gateway import errors, used_tokens
-from gateway.errors import Failure, Refusal
+from gateway import used_tokens
+from gateway.http import errors
+from gateway.http.errors import Failure, Refusal
 from gateway.stream_tokens import Ticket
 from gateway.used_tokens import UsedHere
 

@@ -5,9 +5,9 @@ from typing import Any, Final
 import httptools
 from mypy_extensions import mypyc_attr
 
-from gateway.chunked import MORE, OTHER, plain_chunks
-from gateway.errors import Failure
-from gateway.headers import EVENT_STREAM, first, is_streaming, media_type, values
+from gateway.http.chunked import MORE, OTHER, plain_chunks
+from gateway.http.errors import Failure
+from gateway.http.headers import EVENT_STREAM, first, is_streaming, media_type, values
 
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from enum import Enum
 
 from gateway.cors import Access
-from gateway.headers import (
+from gateway.http.headers import (
     TO_WEBSOCKET,
     Edits,
     Headers,
@@ -18,7 +18,7 @@ from gateway.headers import (
     for_client,
     serialize,
 )
-from gateway.response import ResponseHead
+from gateway.http.response_parser import ResponseHead
 
 NO_CONTENT = 204
 

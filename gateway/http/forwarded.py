@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from gateway.headers import Headers, first, values
+from gateway.http.headers import Headers, first, values
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
