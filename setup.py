@@ -15,8 +15,8 @@ from setuptools import Extension, setup
 OPTIONS = ["--config-file=", "--no-site-packages", "--ignore-missing-imports"]
 # None of these has a coroutine: a compiled one is thrown into in a way that Python 3.12 deprecates.
 DATA_PLANE = [
-    "gateway/account.py",
-    "gateway/tally.py",
+    "gateway/telemetry/exchange.py",
+    "gateway/telemetry/counters.py",
     "gateway/alarm.py",
     "gateway/http/forwarded.py",
     "gateway/config/model.py",

@@ -24,7 +24,6 @@ from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from gateway.account import Exchange, request_id
 from gateway.admission import Admission, Verdict
 from gateway.alarm import Alarm
 from gateway.answer import bare_answer
@@ -38,9 +37,10 @@ from gateway.http.errors import (
     Failure,
     Refusal,
 )
-from gateway.logs import log
 from gateway.outlet import Outlet
 from gateway.switched import Switched, Taker
+from gateway.telemetry.exchange import Exchange, request_id
+from gateway.telemetry.logging import log
 from gateway.turned_away import TurnedAway, address_of
 
 # A connection that is idle between two requests is closed after this long.

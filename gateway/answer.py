@@ -6,7 +6,6 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.account import EndReason, Exchange
 from gateway.cors import Access
 from gateway.http.errors import (
     INTERNAL_ERROR,
@@ -18,6 +17,7 @@ from gateway.http.errors import (
 )
 from gateway.http.headers import Headers
 from gateway.http.reconnect import delay
+from gateway.telemetry.exchange import EndReason, Exchange
 
 SERVER = "gateway"  # with no version of it, nor of what it is made of
 

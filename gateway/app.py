@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.accept import Arrival, Relayed
-from gateway.account import EndReason, Exchange
 from gateway.admission import Admission
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
@@ -23,16 +22,17 @@ from gateway.handler import Handler
 from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
 from gateway.http.errors import Refusal
-from gateway.logs import log
 from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
 from gateway.ops import Ops
 from gateway.quotas import Quotas
 from gateway.reload import Reload
-from gateway.report import Report, live_streams, served_routes
 from gateway.server import Server
 from gateway.streams import Streams
-from gateway.tracing import tracer
+from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.logging import log
+from gateway.telemetry.report import Report, live_streams, served_routes
+from gateway.telemetry.tracing import tracer
 from gateway.upstream import Upstreams
 from gateway.used_tokens import UsedTokens
 

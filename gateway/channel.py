@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from gateway.http.errors import Refusal
-from gateway.logs import log
+from gateway.telemetry.logging import log
 
 _LENGTH = struct.Struct(">I")
 

@@ -20,10 +20,10 @@ from gateway.config.schema import schema_text
 from gateway.config.units import duration
 from gateway.demo import demo
 from gateway.http import chunked
-from gateway.logs import configure_logging
 from gateway.open_files import raise_limit
 from gateway.sample.backend import serve as serve_sample
 from gateway.supervisor import Supervisor
+from gateway.telemetry.logging import configure_logging
 
 FAULT = 1
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.accept import CLOSING, KEEPING, Arrival, Relayed, Report
-from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth import Identity, require_scopes
 from gateway.balancer import Balancer
@@ -20,7 +19,6 @@ from gateway.gate import Gate
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.incoming import Incoming, raw
 from gateway.keys import KeyUnknown
-from gateway.logs import log
 from gateway.matching import Table
 from gateway.origin import require_same_origin
 from gateway.preflight import Preflights
@@ -31,8 +29,10 @@ from gateway.quotas import Quotas
 from gateway.relay import Relay
 from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
+from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.logging import log
+from gateway.telemetry.tracing import Tracer
 from gateway.token_endpoint import TokenEndpoint
-from gateway.tracing import Tracer
 from gateway.upstream import Upstreams
 
 HealthAnswer = Callable[[str], web.Response]

@@ -18,7 +18,7 @@ from gateway.background import in_background
 from gateway.dns import Address
 from gateway.http.errors import KEYS_UNAVAILABLE, Refusal
 from gateway.jwks import KeySet
-from gateway.logs import log
+from gateway.telemetry.logging import log
 
 MAX_SIZE = 256 * 1024
 TIMEOUT = 5.0

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, get_args
 
-from gateway.report import LiveStream
 from gateway.streams import Condition
+from gateway.telemetry.report import LiveStream
 
 LIMIT: Final = 1000  # how many are listed where nobody says
 MOST: Final = 100_000

@@ -18,7 +18,7 @@ from gateway.doors import Door
 from gateway.worker import Briefing
 
 if TYPE_CHECKING:
-    from gateway.report import Report
+    from gateway.telemetry.report import Report
 
 START_PATIENCE = 60.0  # seconds, for a worker to be ready on a machine that is busy
 END_PATIENCE = 5.0  # for a process to end after it closed its channel

@@ -8,10 +8,8 @@ stream of hours shows its bytes while it goes on.
 from collections import defaultdict
 from typing import Final, Literal
 
-from gateway.account import Exchange
 from gateway.admission import Admission
 from gateway.config.model import Config, Route
-from gateway.exposition import Snapshot
 from gateway.http.errors import (
     ORIGIN_DENIED,
     SCOPE_MISSING,
@@ -19,10 +17,12 @@ from gateway.http.errors import (
     TOKEN_INVALID,
     TOKEN_MISSING,
 )
-from gateway.logs import log_lines_dropped
 from gateway.quotas import Quotas
 from gateway.streams import Streams
-from gateway.tally import Tally
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.logging import log_lines_dropped
+from gateway.telemetry.prometheus import Snapshot
 from gateway.upstream import Upstreams
 
 ReloadResult = Literal["success", "failure"]

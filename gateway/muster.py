@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.exposition import Snapshot
 from gateway.member import Member
-from gateway.report import Report
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import Report
 
 
 class Muster:

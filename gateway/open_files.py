@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 
-from gateway.logs import log
+from gateway.telemetry.logging import log
 
 # Descriptors that clients leave to connections to upstreams, to names and to files.
 RESERVED_SHARE = 8  # one in so many

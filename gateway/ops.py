@@ -9,11 +9,11 @@ from aiohttp import web
 from gateway import status_page
 from gateway.accept import Arrival
 from gateway.answer import SERVER, told
-from gateway.exposition import Snapshot
 from gateway.health import alive, readiness
 from gateway.listing import Listing, QueryError
 from gateway.pulse import Pulse
-from gateway.report import Report
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import Report
 
 READING = ("GET", "HEAD")
 PATHS = ("/", "/healthz", "/readyz", "/metrics", "/streams", "/events")

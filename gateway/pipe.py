@@ -9,7 +9,6 @@ from http.client import responses
 from typing import Final
 
 from gateway.accept import BrowserConnection
-from gateway.account import EndReason, Exchange
 from gateway.config.model import Timeouts
 from gateway.deadlines import Deadlines
 from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
@@ -25,6 +24,7 @@ from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
 from gateway.http1 import Connection
 from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run time
 from gateway.streams import Condition
+from gateway.telemetry.exchange import EndReason, Exchange
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.
 RELAYING: Final = 0  # until the service ends the body, or the gateway does

@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import web
 
-from gateway.account import EndReason, Exchange
 from gateway.answer import SERVER
 from gateway.auth import Identity
 from gateway.config.model import Config
@@ -30,6 +29,7 @@ from gateway.http.headers import EVENT_STREAM
 from gateway.incoming import Incoming, raw
 from gateway.keys import KeyUnknown
 from gateway.streams import Condition, Streams
+from gateway.telemetry.exchange import EndReason, Exchange
 
 MOST_STREAMS: Final = 16  # at a time
 LONGEST: Final = 600.0  # seconds that a stream may take as it was asked for

@@ -9,11 +9,11 @@ from aiohttp import web
 
 from gateway.answer import SERVER
 from gateway.background import in_background
-from gateway.exposition import Snapshot
 from gateway.listing import Listing
-from gateway.logs import log
-from gateway.report import Report, ServedRoute
-from gateway.tally import LATENCY, Tally
+from gateway.telemetry.counters import LATENCY, Tally
+from gateway.telemetry.logging import log
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import Report, ServedRoute
 
 INTERVAL = 1.0  # seconds
 MOST_STREAMS = 500  # in one event: the oldest

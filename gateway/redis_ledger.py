@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from gateway.background import in_background
 from gateway.config.model import RouteLimits
-from gateway.logs import log
 from gateway.quota import Lease, too_fast, too_many
 from gateway.redis_client import client
+from gateway.telemetry.logging import log
 
 # Seconds.
 TIMEOUT = 0.25  # for all that an admission waits

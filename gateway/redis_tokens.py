@@ -9,9 +9,9 @@ import time
 from redis.exceptions import RedisError
 
 from gateway.http.errors import TOKEN_STORE_UNAVAILABLE, Refusal
-from gateway.logs import log
 from gateway.redis_client import client
 from gateway.stream_tokens import Ticket
+from gateway.telemetry.logging import log
 from gateway.used_tokens import used
 
 TIMEOUT = 1.0  # seconds, for all that a claim takes

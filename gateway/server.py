@@ -5,10 +5,10 @@ import asyncio
 from aiohttp import web
 
 from gateway.accept import BrowserConnection, Handle, Report
-from gateway.account import Exchange
 from gateway.admission import Admission
 from gateway.config.model import Limits
 from gateway.hangup import Hangups
+from gateway.telemetry.exchange import Exchange
 
 MAX_HEADERS = 256
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
-from gateway.account import EndReason, Exchange
 from gateway.http.errors import DRAINING, Refusal
+from gateway.telemetry.exchange import EndReason, Exchange
 
 # What an exchange waits for: the service's response head, the service's next byte, the browser to
 # take what there is, or the browser to take the last of it.

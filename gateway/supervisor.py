@@ -26,19 +26,19 @@ from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
 from gateway.doors import Door, open_doors, port_of
 from gateway.doors import close as close_doors
-from gateway.exposition import RestartReason, Snapshot
 from gateway.headcount import shared, slots
 from gateway.health import Health, Workers
 from gateway.liveness import until_hung
-from gateway.logs import LogFormat, log, log_lines_dropped
 from gateway.member import Member
 from gateway.metrics import ReloadResult
 from gateway.muster import Muster
 from gateway.ops import Ops
 from gateway.reload import Reload
-from gateway.report import Report
 from gateway.server import Server
 from gateway.stream_tokens import KEY_SIZE
+from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
+from gateway.telemetry.prometheus import RestartReason, Snapshot
+from gateway.telemetry.report import Report
 from gateway.worker import Briefing
 
 NOT_A_WORKER: Final = -1  # the number of the supervisor's own report

@@ -9,7 +9,6 @@ import asyncio
 from typing import Final
 
 from gateway.accept import BrowserConnection
-from gateway.account import EndReason, Exchange
 from gateway.config.model import Timeouts
 from gateway.http.errors import DRAINING, Failure
 from gateway.http.headers import upgrades_to_websocket
@@ -18,6 +17,7 @@ from gateway.http.response_parser import SWITCHING_PROTOCOLS
 from gateway.http.websocket_frames import Frames, close_frame
 from gateway.http1 import Connection
 from gateway.pipe import RELAYING, Pipe
+from gateway.telemetry.exchange import EndReason, Exchange
 
 # Seconds that one side gets after the other ended, as long as it takes nothing meanwhile.
 LINGER: Final = 10.0

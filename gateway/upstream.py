@@ -17,9 +17,9 @@ from gateway.http.errors import (
     Refusal,
 )
 from gateway.http1 import Connection
-from gateway.logs import log
 from gateway.open_files import OpenFiles
 from gateway.standing import Standing
+from gateway.telemetry.logging import log
 from gateway.upstream_check import UpstreamCheck
 
 # Shorter than the 5 s after which the common service servers (uvicorn, node) close an idle

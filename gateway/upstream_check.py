@@ -9,7 +9,7 @@ from gateway.config.model import HealthCheck, Upstream
 from gateway.http.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
 from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.http1 import Connection
-from gateway.logs import log
+from gateway.telemetry.logging import log
 
 JITTER = 0.1  # of the interval, more or less, so that not all are asked at once
 

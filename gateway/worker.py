@@ -21,9 +21,9 @@ from gateway.channel import Channel, Handlers, Unanswered
 from gateway.config.loader import ConfigError, Fault, parse
 from gateway.doors import Door
 from gateway.headcount import Headcount, slots
-from gateway.logs import LogFormat, configure_logging
 from gateway.quotas import Quotas
-from gateway.report import Report
+from gateway.telemetry.logging import LogFormat, configure_logging
+from gateway.telemetry.report import Report
 
 PATIENCE = 30.0  # seconds, for a supervisor that is busy starting others
 

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from gateway.accept import Arrival, Relayed
-from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
 from gateway.event_pipe import EventPipe, Terms
@@ -17,6 +16,7 @@ from gateway.http.response_parser import ResponseHead
 from gateway.http1 import Connection
 from gateway.pipe import Pipe
 from gateway.server import Server
+from gateway.telemetry.exchange import EndReason, Exchange
 from tests.wire.raw_client import RawClient, Response
 
 PATIENCE = 10.0

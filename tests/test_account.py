@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.account import EndReason, Exchange, request_id, traceparent
+from gateway.telemetry.exchange import EndReason, Exchange, request_id, traceparent
 
 NEW_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-00")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

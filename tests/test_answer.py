@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from gateway.account import EndReason, Exchange
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.config.model import Cors
 from gateway.cors import Policy
@@ -19,6 +18,7 @@ from gateway.http.errors import (
     Failure,
     Refusal,
 )
+from gateway.telemetry.exchange import EndReason, Exchange
 
 
 def exchange() -> Exchange:

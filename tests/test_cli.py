@@ -13,9 +13,9 @@ import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from gateway import logs
 from gateway.cli import main
 from gateway.config.schema import schema_text
+from gateway.telemetry import logging
 
 SECRET = "a secret of thirty-two bytes, yes"
 COMMANDS = ["serve", "check", "token", "schema", "sample-backend", "demo"]
@@ -61,12 +61,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     monkeypatch.setenv("GATEWAY_JWT_SECRET", SECRET)
     monkeypatch.setenv("SERVICE_URL", "http://service:9000")
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(logs._requests, "sink", None)
+    monkeypatch.setattr(logging._requests, "sink", None)
     (tmp_path / "routes.yaml").write_text(ROUTES)
     yield
-    logs.close_logging()
+    logging.close_logging()
     structlog.reset_defaults()
-    vars(logs.log).pop("bind", None)  # the logger that it keeps writes where this test did
+    vars(logging.log).pop("bind", None)  # the logger that it keeps writes where this test did
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config.loader import load
-from gateway.exposition import Snapshot
-from gateway.tally import Tally
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.prometheus import Snapshot
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from gateway.exposition import Snapshot
-from gateway.tally import Tally
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.prometheus import Snapshot
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 

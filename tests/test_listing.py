@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.listing import LIMIT, MOST, SORTS, STATES, Listing, QueryError
-from gateway.report import LiveStream
 from gateway.streams import Condition
+from gateway.telemetry.report import LiveStream
 
 
 def stream(  # noqa: PLR0913 - a stream with what a test sorts by

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gateway.log_writer import LogWriter, RawFile, _next_batch
+from gateway.telemetry.log_writer import LogWriter, RawFile, _next_batch
 from tests.wire.gateway_process import PATIENCE
 
 Start = Callable[..., LogWriter]

@@ -4,13 +4,13 @@ import pytest
 from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
 
-from gateway.account import EndReason, Exchange
 from gateway.admission import Admission
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.metrics import Metrics, ReloadResult
 from gateway.quotas import Quotas
 from gateway.standing import EJECT_AFTER
 from gateway.streams import Condition, Streams
+from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream import Upstreams
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 
-from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.member import Member
 from gateway.muster import Muster
-from gateway.report import Report
-from gateway.tally import Tally
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import Report
 
 
 class Told(Member):

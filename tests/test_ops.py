@@ -8,12 +8,12 @@ import pytest
 from aiohttp import web
 
 from gateway import status_page
-from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.ops import PATHS, Ops
-from gateway.report import Report
 from gateway.server import Server
-from gateway.tally import Tally
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import Report
 
 
 def report(worker: int = 0, health: Health = Health(1), count: int = 1) -> Report:  # noqa: B008

@@ -8,9 +8,9 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from structlog.testing import capture_logs
 
-from gateway.account import EndReason
 from gateway.incoming import Incoming
-from gateway.otel import CLOSE_TIMEOUT, Tracer
+from gateway.telemetry.exchange import EndReason
+from gateway.telemetry.opentelemetry import CLOSE_TIMEOUT, Tracer
 from tests.collector import Collector, attributes
 from tests.receiving import Received
 from tests.wire.routes import listener, port_of

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.account import EndReason
 from gateway.config.model import Timeouts
 from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.http.response_parser import ResponseHead
 from gateway.http1 import Connection
+from gateway.telemetry.exchange import EndReason
 from tests.stage import STREAM, UNBOUNDED, Open, Stage, over, response_of
 from tests.wire.raw_client import Ending, RawClient
 

@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from gateway import pulse as module
 from gateway.accept import Arrival
-from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.pulse import MOST_STREAMS, Pulse, event
-from gateway.report import LiveStream, Report, ServedRoute, UpstreamState
 from gateway.server import Server
-from gateway.tally import Tally
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import LiveStream, Report, ServedRoute, UpstreamState
 
 PATIENCE = 10.0
 HOSTILE = "</script>\u2028\r\ndata: <b>"

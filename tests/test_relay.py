@@ -12,7 +12,6 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.accept import Arrival, Relayed
-from gateway.account import EndReason
 from gateway.answer import answer
 from gateway.balancer import Balancer, Place
 from gateway.config.model import HeaderRules, Route, Timeouts
@@ -25,6 +24,7 @@ from gateway.incoming import Incoming
 from gateway.pipe import Pipe
 from gateway.relay import IDEMPOTENT, Relay
 from gateway.server import Server
+from gateway.telemetry.exchange import EndReason
 from gateway.upstream import Pool
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.routes import Places, port_of

@@ -2,11 +2,14 @@
 
 import pickle
 
-from gateway.account import EndReason, Exchange
 from gateway.config.model import Route, Upstream
-from gateway.exposition import Snapshot
 from gateway.health import Health
-from gateway.report import (
+from gateway.standing import EJECT_AFTER
+from gateway.streams import Condition
+from gateway.telemetry.counters import Tally
+from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import (
     LiveStream,
     Report,
     ServedRoute,
@@ -14,9 +17,6 @@ from gateway.report import (
     live_streams,
     served_routes,
 )
-from gateway.standing import EJECT_AFTER
-from gateway.streams import Condition
-from gateway.tally import Tally
 from gateway.upstream import Upstreams
 
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from gateway.account import EndReason, Exchange
 from gateway.http.errors import DRAINING, Refusal
 from gateway.streams import Condition, Streams
+from gateway.telemetry.exchange import EndReason, Exchange
 
 
 class Recorded:

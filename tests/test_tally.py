@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.account import EndReason, Exchange
-from gateway.tally import LATENCY, LIFE, Histogram, Tally, upstream_code
+from gateway.telemetry.counters import LATENCY, LIFE, Histogram, Tally, upstream_code
+from gateway.telemetry.exchange import EndReason, Exchange
 
 
 def exchange(

@@ -6,8 +6,8 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.otel import Tracer
-from gateway.tracing import tracer
+from gateway.telemetry.opentelemetry import Tracer
+from gateway.telemetry.tracing import tracer
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 

@@ -8,13 +8,13 @@ import pytest
 from aiohttp import web
 
 from gateway.accept import CLOSING, Arrival, Relayed
-from gateway.account import EndReason, Exchange
 from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
 from gateway.http1 import Connection
 from gateway.server import Server
+from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.tunnel import LINGER, Tunnel
 from tests.stage import PATIENCE, UNBOUNDED
 from tests.wire import upstream

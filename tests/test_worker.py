@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 import structlog
 
-from gateway import logs
 from gateway.app import Settings
 from gateway.channel import Channel
 from gateway.doors import Door, close, open_doors, port_of
 from gateway.headcount import Headcount
+from gateway.telemetry import logging
 from gateway.worker import Briefing, Worker
 
 PATIENCE = 10.0
@@ -46,12 +46,12 @@ class Seat:
 @pytest.fixture(autouse=True)
 def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give back what a worker, which has a process of its own, sets for good."""
-    monkeypatch.setattr(logs._requests, "sink", None)
-    monkeypatch.setattr(logs._requests, "are_told", True)
+    monkeypatch.setattr(logging._requests, "sink", None)
+    monkeypatch.setattr(logging._requests, "are_told", True)
     yield
-    logs.close_logging()
+    logging.close_logging()
     structlog.reset_defaults()
-    vars(logs.log).pop("bind", None)  # the logger that it keeps writes where this test did
+    vars(logging.log).pop("bind", None)  # the logger that it keeps writes where this test did
 
 
 @asynccontextmanager

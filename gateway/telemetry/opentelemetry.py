@@ -31,10 +31,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.status import Status, StatusCode
 
-from gateway.account import EndReason, Exchange
 from gateway.incoming import Incoming
-from gateway.logs import log
-from gateway.tally import METHODS, upstream_code
+from gateway.telemetry.counters import METHODS, upstream_code
+from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.logging import log
 
 CLOSE_TIMEOUT = 2.0  # seconds for the last spans: a collector that is away holds no shutdown back
 TELL_AGAIN = 60.0  # seconds between two lines about a collector that does not answer

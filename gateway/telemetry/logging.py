@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-from gateway.log_writer import LogWriter, RawFile
+from gateway.telemetry.log_writer import LogWriter, RawFile
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.account import EndReason, Exchange
+from gateway.telemetry.exchange import EndReason, Exchange
 
 # Upper bounds, in seconds. A quick service is seen apart from a slow one, and a slow one apart from
 # one that runs into the default bounds of 30 s.

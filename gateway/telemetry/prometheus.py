@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.tally import Histogram, Tally
+from gateway.telemetry.counters import Histogram, Tally
 
 RestartReason = Literal["exited", "hung"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
-from gateway.account import Exchange
 from gateway.incoming import Incoming
-from gateway.logs import log
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.logging import log
 
 _PLACES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -41,7 +41,7 @@ def tracer(environ: Mapping[str, str]) -> Tracer | None:
         log.warning("tracing_off", reason=fault)
         return None
     # The SDK takes a third of a second to import, which only those pay who use it.
-    from gateway.otel import Tracer  # noqa: PLC0415
+    from gateway.telemetry.opentelemetry import Tracer  # noqa: PLC0415
 
     return Tracer()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 
-from gateway.logs import log_request
+from gateway.telemetry.logging import log_request
 
 # W3C Trace Context 3.2: version, trace-id, parent-id and flags. No id is all zeros, no version is
 # ff, and nothing follows in version 00.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.config.model import Route
-from gateway.exposition import Snapshot
 from gateway.health import Health
 from gateway.streams import Condition, Stream
+from gateway.telemetry.prometheus import Snapshot
 from gateway.upstream import Upstreams
 
 
