@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.cors import Access
+from gateway.auth.cors import Access
 from gateway.http.errors import (
     INTERNAL_ERROR,
     UPSTREAM_BAD_RESPONSE,

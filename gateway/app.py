@@ -11,13 +11,14 @@ from aiohttp import web
 
 from gateway.accept import Arrival, Relayed
 from gateway.admission import Admission
+from gateway.auth.service import Gate
+from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
 from gateway.dns import CAres, Resolver
 from gateway.doors import Door
 from gateway.doors import close as close_doors
-from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
@@ -34,7 +35,6 @@ from gateway.telemetry.logging import log
 from gateway.telemetry.report import Report, live_streams, served_routes
 from gateway.telemetry.tracing import tracer
 from gateway.upstream import Upstreams
-from gateway.used_tokens import UsedTokens
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0

@@ -3,14 +3,14 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.auth.service import used_tokens
+from gateway.auth.stream_tokens import Ticket
 from gateway.config.model import Config
-from gateway.gate import used_tokens
 from gateway.quotas import Quotas
-from gateway.stream_tokens import Ticket
 
 if TYPE_CHECKING:
+    from gateway.auth.used_tokens import UsedTokens
     from gateway.quota import Permit, Quota
-    from gateway.used_tokens import UsedTokens
 
 
 class Commons:

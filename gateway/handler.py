@@ -10,24 +10,24 @@ from aiohttp import web
 
 from gateway.accept import CLOSING, KEEPING, Arrival, Relayed, Report
 from gateway.answer import answer, disclose, preflight_answer, retry_later
-from gateway.auth import Identity, require_scopes
+from gateway.auth.authenticator import Identity, require_scopes
+from gateway.auth.cors import Policy
+from gateway.auth.credentials import TokenSource
+from gateway.auth.keys import KeyUnknown
+from gateway.auth.same_origin import require_same_origin
+from gateway.auth.service import Gate
+from gateway.auth.stream_tokens import Ticket
 from gateway.balancer import Balancer
 from gateway.config.model import RESERVED_PATHS, Config, Route
-from gateway.cors import Policy
-from gateway.credentials import TokenSource
-from gateway.gate import Gate
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.incoming import Incoming, raw
-from gateway.keys import KeyUnknown
 from gateway.matching import Table
-from gateway.origin import require_same_origin
 from gateway.preflight import Preflights
 from gateway.prepared import Prepared
 from gateway.probe_endpoint import ProbeEndpoint
 from gateway.quota import Permit
 from gateway.quotas import Quotas
 from gateway.relay import Relay
-from gateway.stream_tokens import Ticket
 from gateway.streams import Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log

@@ -6,7 +6,7 @@ from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.accept import Arrival
-from gateway.cors import Access  # noqa: TC001 - compiled, it is needed at run time
+from gateway.auth.cors import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
 from gateway.http.forwarded import Networks, client_of
 from gateway.http.headers import Headers, by_name, origin_form, upgrades_to_websocket

@@ -5,8 +5,8 @@ It brings no token, and the service never sees it.
 
 from collections.abc import Callable
 
+from gateway.auth.cors import Policy
 from gateway.config.model import Route
-from gateway.cors import Policy
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import Headers
 from gateway.incoming import Incoming

@@ -3,11 +3,11 @@
 For each it is the request head that the service gets, and the pipe that its response goes through.
 """
 
-from gateway.auth import Identity
+from gateway.auth.authenticator import Identity
+from gateway.auth.cors import Policy
+from gateway.auth.credentials import Credentials, TokenSource
 from gateway.balancer import Balancer
 from gateway.config.model import Auth, Route, StreamOptions
-from gateway.cors import Policy
-from gateway.credentials import Credentials, TokenSource
 from gateway.event_pipe import EventPipe, Terms
 from gateway.http.forwarded import subscriber
 from gateway.http.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream

@@ -14,9 +14,10 @@ import orjson
 from aiohttp import web
 
 from gateway.answer import SERVER
-from gateway.auth import Identity
+from gateway.auth.authenticator import Identity
+from gateway.auth.keys import KeyUnknown
+from gateway.auth.service import Gate
 from gateway.config.model import Config
-from gateway.gate import Gate
 from gateway.http.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
@@ -27,7 +28,6 @@ from gateway.http.errors import (
 from gateway.http.forwarded import addresses, is_trusted
 from gateway.http.headers import EVENT_STREAM
 from gateway.incoming import Incoming, raw
-from gateway.keys import KeyUnknown
 from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 

@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
+from gateway.auth.stream_tokens import KEY_SIZE
 from gateway.background import in_background
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
@@ -35,7 +36,6 @@ from gateway.muster import Muster
 from gateway.ops import Ops
 from gateway.reload import Reload
 from gateway.server import Server
-from gateway.stream_tokens import KEY_SIZE
 from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
 from gateway.telemetry.prometheus import RestartReason, Snapshot
 from gateway.telemetry.report import Report

@@ -8,16 +8,16 @@ from typing import Any
 from aiohttp import web
 
 from gateway.answer import issued
-from gateway.auth import Identity, require_scopes
+from gateway.auth.authenticator import Identity, require_scopes
+from gateway.auth.cors import Policy
+from gateway.auth.credentials import TokenSource
+from gateway.auth.keys import KeyUnknown
+from gateway.auth.same_origin import require_same_origin
+from gateway.auth.service import Gate
 from gateway.config.model import Config, Cors, Route
-from gateway.cors import Policy
-from gateway.credentials import TokenSource
-from gateway.gate import Gate
 from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
 from gateway.incoming import Incoming, over
-from gateway.keys import KeyUnknown
 from gateway.matching import Table
-from gateway.origin import require_same_origin
 
 MAX_BODY = 8 * 1024
 BODY_TIMEOUT = 10.0  # seconds

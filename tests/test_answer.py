@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gateway.answer import answer, disclose, preflight_answer, retry_later
+from gateway.auth.cors import Policy
 from gateway.config.model import Cors
-from gateway.cors import Policy
 from gateway.http.errors import (
     DRAINING,
     INTERNAL_ERROR,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.asking import AskingQuota, AskingUsed
+from gateway.auth.stream_tokens import Ticket
 from gateway.channel import Channel
 from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Route, RouteLimits, Upstream
@@ -19,7 +20,6 @@ from gateway.http.errors import (
     TOO_MANY_STREAMS,
     Refusal,
 )
-from gateway.stream_tokens import Ticket
 
 PATIENCE = 10.0
 LIMITS = RouteLimits(max_streams=1)

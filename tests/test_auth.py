@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.auth import Authenticator, Identity, require_scopes
+from gateway.auth.authenticator import Authenticator, Identity, require_scopes
+from gateway.auth.credentials import TokenSource
 from gateway.config.model import MAX_TOKEN, Auth
-from gateway.credentials import TokenSource
 from gateway.http import errors
 from gateway.http.errors import Failure, Refusal
 

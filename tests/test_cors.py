@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.auth.cors import Policy
 from gateway.config.model import Cors
-from gateway.cors import Policy
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.config.model import Auth
-from gateway.credentials import (
+from gateway.auth.credentials import (
     Credentials,
     find_token,
     without_cookie,
     without_parameter,
     without_token,
 )
+from gateway.config.model import Auth
 from gateway.http.errors import TOKEN_MISSING, Refusal
 
 Pairs = list[tuple[bytes, bytes]]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.auth.redis_used_tokens import UsedAnywhere
+from gateway.auth.service import Gate
+from gateway.auth.stream_tokens import Ticket
+from gateway.auth.used_tokens import UsedHere
 from gateway.config.model import Auth, Config, Limits
-from gateway.gate import Gate
 from gateway.http import errors
 from gateway.http.errors import Refusal
-from gateway.redis_tokens import UsedAnywhere
-from gateway.stream_tokens import Ticket
-from gateway.used_tokens import UsedHere
 from tests.key_issuer import Key, KeyIssuer, key_set
 
 SECRET = "a secret of thirty-two bytes, yes"

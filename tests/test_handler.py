@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from gateway.auth.service import Gate
 from gateway.config.model import Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
-from gateway.gate import Gate
 from gateway.handler import Handler
 from gateway.http1 import Connection
 from gateway.quotas import Quotas

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.auth.cors import Access, Policy
 from gateway.config.model import Cors, HeaderRules
-from gateway.cors import Access, Policy
 from gateway.http.headers import Edits
 from gateway.http.message_heads import (
     Framing,

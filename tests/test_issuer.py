@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import issuer
+from gateway.auth import key_fetcher
+from gateway.auth.key_fetcher import LEAST_REFRESH, MAX_SIZE, MOST_REFRESH, REFRESH, Issuer
+from gateway.auth.keys import Keys
 from gateway.http import errors
 from gateway.http.errors import Refusal
-from gateway.issuer import LEAST_REFRESH, MAX_SIZE, MOST_REFRESH, REFRESH, Issuer
-from gateway.keys import Keys
 from tests.key_issuer import Key, KeyIssuer, key_set
 
 KEY, OTHER = Key("one"), Key("other")
@@ -110,8 +110,8 @@ async def test_the_next_fetch_is_when_the_issuer_says_within_bounds(
 async def test_keys_are_fetched_again_in_the_background(
     remote: KeyIssuer, keys: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer, "REFRESH", 0.02)
-    monkeypatch.setattr(issuer, "LEAST_REFRESH", 0.02)
+    monkeypatch.setattr(key_fetcher, "REFRESH", 0.02)
+    monkeypatch.setattr(key_fetcher, "LEAST_REFRESH", 0.02)
     keys.start()
     await told(keys, "keys_fetched")
     remote.text = key_set(OTHER)
@@ -175,7 +175,7 @@ async def test_an_answer_that_is_none_leaves_the_old_keys_and_is_told(
 async def test_an_issuer_that_hangs_holds_a_request_for_a_bounded_time(
     remote: KeyIssuer, keys: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer, "WAIT", 0.05)
+    monkeypatch.setattr(key_fetcher, "WAIT", 0.05)
     remote.is_free.clear()
     keys.start()
     assert (await refusal(keys)).failure is errors.KEYS_UNAVAILABLE
@@ -185,7 +185,7 @@ async def test_an_issuer_that_hangs_holds_a_request_for_a_bounded_time(
 async def test_a_fetch_that_hangs_ends_in_time(
     remote: KeyIssuer, keys: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer, "TIMEOUT", 0.05)
+    monkeypatch.setattr(key_fetcher, "TIMEOUT", 0.05)
     remote.is_free.clear()
     keys.start()
     await told(keys, "keys_not_fetched")
@@ -194,7 +194,7 @@ async def test_a_fetch_that_hangs_ends_in_time(
 async def test_who_waits_for_the_first_keys_gets_them_though_the_first_fetch_failed(
     remote: KeyIssuer, keys: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(key_fetcher, "FIRST_RETRY", 0.05)
     remote.status = 503
     keys.start()
     await told(keys, "keys_not_fetched")
@@ -207,8 +207,8 @@ async def test_who_waits_for_the_first_keys_gets_them_though_the_first_fetch_fai
 async def test_it_is_asked_less_and_less_while_it_is_away(
     remote: KeyIssuer, keys: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer, "FIRST_RETRY", 0.002)
-    monkeypatch.setattr(issuer, "LAST_RETRY", 0.007)
+    monkeypatch.setattr(key_fetcher, "FIRST_RETRY", 0.002)
+    monkeypatch.setattr(key_fetcher, "LAST_RETRY", 0.007)
     await remote.stop()
     keys.start()
     await told(keys, "keys_not_fetched", 4)

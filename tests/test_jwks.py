@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from gateway.auth.jwks import MAX_CANDIDATES, MAX_KEYS, KeySet
+from gateway.auth.keys import KeyUnknown
 from gateway.http.errors import Refusal
-from gateway.jwks import MAX_CANDIDATES, MAX_KEYS, KeySet
-from gateway.keys import KeyUnknown
 from tests.key_issuer import Key, key_set
 
 RSA = rsa.generate_private_key(65537, 2048)

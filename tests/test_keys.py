@@ -5,9 +5,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.auth.keys import FixedKeys, KeyUnknown
 from gateway.config.model import Auth
 from gateway.http import errors
-from gateway.keys import FixedKeys, KeyUnknown
 
 SECRET = "a secret of thirty-two bytes, yes"
 PEM = (

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.auth.cors import Policy
+from gateway.auth.same_origin import require_same_origin
 from gateway.config.model import Cors
-from gateway.cors import Policy
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.forwarded import Client
-from gateway.origin import require_same_origin
 
 HEADERS = {
     "origin": b"Origin",

@@ -2,10 +2,10 @@
 
 import pytest
 
+from gateway.auth.cors import Policy
+from gateway.auth.service import Gate
 from gateway.config.loader import loads
 from gateway.config.model import Config
-from gateway.cors import Policy
-from gateway.gate import Gate
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import first
 from gateway.matching import Table

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.auth import Identity
+from gateway.auth.authenticator import Identity
+from gateway.auth.cors import Policy
+from gateway.auth.credentials import TokenSource
 from gateway.balancer import Balancer
 from gateway.config.loader import loads
 from gateway.config.model import Auth, Route
-from gateway.cors import Policy
-from gateway.credentials import TokenSource
 from gateway.matching import Match
 from gateway.prepared import Prepared
 from gateway.upstream import Upstreams

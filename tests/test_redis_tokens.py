@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from gateway.auth.redis_used_tokens import PREFIX, TIMEOUT, UsedAnywhere
+from gateway.auth.stream_tokens import Ticket
 from gateway.http import errors
 from gateway.http.errors import Failure, Refusal
-from gateway.redis_tokens import PREFIX, TIMEOUT, UsedAnywhere
-from gateway.stream_tokens import Ticket
 from tests.redis_process import RedisProcess
 
 

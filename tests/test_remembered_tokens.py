@@ -8,8 +8,8 @@ import time_machine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway import auth as module
-from gateway.auth import Authenticator, Identity
+from gateway.auth import authenticator as module
+from gateway.auth.authenticator import Authenticator, Identity
 from gateway.config.model import Auth
 from gateway.http import errors
 from gateway.http.errors import Failure, Refusal

@@ -10,12 +10,12 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth import Authenticator
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.credentials import TokenSource
+from gateway.auth.stream_tokens import AUDIENCE, TYPE, StreamTokens, Ticket
 from gateway.config.model import Auth
-from gateway.credentials import TokenSource
 from gateway.http import errors
 from gateway.http.errors import Failure, Refusal
-from gateway.stream_tokens import AUDIENCE, TYPE, StreamTokens, Ticket
 
 SECRET = "a secret of thirty-two bytes, yes"
 NOW = 1_800_000_000

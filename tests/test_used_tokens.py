@@ -3,11 +3,11 @@
 import pytest
 import time_machine
 
-from gateway import used_tokens
+from gateway.auth import used_tokens
+from gateway.auth.stream_tokens import Ticket
+from gateway.auth.used_tokens import UsedHere
 from gateway.http import errors
 from gateway.http.errors import Failure, Refusal
-from gateway.stream_tokens import Ticket
-from gateway.used_tokens import UsedHere
 
 NOW = 1_800_000_000.0
 

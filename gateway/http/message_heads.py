@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
 
-from gateway.cors import Access
+from gateway.auth.cors import Access
 from gateway.http.headers import (
     TO_WEBSOCKET,
     Edits,

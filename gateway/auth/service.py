@@ -2,11 +2,11 @@
 
 import secrets
 
-from gateway.auth import Authenticator
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.key_fetcher import Addresses, Issuer
+from gateway.auth.stream_tokens import KEY_SIZE, Ticket
+from gateway.auth.used_tokens import UsedHere, UsedTokens
 from gateway.config.model import Auth, Config
-from gateway.issuer import Addresses, Issuer
-from gateway.stream_tokens import KEY_SIZE, Ticket
-from gateway.used_tokens import UsedHere, UsedTokens
 
 
 class Gate:
@@ -112,6 +112,6 @@ def used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
     if redis is None or not is_shared:
         return UsedHere(auth.leeway)
     # The client takes a tenth of a second to import, which only those pay who use it.
-    from gateway.redis_tokens import UsedAnywhere  # noqa: PLC0415
+    from gateway.auth.redis_used_tokens import UsedAnywhere  # noqa: PLC0415
 
     return UsedAnywhere(redis, auth.leeway)

@@ -2,7 +2,7 @@
 
 import re
 
-from gateway.cors import Policy
+from gateway.auth.cors import Policy
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.forwarded import Client
 from gateway.http.headers import Headers, first

@@ -8,11 +8,11 @@ import time
 
 from redis.exceptions import RedisError
 
+from gateway.auth.stream_tokens import Ticket
+from gateway.auth.used_tokens import used
 from gateway.http.errors import TOKEN_STORE_UNAVAILABLE, Refusal
 from gateway.redis_client import client
-from gateway.stream_tokens import Ticket
 from gateway.telemetry.logging import log
-from gateway.used_tokens import used
 
 TIMEOUT = 1.0  # seconds, for all that a claim takes
 PREFIX = "gateway:used-token:"

@@ -14,10 +14,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.answer import SERVER
+from gateway.auth.jwks import KeySet
 from gateway.background import in_background
 from gateway.dns import Address
 from gateway.http.errors import KEYS_UNAVAILABLE, Refusal
-from gateway.jwks import KeySet
 from gateway.telemetry.logging import log
 
 MAX_SIZE = 256 * 1024

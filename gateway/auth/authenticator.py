@@ -15,17 +15,17 @@ import jwt
 from jwt.exceptions import InvalidSubjectError
 from jwt.types import Options
 
+from gateway.auth.credentials import TokenSource, find_token
+from gateway.auth.jwks import KeySet
+from gateway.auth.keys import FixedKeys, Keys
+from gateway.auth.stream_tokens import TYPE, StreamTokens, Ticket
 from gateway.config.model import Auth
-from gateway.credentials import TokenSource, find_token
 from gateway.http.errors import (
     SCOPE_MISSING,
     TOKEN_EXPIRED,
     TOKEN_INVALID,
     Refusal,
 )
-from gateway.jwks import KeySet
-from gateway.keys import FixedKeys, Keys
-from gateway.stream_tokens import TYPE, StreamTokens, Ticket
 
 MAX_REMEMBERED = 4096
 _DATES = ("exp", "nbf", "iat")

@@ -3,8 +3,8 @@
 import time
 from typing import Protocol
 
+from gateway.auth.stream_tokens import Ticket
 from gateway.http.errors import TOKEN_INVALID, TOKEN_STORE_UNAVAILABLE, Refusal
-from gateway.stream_tokens import Ticket
 
 MAX_USED = 100_000  # tokens: some 20 MB, and 1,600 new streams a second for a minute on end
 

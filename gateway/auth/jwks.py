@@ -11,8 +11,8 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from gateway.auth.keys import KEY_FAULTS, KeyUnknown
 from gateway.http.errors import TOKEN_INVALID, Refusal
-from gateway.keys import KEY_FAULTS, KeyUnknown
 
 MAX_KEYS = 64
 # Keys that one token is tried with: of one name, or of none.
