@@ -23,10 +23,10 @@ from gateway.handler import Handler
 from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
 from gateway.http.errors import Refusal
+from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
 from gateway.ops import Ops
-from gateway.quotas import Quotas
 from gateway.reload import Reload
 from gateway.server import Server
 from gateway.streams import Streams

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from gateway.auth.service import used_tokens
 from gateway.auth.stream_tokens import Ticket
 from gateway.config.model import Config
-from gateway.quotas import Quotas
+from gateway.limits.registry import Quotas
 
 if TYPE_CHECKING:
     from gateway.auth.used_tokens import UsedTokens
-    from gateway.quota import Permit, Quota
+    from gateway.limits.quota import Permit, Quota
 
 
 class Commons:

@@ -21,12 +21,12 @@ from gateway.balancer import Balancer
 from gateway.config.model import RESERVED_PATHS, Config, Route
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.incoming import Incoming, raw
+from gateway.limits.quota import Permit
+from gateway.limits.registry import Quotas
 from gateway.matching import Table
 from gateway.preflight import Preflights
 from gateway.prepared import Prepared
 from gateway.probe_endpoint import ProbeEndpoint
-from gateway.quota import Permit
-from gateway.quotas import Quotas
 from gateway.relay import Relay
 from gateway.streams import Streams
 from gateway.telemetry.exchange import EndReason, Exchange

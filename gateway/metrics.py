@@ -17,7 +17,7 @@ from gateway.http.errors import (
     TOKEN_INVALID,
     TOKEN_MISSING,
 )
-from gateway.quotas import Quotas
+from gateway.limits.registry import Quotas
 from gateway.streams import Streams
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import Exchange

@@ -21,7 +21,7 @@ from gateway.channel import Channel, Handlers, Unanswered
 from gateway.config.loader import ConfigError, Fault, parse
 from gateway.doors import Door
 from gateway.headcount import Headcount, slots
-from gateway.quotas import Quotas
+from gateway.limits.registry import Quotas
 from gateway.telemetry.logging import LogFormat, configure_logging
 from gateway.telemetry.report import Report
 

@@ -14,7 +14,7 @@ from gateway.config.model import Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
 from gateway.handler import Handler
 from gateway.http1 import Connection
-from gateway.quotas import Quotas
+from gateway.limits.registry import Quotas
 from gateway.server import Server
 from gateway.streams import Streams
 from gateway.upstream import Pool, Upstreams

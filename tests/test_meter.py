@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import meter
-from gateway.meter import Meter
+from gateway.limits import token_bucket
+from gateway.limits.token_bucket import Meter
 
 SECOND = 1_000_000_000
 NOW = 5_000 * SECOND
@@ -78,7 +78,7 @@ def test_whose_bucket_is_full_again_is_forgotten() -> None:
 def test_at_the_bound_those_go_first_that_came_the_longest_time_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(meter, "GENERATION", 100)
+    monkeypatch.setattr(token_bucket, "GENERATION", 100)
     metered = Meter(3600, burst=1)
     for number in range(10_000):
         assert metered.take(f"early {number}", NOW + number) == 0

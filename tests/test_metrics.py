@@ -6,8 +6,8 @@ from prometheus_client.metrics_core import Metric
 
 from gateway.admission import Admission
 from gateway.config.model import Config, Route, RouteLimits, Upstream
+from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics, ReloadResult
-from gateway.quotas import Quotas
 from gateway.standing import EJECT_AFTER
 from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config.model import RouteLimits
 from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Refusal
-from gateway.quota import Lease, Ledger, Permit, Quota, too_fast, too_many
+from gateway.limits.quota import Lease, Ledger, Permit, Quota, too_fast, too_many
 
 
 async def taken(quota: Quota, user: str = "ada") -> Permit:

@@ -3,7 +3,7 @@
 import gc
 
 from gateway.config.model import Route, RouteLimits, Upstream
-from gateway.quotas import Quotas
+from gateway.limits.registry import Quotas
 
 LIMITS = RouteLimits(max_streams=1)
 

@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway import redis_ledger
 from gateway.config.model import RouteLimits
 from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
-from gateway.quota import Lease
-from gateway.redis_ledger import STREAMS, TIMEOUT, RedisLedger
+from gateway.limits import redis_store
+from gateway.limits.quota import Lease
+from gateway.limits.redis_store import STREAMS, TIMEOUT, RedisLedger
 from tests.redis_process import RedisProcess
 
 PATIENCE = 20.0
@@ -32,7 +32,7 @@ async def replicas(redis: RedisProcess) -> AsyncIterator[list[RedisLedger]]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine take its time over many who come at once."""
-    monkeypatch.setattr(redis_ledger, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(redis_store, "TIMEOUT", PATIENCE)
 
 
 async def outcome(ledger: RedisLedger, limits: RouteLimits, user: str = "ada") -> object:
@@ -148,9 +148,9 @@ async def test_nothing_that_redis_keeps_outlives_its_use(
 async def test_the_streams_of_a_replica_that_died_are_over_when_their_leases_are(
     redis: RedisProcess, replicas: list[RedisLedger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "LEASE", 2.0)
-    monkeypatch.setattr(redis_ledger, "RENEWAL", 0.0)
-    monkeypatch.setattr(redis_ledger, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_store, "LEASE", 2.0)
+    monkeypatch.setattr(redis_store, "RENEWAL", 0.0)
+    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
     dead, alive = replicas
     await entered(dead)
     kept = await entered(alive)
@@ -172,7 +172,7 @@ async def test_the_streams_of_a_replica_that_died_are_over_when_their_leases_are
 async def test_without_redis_nobody_can_tell_and_it_is_found_again(
     redis: RedisProcess, replicas: list[RedisLedger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
     one, other = replicas
     with capture_logs() as lines:
         before = await entered(one)
@@ -197,8 +197,8 @@ async def test_without_redis_nobody_can_tell_and_it_is_found_again(
 async def test_a_redis_that_forgot_all_is_told_again(
     redis: RedisProcess, replicas: list[RedisLedger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "PAUSE", 0.05)
-    monkeypatch.setattr(redis_ledger, "RENEWAL", 0.0)
+    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_store, "RENEWAL", 0.0)
     await entered(replicas[0])
     async with Redis.from_url(redis.url) as client:
         await client.flushall()
@@ -212,7 +212,7 @@ async def test_a_redis_that_forgot_all_is_told_again(
 async def test_a_redis_that_hangs_is_waited_for_once_by_those_who_asked_together(
     redis: RedisProcess, replicas: list[RedisLedger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
     one = replicas[0]
     one.leave(await entered(one))
     redis.freeze()
@@ -262,7 +262,7 @@ async def test_closing_strikes_out_what_has_ended(
 async def test_more_leases_than_go_into_one_command_are_renewed(
     redis: RedisProcess, replicas: list[RedisLedger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "BATCH", 3)
+    monkeypatch.setattr(redis_store, "BATCH", 3)
     many = RouteLimits(max_streams_per_user=10)
     taken = [await entered(replicas[0], many) for _ in range(10)]
     async with Redis.from_url(redis.url) as client:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from redis.asyncio import Redis
 
-from gateway.redis_ledger import LEASE, STREAMS
+from gateway.limits.redis_store import LEASE, STREAMS
 from tests.redis_process import RedisProcess
 from tests.wire.conftest import Connect, StartGateway
 from tests.wire.gateway_process import GatewayProcess

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from gateway.background import in_background
 from gateway.config.model import RouteLimits
-from gateway.quota import Lease, too_fast, too_many
+from gateway.limits.quota import Lease, too_fast, too_many
 from gateway.redis_client import client
 from gateway.telemetry.logging import log
 

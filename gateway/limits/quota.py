@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gateway.config.model import RouteLimits
 from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
-from gateway.meter import Meter
+from gateway.limits.token_bucket import Meter
 
 
 class Lease:

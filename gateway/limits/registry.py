@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from gateway.config.model import Route, RouteLimits
-from gateway.quota import Quota
+from gateway.limits.quota import Quota
 
 if TYPE_CHECKING:
-    from gateway.redis_ledger import RedisLedger
+    from gateway.limits.redis_store import RedisLedger
 
 
 class Quotas:
@@ -63,7 +63,7 @@ class Quotas:
     def _shared(self) -> "RedisLedger | None":
         if self._ledger is None and self._redis is not None:
             # The client takes a tenth of a second to import, which only those pay who use it.
-            from gateway.redis_ledger import RedisLedger  # noqa: PLC0415
+            from gateway.limits.redis_store import RedisLedger  # noqa: PLC0415
 
             self._ledger = RedisLedger(self._redis)
         return self._ledger
