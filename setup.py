@@ -29,7 +29,7 @@ DATA_PLANE = [
     "gateway/outlet.py",
     "gateway/http/chunked.py",
     "gateway/http/response_parser.py",
-    "gateway/http1.py",
+    "gateway/upstream/connection.py",
     "gateway/deadlines.py",
     "gateway/pipe.py",
     "gateway/http/event_stream.py",

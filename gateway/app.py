@@ -16,7 +16,6 @@ from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.dns import CAres, Resolver
 from gateway.doors import Door
 from gateway.doors import close as close_doors
 from gateway.handler import Handler
@@ -34,7 +33,8 @@ from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
 from gateway.telemetry.report import Report, live_streams, served_routes
 from gateway.telemetry.tracing import tracer
-from gateway.upstream import Upstreams
+from gateway.upstream.dns import CAres, Resolver
+from gateway.upstream.pool import Upstreams
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0

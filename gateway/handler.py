@@ -17,7 +17,6 @@ from gateway.auth.keys import KeyUnknown
 from gateway.auth.same_origin import require_same_origin
 from gateway.auth.service import Gate
 from gateway.auth.stream_tokens import Ticket
-from gateway.balancer import Balancer
 from gateway.config.model import RESERVED_PATHS, Config, Route
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.incoming import Incoming, raw
@@ -33,7 +32,8 @@ from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
 from gateway.telemetry.tracing import Tracer
 from gateway.token_endpoint import TokenEndpoint
-from gateway.upstream import Upstreams
+from gateway.upstream.load_balancer import Balancer
+from gateway.upstream.pool import Upstreams
 
 HealthAnswer = Callable[[str], web.Response]
 

@@ -23,7 +23,7 @@ from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log_lines_dropped
 from gateway.telemetry.prometheus import Snapshot
-from gateway.upstream import Upstreams
+from gateway.upstream.pool import Upstreams
 
 ReloadResult = Literal["success", "failure"]
 

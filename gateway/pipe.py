@@ -21,10 +21,10 @@ from gateway.http.message_heads import (
     response_head,
 )
 from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
-from gateway.http1 import Connection
 from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run time
 from gateway.streams import Condition
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.upstream.connection import Connection
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.
 RELAYING: Final = 0  # until the service ends the body, or the gateway does

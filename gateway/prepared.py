@@ -6,7 +6,6 @@ For each it is the request head that the service gets, and the pipe that its res
 from gateway.auth.authenticator import Identity
 from gateway.auth.cors import Policy
 from gateway.auth.credentials import Credentials, TokenSource
-from gateway.balancer import Balancer
 from gateway.config.model import Auth, Route, StreamOptions
 from gateway.event_pipe import EventPipe, Terms
 from gateway.http.forwarded import subscriber
@@ -17,6 +16,7 @@ from gateway.limits.quota import Permit, Quota
 from gateway.matching import Match, target_path
 from gateway.pipe import Pipe
 from gateway.tunnel import Tunnel
+from gateway.upstream.load_balancer import Balancer
 
 
 class Prepared:

@@ -4,14 +4,14 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from gateway.balancer import Balancer, Place
 from gateway.config.model import Route
 from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
 from gateway.http.message_heads import RequestHead
-from gateway.http1 import Connection
 from gateway.incoming import Incoming, over
 from gateway.pipe import Pipe
 from gateway.telemetry.logging import log
+from gateway.upstream.connection import Connection
+from gateway.upstream.load_balancer import Balancer, Place
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
 PAUSE = 0.05  # seconds at most before the same service is asked again; a restart needs a moment

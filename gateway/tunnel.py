@@ -15,9 +15,9 @@ from gateway.http.headers import upgrades_to_websocket
 from gateway.http.message_heads import Framing, Reply, switching_head
 from gateway.http.response_parser import SWITCHING_PROTOCOLS
 from gateway.http.websocket_frames import Frames, close_frame
-from gateway.http1 import Connection
 from gateway.pipe import RELAYING, Pipe
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.upstream.connection import Connection
 
 # Seconds that one side gets after the other ended, as long as it takes nothing meanwhile.
 LINGER: Final = 10.0

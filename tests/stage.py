@@ -13,10 +13,10 @@ from gateway.event_pipe import EventPipe, Terms
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
 from gateway.http.response_parser import ResponseHead
-from gateway.http1 import Connection
 from gateway.pipe import Pipe
 from gateway.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.upstream.connection import Connection
 from tests.wire.raw_client import RawClient, Response
 
 PATIENCE = 10.0

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.balancer import Balancer, Place
 from gateway.config.model import Balance, HealthCheck, Route, Upstream
 from gateway.http.errors import UPSTREAM_UNHEALTHY, Refusal
-from gateway.http1 import Connection
-from gateway.standing import EJECT_AFTER
-from gateway.upstream import Pool, Upstreams
-from gateway.upstream_check import UpstreamCheck
+from gateway.upstream.connection import Connection
+from gateway.upstream.health_check import UpstreamCheck
+from gateway.upstream.load_balancer import Balancer, Place
+from gateway.upstream.passive_health import EJECT_AFTER
+from gateway.upstream.pool import Pool, Upstreams
 
 BALANCES: list[Balance] = ["round_robin", "least_streams"]
 

@@ -13,11 +13,11 @@ from gateway.auth.service import Gate
 from gateway.config.model import Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
 from gateway.handler import Handler
-from gateway.http1 import Connection
 from gateway.limits.registry import Quotas
 from gateway.server import Server
 from gateway.streams import Streams
-from gateway.upstream import Pool, Upstreams
+from gateway.upstream.connection import Connection
+from gateway.upstream.pool import Pool, Upstreams
 from tests.wire.raw_client import Ending, RawClient, Response
 from tests.wire.upstream import EVENT_STREAM, Exchange, Upstream, answers, chunk
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.http.errors import UPSTREAM_BAD_RESPONSE, Failure
 from gateway.http.response_parser import MAX_FRAMING, MAX_HEAD, MAX_HEADERS, Receiver, ResponseHead
-from gateway.http1 import Connection
+from gateway.upstream.connection import Connection
 from tests.llhttp import Chunks
 
 Pairs = list[tuple[bytes, bytes]]

@@ -8,10 +8,10 @@ from gateway.admission import Admission
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics, ReloadResult
-from gateway.standing import EJECT_AFTER
 from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
-from gateway.upstream import Upstreams
+from gateway.upstream.passive_health import EJECT_AFTER
+from gateway.upstream.pool import Upstreams
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 NAMES = {

@@ -17,7 +17,7 @@ from gateway import open_files
 from gateway.config.model import Upstream
 from gateway.http.errors import TOO_MANY_CONNECTIONS, Refusal
 from gateway.open_files import OpenFiles
-from gateway.upstream import Pool
+from gateway.upstream.pool import Pool
 from tests.wire.upstream import Upstream as Service
 
 RAISE = """

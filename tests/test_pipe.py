@@ -7,8 +7,8 @@ import pytest
 from gateway.config.model import Timeouts
 from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.http.response_parser import ResponseHead
-from gateway.http1 import Connection
 from gateway.telemetry.exchange import EndReason
+from gateway.upstream.connection import Connection
 from tests.stage import STREAM, UNBOUNDED, Open, Stage, over, response_of
 from tests.wire.raw_client import Ending, RawClient
 

@@ -7,12 +7,12 @@ import pytest
 from gateway.auth.authenticator import Identity
 from gateway.auth.cors import Policy
 from gateway.auth.credentials import TokenSource
-from gateway.balancer import Balancer
 from gateway.config.loader import loads
 from gateway.config.model import Auth, Route
 from gateway.matching import Match
 from gateway.prepared import Prepared
-from gateway.upstream import Upstreams
+from gateway.upstream.load_balancer import Balancer
+from gateway.upstream.pool import Upstreams
 from tests.receiving import Received
 
 ROUTES = """\

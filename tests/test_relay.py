@@ -13,19 +13,19 @@ from structlog.testing import capture_logs
 
 from gateway.accept import Arrival, Relayed
 from gateway.answer import answer
-from gateway.balancer import Balancer, Place
 from gateway.config.model import HeaderRules, Route, Timeouts
 from gateway.config.model import Upstream as Address
 from gateway.http.errors import Refusal
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply, RequestHead
-from gateway.http1 import Connection
 from gateway.incoming import Incoming
 from gateway.pipe import Pipe
 from gateway.relay import IDEMPOTENT, Relay
 from gateway.server import Server
 from gateway.telemetry.exchange import EndReason
-from gateway.upstream import Pool
+from gateway.upstream.connection import Connection
+from gateway.upstream.load_balancer import Balancer, Place
+from gateway.upstream.pool import Pool
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.routes import Places, port_of
 from tests.wire.upstream import Exchange, Upstream, answers

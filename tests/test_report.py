@@ -4,7 +4,6 @@ import pickle
 
 from gateway.config.model import Route, Upstream
 from gateway.health import Health
-from gateway.standing import EJECT_AFTER
 from gateway.streams import Condition
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import EndReason, Exchange
@@ -17,7 +16,8 @@ from gateway.telemetry.report import (
     live_streams,
     served_routes,
 )
-from gateway.upstream import Upstreams
+from gateway.upstream.passive_health import EJECT_AFTER
+from gateway.upstream.pool import Upstreams
 
 
 class Stalled:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.standing import EJECT_AFTER, FIRST_PAUSE, JITTER, LAST_PAUSE, Standing
+from gateway.upstream.passive_health import EJECT_AFTER, FIRST_PAUSE, JITTER, LAST_PAUSE, Standing
 
 
 def failing(now: float = 100.0) -> tuple[Standing, float]:

@@ -12,10 +12,10 @@ from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
-from gateway.http1 import Connection
 from gateway.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.tunnel import LINGER, Tunnel
+from gateway.upstream.connection import Connection
 from tests.stage import PATIENCE, UNBOUNDED
 from tests.wire import upstream
 from tests.wire.raw_client import RawClient

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway import upstream as module
 from gateway.config.model import HealthCheck, Route, Upstream
-from gateway.dns import Address
 from gateway.http.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
 from gateway.http.response_parser import Receiver, ResponseHead
-from gateway.http1 import Connection
-from gateway.standing import EJECT_AFTER
-from gateway.upstream import MAX_IDLE, Pool, Upstreams, in_turn
+from gateway.upstream import pool as module
+from gateway.upstream.connection import Connection
+from gateway.upstream.dns import Address
+from gateway.upstream.passive_health import EJECT_AFTER
+from gateway.upstream.pool import MAX_IDLE, Pool, Upstreams, in_turn
 from tests.wire import certificates
 
 PATIENCE = 10.0

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from gateway.config.model import HealthCheck
 from gateway.config.model import Upstream as Address
-from gateway.http1 import Connection
-from gateway.upstream import Pool
-from gateway.upstream_check import Health, UpstreamCheck
+from gateway.upstream.connection import Connection
+from gateway.upstream.health_check import Health, UpstreamCheck
+from gateway.upstream.pool import Pool
 from tests.wire.upstream import EVENT_STREAM, Exchange, Script, Upstream, answers, never_answers
 
 PATIENCE = 10.0

@@ -16,9 +16,9 @@ from yarl import URL
 from gateway.answer import SERVER
 from gateway.auth.jwks import KeySet
 from gateway.background import in_background
-from gateway.dns import Address
 from gateway.http.errors import KEYS_UNAVAILABLE, Refusal
 from gateway.telemetry.logging import log
+from gateway.upstream.dns import Address
 
 MAX_SIZE = 256 * 1024
 TIMEOUT = 5.0

@@ -12,7 +12,7 @@ from gateway.config.model import Route
 from gateway.health import Health
 from gateway.streams import Condition, Stream
 from gateway.telemetry.prometheus import Snapshot
-from gateway.upstream import Upstreams
+from gateway.upstream.pool import Upstreams
 
 
 class LiveStream(NamedTuple):

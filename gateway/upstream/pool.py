@@ -8,19 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from gateway.config.model import HealthCheck, Route, Upstream
-from gateway.dial import dial
-from gateway.dns import Address, Resolver, numeric
 from gateway.http.errors import (
     TOO_MANY_CONNECTIONS,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNREACHABLE,
     Refusal,
 )
-from gateway.http1 import Connection
 from gateway.open_files import OpenFiles
-from gateway.standing import Standing
 from gateway.telemetry.logging import log
-from gateway.upstream_check import UpstreamCheck
+from gateway.upstream.connection import Connection
+from gateway.upstream.dial import dial
+from gateway.upstream.dns import Address, Resolver, numeric
+from gateway.upstream.health_check import UpstreamCheck
+from gateway.upstream.passive_health import Standing
 
 # Shorter than the 5 s after which the common service servers (uvicorn, node) close an idle
 # connection, so that a request seldom meets one that is just being closed.

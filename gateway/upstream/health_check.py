@@ -8,8 +8,8 @@ from gateway.background import in_background
 from gateway.config.model import HealthCheck, Upstream
 from gateway.http.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
 from gateway.http.response_parser import Receiver, ResponseHead
-from gateway.http1 import Connection
 from gateway.telemetry.logging import log
+from gateway.upstream.connection import Connection
 
 JITTER = 0.1  # of the interval, more or less, so that not all are asked at once
 

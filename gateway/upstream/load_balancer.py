@@ -12,8 +12,8 @@ from math import ceil
 
 from gateway.config.model import Balance, Route, Upstream
 from gateway.http.errors import UPSTREAM_UNHEALTHY, Refusal
-from gateway.upstream import Pool, Upstreams
-from gateway.upstream_check import UpstreamCheck
+from gateway.upstream.health_check import UpstreamCheck
+from gateway.upstream.pool import Pool, Upstreams
 
 
 class Place:
