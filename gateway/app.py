@@ -9,17 +9,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.accept import Arrival, Relayed
-from gateway.admission import Admission
 from gateway.auth.service import Gate
 from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.doors import Door
-from gateway.doors import close as close_doors
 from gateway.handler import Handler
-from gateway.headcount import Headcount
 from gateway.health import Health, alive, readiness
 from gateway.http.errors import Refusal
 from gateway.limits.registry import Quotas
@@ -27,7 +22,12 @@ from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
 from gateway.ops import Ops
 from gateway.reload import Reload
-from gateway.server import Server
+from gateway.server.admission import Admission
+from gateway.server.connection import Arrival, Relayed
+from gateway.server.connection_count import Headcount
+from gateway.server.listeners import Door
+from gateway.server.listeners import close as close_doors
+from gateway.server.server import Server
 from gateway.streams import Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Protocol
 
-from gateway.alarm import NEVER, Alarm
 from gateway.config.model import Timeouts
+from gateway.server.timer import NEVER, Alarm
 
 CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
 

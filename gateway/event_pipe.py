@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.accept import BrowserConnection
 from gateway.config.model import StreamOptions, Timeouts
 from gateway.heartbeat import Heartbeat
 from gateway.http.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
@@ -20,6 +19,7 @@ from gateway.http.message_heads import Reply
 from gateway.http.reconnect import delay
 from gateway.http.response_parser import ResponseHead
 from gateway.pipe import RELAYING, Pipe
+from gateway.server.connection import BrowserConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 
 _OK: Final = 200

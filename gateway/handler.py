@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.accept import CLOSING, KEEPING, Arrival, Relayed, Report
 from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth.authenticator import Identity, require_scopes
 from gateway.auth.cors import Policy
@@ -19,7 +18,6 @@ from gateway.auth.service import Gate
 from gateway.auth.stream_tokens import Ticket
 from gateway.config.model import RESERVED_PATHS, Config, Route
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
-from gateway.incoming import Incoming, raw
 from gateway.limits.quota import Permit
 from gateway.limits.registry import Quotas
 from gateway.matching import Table
@@ -27,6 +25,8 @@ from gateway.preflight import Preflights
 from gateway.prepared import Prepared
 from gateway.probe_endpoint import ProbeEndpoint
 from gateway.relay import Relay
+from gateway.server.connection import CLOSING, KEEPING, Arrival, Relayed, Report
+from gateway.server.request import Incoming, raw
 from gateway.streams import Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log

@@ -14,7 +14,7 @@ from gateway.app import StartupError
 from gateway.channel import Channel, Handlers, Unanswered
 from gateway.claims import Claims
 from gateway.config.loader import Fault
-from gateway.doors import Door
+from gateway.server.listeners import Door
 from gateway.worker import Briefing
 
 if TYPE_CHECKING:

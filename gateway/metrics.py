@@ -8,7 +8,6 @@ stream of hours shows its bytes while it goes on.
 from collections import defaultdict
 from typing import Final, Literal
 
-from gateway.admission import Admission
 from gateway.config.model import Config, Route
 from gateway.http.errors import (
     ORIGIN_DENIED,
@@ -18,6 +17,7 @@ from gateway.http.errors import (
     TOKEN_MISSING,
 )
 from gateway.limits.registry import Quotas
+from gateway.server.admission import Admission
 from gateway.streams import Streams
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import Exchange

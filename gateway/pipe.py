@@ -8,7 +8,6 @@ import asyncio
 from http.client import responses
 from typing import Final
 
-from gateway.accept import BrowserConnection
 from gateway.config.model import Timeouts
 from gateway.deadlines import Deadlines
 from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
@@ -21,7 +20,8 @@ from gateway.http.message_heads import (
     response_head,
 )
 from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
-from gateway.outlet import Outlet  # noqa: TC001 - compiled, it is needed at run time
+from gateway.server.connection import BrowserConnection
+from gateway.server.socket_writer import Outlet  # noqa: TC001 - compiled, it is needed at run time
 from gateway.streams import Condition
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection

@@ -9,8 +9,8 @@ from gateway.auth.cors import Policy
 from gateway.config.model import Route
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import Headers
-from gateway.incoming import Incoming
 from gateway.matching import Table
+from gateway.server.request import Incoming
 from gateway.token_endpoint import TokenEndpoint
 
 

@@ -11,10 +11,10 @@ from gateway.event_pipe import EventPipe, Terms
 from gateway.http.forwarded import subscriber
 from gateway.http.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
 from gateway.http.message_heads import Reply, RequestHead
-from gateway.incoming import Incoming, raw
 from gateway.limits.quota import Permit, Quota
 from gateway.matching import Match, target_path
 from gateway.pipe import Pipe
+from gateway.server.request import Incoming, raw
 from gateway.tunnel import Tunnel
 from gateway.upstream.load_balancer import Balancer
 

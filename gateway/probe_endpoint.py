@@ -27,7 +27,7 @@ from gateway.http.errors import (
 )
 from gateway.http.forwarded import addresses, is_trusted
 from gateway.http.headers import EVENT_STREAM
-from gateway.incoming import Incoming, raw
+from gateway.server.request import Incoming, raw
 from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 

@@ -25,9 +25,6 @@ from gateway.claims import Claims, Commons
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.doors import Door, open_doors, port_of
-from gateway.doors import close as close_doors
-from gateway.headcount import shared, slots
 from gateway.health import Health, Workers
 from gateway.liveness import until_hung
 from gateway.member import Member
@@ -35,7 +32,10 @@ from gateway.metrics import ReloadResult
 from gateway.muster import Muster
 from gateway.ops import Ops
 from gateway.reload import Reload
-from gateway.server import Server
+from gateway.server.connection_count import shared, slots
+from gateway.server.listeners import Door, open_doors, port_of
+from gateway.server.listeners import close as close_doors
+from gateway.server.server import Server
 from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
 from gateway.telemetry.prometheus import RestartReason, Snapshot
 from gateway.telemetry.report import Report

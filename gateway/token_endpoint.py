@@ -16,8 +16,8 @@ from gateway.auth.same_origin import require_same_origin
 from gateway.auth.service import Gate
 from gateway.config.model import Config, Cors, Route
 from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
-from gateway.incoming import Incoming, over
 from gateway.matching import Table
+from gateway.server.request import Incoming, over
 
 MAX_BODY = 8 * 1024
 BODY_TIMEOUT = 10.0  # seconds

@@ -8,7 +8,6 @@ between two of them why the gateway ends it.
 import asyncio
 from typing import Final
 
-from gateway.accept import BrowserConnection
 from gateway.config.model import Timeouts
 from gateway.http.errors import DRAINING, Failure
 from gateway.http.headers import upgrades_to_websocket
@@ -16,6 +15,7 @@ from gateway.http.message_heads import Framing, Reply, switching_head
 from gateway.http.response_parser import SWITCHING_PROTOCOLS
 from gateway.http.websocket_frames import Frames, close_frame
 from gateway.pipe import RELAYING, Pipe
+from gateway.server.connection import BrowserConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 

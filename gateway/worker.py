@@ -19,9 +19,9 @@ from gateway.app import Gateway, Settings, Share, StartupError
 from gateway.asking import AskingQuota, AskingUsed
 from gateway.channel import Channel, Handlers, Unanswered
 from gateway.config.loader import ConfigError, Fault, parse
-from gateway.doors import Door
-from gateway.headcount import Headcount, slots
 from gateway.limits.registry import Quotas
+from gateway.server.connection_count import Headcount, slots
+from gateway.server.listeners import Door
 from gateway.telemetry.logging import LogFormat, configure_logging
 from gateway.telemetry.report import Report
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import Arrival
-from gateway.incoming import Incoming
-from gateway.server import Server
+from gateway.server.connection import Arrival
+from gateway.server.request import Incoming
+from gateway.server.server import Server
 
 PATIENCE = 10.0
 Received = Callable[[bytes], Awaitable[Incoming]]

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import Arrival, Relayed
 from gateway.config.model import Limits
-from gateway.server import Server
+from gateway.server.connection import Arrival, Relayed
+from gateway.server.server import Server
 from tests.wire.raw_client import RawClient
 
 PATIENCE = 10.0

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.accept import Arrival, Relayed
 from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
 from gateway.event_pipe import EventPipe, Terms
@@ -14,7 +13,8 @@ from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
 from gateway.http.response_parser import ResponseHead
 from gateway.pipe import Pipe
-from gateway.server import Server
+from gateway.server.connection import Arrival, Relayed
+from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 from tests.wire.raw_client import RawClient, Response

@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway import accept
-from gateway.accept import Arrival, BrowserConnection, Relayed
 from gateway.config.model import Limits
-from gateway.server import Server
+from gateway.server import connection
+from gateway.server.connection import Arrival, BrowserConnection, Relayed
+from gateway.server.server import Server
 from tests.serving import GET, PATIENCE, Served, browser, malformed, ok, said_to, serving, until
 from tests.wire.raw_client import RawClient
 
@@ -173,7 +173,7 @@ async def sent_for_ever(client: RawClient) -> None:
 async def test_a_browser_that_pipelines_and_never_reads_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(accept, "SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.1)
     transports: set[asyncio.Transport | None] = set()
 
     def serve(request: web.BaseRequest) -> web.StreamResponse:

@@ -2,9 +2,9 @@
 
 from structlog.testing import capture_logs
 
-from gateway.admission import Admission, Verdict
-from gateway.headcount import Headcount
 from gateway.open_files import OpenFiles
+from gateway.server.admission import Admission, Verdict
+from gateway.server.connection_count import Headcount
 
 
 def test_over_the_limit_of_connections_one_is_rejected_until_another_leaves() -> None:

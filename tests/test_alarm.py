@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.alarm import Alarm
+from gateway.server.timer import Alarm
 
 PATIENCE = 10.0
 SOON = 0.03  # seconds

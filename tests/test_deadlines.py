@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 
 from gateway import deadlines as module
-from gateway.alarm import Alarm
 from gateway.config.model import Timeouts
 from gateway.deadlines import Deadlines
+from gateway.server.timer import Alarm
 
 PATIENCE = 10.0
 SOON = 0.03  # seconds

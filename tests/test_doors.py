@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gateway.doors import close, open_doors, port_of
+from gateway.server.listeners import close, open_doors, port_of
 
 
 def test_all_doors_have_the_same_port_whichever_it_is() -> None:

@@ -14,7 +14,7 @@ from gateway.config.model import Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
 from gateway.handler import Handler
 from gateway.limits.registry import Quotas
-from gateway.server import Server
+from gateway.server.server import Server
 from gateway.streams import Streams
 from gateway.upstream.connection import Connection
 from gateway.upstream.pool import Pool, Upstreams

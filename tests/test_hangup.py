@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.hangup import Hangups
+from gateway.server.disconnects import Hangups
 
 PATIENCE = 10.0
 

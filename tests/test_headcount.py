@@ -2,7 +2,7 @@
 
 import os
 
-from gateway.headcount import Headcount, shared, slots
+from gateway.server.connection_count import Headcount, shared, slots
 
 
 def test_alone_it_lets_in_as_many_as_may_be() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.config.model import MAX_HEADER_SIZE
 from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Failure, Refusal
-from gateway.incoming import MAX_LENGTH_DIGITS, Incoming, over, raw
+from gateway.server.request import MAX_LENGTH_DIGITS, Incoming, over, raw
 from tests.receiving import Received
 
 

@@ -14,9 +14,9 @@ from gateway.app import Settings, StartupError
 from gateway.channel import Unanswered
 from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Route, RouteLimits, Upstream
-from gateway.doors import close, open_doors
-from gateway.headcount import shared
 from gateway.member import Member
+from gateway.server.connection_count import shared
+from gateway.server.listeners import close, open_doors
 from gateway.worker import Briefing
 
 PATIENCE = 40.0

@@ -4,10 +4,10 @@ import pytest
 from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
 
-from gateway.admission import Admission
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics, ReloadResult
+from gateway.server.admission import Admission
 from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.passive_health import EJECT_AFTER

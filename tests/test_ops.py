@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway import status_page
 from gateway.health import Health
 from gateway.ops import PATHS, Ops
-from gateway.server import Server
+from gateway.server.server import Server
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from structlog.testing import capture_logs
 
-from gateway.incoming import Incoming
+from gateway.server.request import Incoming
 from gateway.telemetry.exchange import EndReason
 from gateway.telemetry.opentelemetry import CLOSE_TIMEOUT, Tracer
 from tests.collector import Collector, attributes

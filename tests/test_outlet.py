@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from gateway.outlet import Outlet
+from gateway.server.socket_writer import Outlet
 
 PATIENCE = 10.0
 LARGE = b"0123456789abcdef" * (1 << 18)  # 4 MiB: more than any socket's buffers hold

@@ -11,10 +11,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway import pulse as module
-from gateway.accept import Arrival
 from gateway.health import Health
 from gateway.pulse import MOST_STREAMS, Pulse, event
-from gateway.server import Server
+from gateway.server.connection import Arrival
+from gateway.server.server import Server
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import LiveStream, Report, ServedRoute, UpstreamState

@@ -11,17 +11,17 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.accept import Arrival, Relayed
 from gateway.answer import answer
 from gateway.config.model import HeaderRules, Route, Timeouts
 from gateway.config.model import Upstream as Address
 from gateway.http.errors import Refusal
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply, RequestHead
-from gateway.incoming import Incoming
 from gateway.pipe import Pipe
 from gateway.relay import IDEMPOTENT, Relay
-from gateway.server import Server
+from gateway.server.connection import Arrival, Relayed
+from gateway.server.request import Incoming
+from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason
 from gateway.upstream.connection import Connection
 from gateway.upstream.load_balancer import Balancer, Place

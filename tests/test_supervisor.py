@@ -18,7 +18,7 @@ from gateway import supervisor as module
 from gateway.app import Settings, StartupError
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError
-from gateway.doors import close, open_doors, port_of
+from gateway.server.listeners import close, open_doors, port_of
 from gateway.supervisor import Supervisor
 
 PATIENCE = 40.0

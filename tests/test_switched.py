@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.switched import Switched
+from gateway.server.upgrade import Switched
 
 
 class Told(asyncio.Protocol):

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import turned_away
-from gateway.turned_away import TurnedAway
+from gateway.server import overload
+from gateway.server.overload import TurnedAway
 from tests.wire.raw_client import Ending, RawClient
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -69,7 +69,7 @@ async def test_a_large_request_is_answered_without_a_reset(connect: Open) -> Non
 async def test_who_does_not_close_is_closed(
     connect: Open, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(turned_away, "PATIENCE", 0.1)
+    monkeypatch.setattr(overload, "PATIENCE", 0.1)
     client = await connect()
     if sent:
         await client.send(sent)

@@ -12,8 +12,8 @@ import structlog
 
 from gateway.app import Settings
 from gateway.channel import Channel
-from gateway.doors import Door, close, open_doors, port_of
-from gateway.headcount import Headcount
+from gateway.server.connection_count import Headcount
+from gateway.server.listeners import Door, close, open_doors, port_of
 from gateway.telemetry import logging
 from gateway.worker import Briefing, Worker
 

@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.status import Status, StatusCode
 
-from gateway.incoming import Incoming
+from gateway.server.request import Incoming
 from gateway.telemetry.counters import METHODS, upstream_code
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log

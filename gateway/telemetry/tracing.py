@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
-from gateway.incoming import Incoming
+from gateway.server.request import Incoming
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.accept import Arrival
 from gateway.auth.cors import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
 from gateway.http.forwarded import Networks, client_of
 from gateway.http.headers import Headers, by_name, origin_form, upgrades_to_websocket
+from gateway.server.connection import Arrival
 from gateway.telemetry.exchange import Exchange, request_id, traceparent
 
 MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits

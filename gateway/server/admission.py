@@ -2,8 +2,8 @@
 
 from enum import Enum
 
-from gateway.headcount import Headcount
 from gateway.open_files import OpenFiles
+from gateway.server.connection_count import Headcount
 
 
 class Verdict(Enum):

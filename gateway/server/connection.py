@@ -24,12 +24,8 @@ from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from gateway.admission import Admission, Verdict
-from gateway.alarm import Alarm
 from gateway.answer import bare_answer
 from gateway.config.model import SEND_TIMEOUT, Limits
-from gateway.hangup import Hangups
-from gateway.head_bound import HeadBound
 from gateway.http.errors import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,
@@ -37,11 +33,15 @@ from gateway.http.errors import (
     Failure,
     Refusal,
 )
-from gateway.outlet import Outlet
-from gateway.switched import Switched, Taker
+from gateway.server.admission import Admission, Verdict
+from gateway.server.disconnects import Hangups
+from gateway.server.head_limits import HeadBound
+from gateway.server.overload import TurnedAway, address_of
+from gateway.server.socket_writer import Outlet
+from gateway.server.timer import Alarm
+from gateway.server.upgrade import Switched, Taker
 from gateway.telemetry.exchange import Exchange, request_id
 from gateway.telemetry.logging import log
-from gateway.turned_away import TurnedAway, address_of
 
 # A connection that is idle between two requests is closed after this long.
 KEEPALIVE_TIMEOUT = 75.0

@@ -4,10 +4,10 @@ import asyncio
 
 from aiohttp import web
 
-from gateway.accept import BrowserConnection, Handle, Report
-from gateway.admission import Admission
 from gateway.config.model import Limits
-from gateway.hangup import Hangups
+from gateway.server.admission import Admission
+from gateway.server.connection import BrowserConnection, Handle, Report
+from gateway.server.disconnects import Hangups
 from gateway.telemetry.exchange import Exchange
 
 MAX_HEADERS = 256

@@ -7,9 +7,9 @@ connections for nothing.
 import asyncio
 from typing import Protocol
 
-from gateway.alarm import NEVER, Alarm
 from gateway.config.model import Limits
 from gateway.http.errors import HEADERS_TOO_LARGE, REQUEST_TIMEOUT, Failure
+from gateway.server.timer import NEVER, Alarm
 
 
 class Bounded(Protocol):
