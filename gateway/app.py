@@ -14,13 +14,14 @@ from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.handler import Handler
 from gateway.health import Health, alive, readiness
 from gateway.http.errors import Refusal
 from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
 from gateway.ops import Ops
+from gateway.proxy.active_exchanges import Streams
+from gateway.proxy.handler import Handler
 from gateway.reload import Reload
 from gateway.server.admission import Admission
 from gateway.server.connection import Arrival, Relayed
@@ -28,7 +29,6 @@ from gateway.server.connection_count import Headcount
 from gateway.server.listeners import Door
 from gateway.server.listeners import close as close_doors
 from gateway.server.server import Server
-from gateway.streams import Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
 from gateway.telemetry.report import Report, live_streams, served_routes

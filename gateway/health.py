@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from gateway.answer import told
+from gateway.proxy.replies import told
 
 
 class Workers(NamedTuple):

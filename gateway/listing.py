@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, get_args
 
-from gateway.streams import Condition
+from gateway.proxy.active_exchanges import Condition
 from gateway.telemetry.report import LiveStream
 
 LIMIT: Final = 1000  # how many are listed where nobody says

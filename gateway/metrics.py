@@ -17,8 +17,8 @@ from gateway.http.errors import (
     TOKEN_MISSING,
 )
 from gateway.limits.registry import Quotas
+from gateway.proxy.active_exchanges import Streams
 from gateway.server.admission import Admission
-from gateway.streams import Streams
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log_lines_dropped

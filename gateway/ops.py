@@ -7,9 +7,9 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from gateway import status_page
-from gateway.answer import SERVER, told
 from gateway.health import alive, readiness
 from gateway.listing import Listing, QueryError
+from gateway.proxy.replies import SERVER, told
 from gateway.pulse import Pulse
 from gateway.server.connection import Arrival
 from gateway.telemetry.prometheus import Snapshot

@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import web
 
-from gateway.answer import SERVER
 from gateway.auth.authenticator import Identity
 from gateway.auth.keys import KeyUnknown
 from gateway.auth.service import Gate
@@ -27,8 +26,9 @@ from gateway.http.errors import (
 )
 from gateway.http.forwarded import addresses, is_trusted
 from gateway.http.headers import EVENT_STREAM
+from gateway.proxy.active_exchanges import Condition, Streams
+from gateway.proxy.replies import SERVER
 from gateway.server.request import Incoming, raw
-from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 
 MOST_STREAMS: Final = 16  # at a time

@@ -7,9 +7,9 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from gateway.answer import SERVER
 from gateway.background import in_background
 from gateway.listing import Listing
+from gateway.proxy.replies import SERVER
 from gateway.telemetry.counters import LATENCY, Tally
 from gateway.telemetry.logging import log
 from gateway.telemetry.prometheus import Snapshot

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.answer import SERVER
+from gateway.proxy.replies import SERVER
 
 _FOLDER: Final = Path(__file__).parent / "status"
 _FILES: Final = {

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.answer import issued
 from gateway.auth.authenticator import Identity, require_scopes
 from gateway.auth.cors import Policy
 from gateway.auth.credentials import TokenSource
@@ -16,7 +15,8 @@ from gateway.auth.same_origin import require_same_origin
 from gateway.auth.service import Gate
 from gateway.config.model import Config, Cors, Route
 from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
-from gateway.matching import Table
+from gateway.proxy.replies import issued
+from gateway.proxy.router import Table
 from gateway.server.request import Incoming, over
 
 MAX_BODY = 8 * 1024

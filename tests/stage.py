@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
-from gateway.event_pipe import EventPipe, Terms
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
 from gateway.http.response_parser import ResponseHead
-from gateway.pipe import Pipe
+from gateway.proxy.event_stream_pump import EventPipe, Terms
+from gateway.proxy.replies import answer
+from gateway.proxy.response_pump import Pipe
 from gateway.server.connection import Arrival, Relayed
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth.cors import Policy
 from gateway.config.model import Cors
 from gateway.http.errors import (
@@ -18,6 +17,7 @@ from gateway.http.errors import (
     Failure,
     Refusal,
 )
+from gateway.proxy.replies import answer, disclose, preflight_answer, retry_later
 from gateway.telemetry.exchange import EndReason, Exchange
 
 

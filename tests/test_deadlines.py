@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
-from gateway import deadlines as module
 from gateway.config.model import Timeouts
-from gateway.deadlines import Deadlines
+from gateway.proxy import deadlines as module
+from gateway.proxy.deadlines import Deadlines
 from gateway.server.timer import Alarm
 
 PATIENCE = 10.0

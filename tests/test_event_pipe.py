@@ -7,10 +7,10 @@ import time
 import pytest
 
 from gateway.config.model import StreamOptions, Timeouts
-from gateway.event_pipe import Terms
 from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
 from gateway.http.event_stream import HEARTBEAT
 from gateway.http.response_parser import ResponseHead
+from gateway.proxy.event_stream_pump import Terms
 from gateway.telemetry.exchange import EndReason
 from tests.event_source import EventSource
 from tests.stage import STREAM, UNBOUNDED, Open, Stage, over, response_of

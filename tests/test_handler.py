@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 from gateway.auth.service import Gate
 from gateway.config.model import Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
-from gateway.handler import Handler
 from gateway.limits.registry import Quotas
+from gateway.proxy.active_exchanges import Streams
+from gateway.proxy.handler import Handler
 from gateway.server.server import Server
-from gateway.streams import Streams
 from gateway.upstream.connection import Connection
 from gateway.upstream.pool import Pool, Upstreams
 from tests.wire.raw_client import Ending, RawClient, Response

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.heartbeat import Heartbeat
+from gateway.proxy.heartbeat import Heartbeat
 
 INTERVAL = 0.05
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.listing import LIMIT, MOST, SORTS, STATES, Listing, QueryError
-from gateway.streams import Condition
+from gateway.proxy.active_exchanges import Condition
 from gateway.telemetry.report import LiveStream
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.config.model import Kind, Route, Segment, Upstream
 from gateway.http import errors
 from gateway.http.errors import Failure, Refusal
-from gateway.matching import Match, Table, target_path
+from gateway.proxy.router import Match, Table, target_path
 
 UPSTREAM = Upstream(url="http://service", host="service", port=80)
 BASED = Upstream(url="http://service/base", host="service", port=80, base_path="/base")

@@ -7,8 +7,8 @@ from prometheus_client.metrics_core import Metric
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics, ReloadResult
+from gateway.proxy.active_exchanges import Condition, Streams
 from gateway.server.admission import Admission
-from gateway.streams import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.passive_health import EJECT_AFTER
 from gateway.upstream.pool import Upstreams

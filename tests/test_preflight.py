@@ -8,8 +8,8 @@ from gateway.config.loader import loads
 from gateway.config.model import Config
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import first
-from gateway.matching import Table
-from gateway.preflight import Preflights
+from gateway.proxy.preflight import Preflights
+from gateway.proxy.router import Table
 from gateway.token_endpoint import TokenEndpoint
 from tests.receiving import Received
 

@@ -9,8 +9,8 @@ from gateway.auth.cors import Policy
 from gateway.auth.credentials import TokenSource
 from gateway.config.loader import loads
 from gateway.config.model import Auth, Route
-from gateway.matching import Match
-from gateway.prepared import Prepared
+from gateway.proxy.compiled_route import Prepared
+from gateway.proxy.router import Match
 from gateway.upstream.load_balancer import Balancer
 from gateway.upstream.pool import Upstreams
 from tests.receiving import Received

@@ -11,14 +11,14 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.answer import answer
 from gateway.config.model import HeaderRules, Route, Timeouts
 from gateway.config.model import Upstream as Address
 from gateway.http.errors import Refusal
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply, RequestHead
-from gateway.pipe import Pipe
-from gateway.relay import IDEMPOTENT, Relay
+from gateway.proxy.forward import IDEMPOTENT, Relay
+from gateway.proxy.replies import answer
+from gateway.proxy.response_pump import Pipe
 from gateway.server.connection import Arrival, Relayed
 from gateway.server.request import Incoming
 from gateway.server.server import Server

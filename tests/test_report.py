@@ -4,7 +4,7 @@ import pickle
 
 from gateway.config.model import Route, Upstream
 from gateway.health import Health
-from gateway.streams import Condition
+from gateway.proxy.active_exchanges import Condition
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.prometheus import Snapshot

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.http.errors import DRAINING, Refusal
-from gateway.streams import Condition, Streams
+from gateway.proxy.active_exchanges import Condition, Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 
 

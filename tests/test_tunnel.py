@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from gateway.answer import answer
 from gateway.config.model import HeaderRules, Timeouts
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
+from gateway.proxy.replies import answer
+from gateway.proxy.websocket_tunnel import LINGER, Tunnel
 from gateway.server.connection import CLOSING, Arrival, Relayed
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
-from gateway.tunnel import LINGER, Tunnel
 from gateway.upstream.connection import Connection
 from tests.stage import PATIENCE, UNBOUNDED
 from tests.wire import upstream

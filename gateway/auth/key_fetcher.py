@@ -13,10 +13,10 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from gateway.answer import SERVER
 from gateway.auth.jwks import KeySet
 from gateway.background import in_background
 from gateway.http.errors import KEYS_UNAVAILABLE, Refusal
+from gateway.proxy.replies import SERVER
 from gateway.telemetry.logging import log
 from gateway.upstream.dns import Address
 

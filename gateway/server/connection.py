@@ -24,7 +24,6 @@ from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from gateway.answer import bare_answer
 from gateway.config.model import SEND_TIMEOUT, Limits
 from gateway.http.errors import (
     BAD_REQUEST,
@@ -33,6 +32,7 @@ from gateway.http.errors import (
     Failure,
     Refusal,
 )
+from gateway.proxy.replies import bare_answer
 from gateway.server.admission import Admission, Verdict
 from gateway.server.disconnects import Hangups
 from gateway.server.head_limits import HeadBound

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.answer import bare_answer
 from gateway.http.errors import TOO_MANY_CONNECTIONS, Refusal
+from gateway.proxy.replies import bare_answer
 from gateway.telemetry.exchange import Exchange, request_id
 
 # How long it may take to send a request, and then to take the answer and close.

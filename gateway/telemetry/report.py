@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gateway.config.model import Route
 from gateway.health import Health
-from gateway.streams import Condition, Stream
+from gateway.proxy.active_exchanges import Condition, Stream
 from gateway.telemetry.prometheus import Snapshot
 from gateway.upstream.pool import Upstreams
 

@@ -9,7 +9,6 @@ from http.client import responses
 from typing import Final
 
 from gateway.config.model import Timeouts
-from gateway.deadlines import Deadlines
 from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
 from gateway.http.headers import end_to_end, serialize, trailers
 from gateway.http.message_heads import (
@@ -20,9 +19,10 @@ from gateway.http.message_heads import (
     response_head,
 )
 from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
+from gateway.proxy.active_exchanges import Condition
+from gateway.proxy.deadlines import Deadlines
 from gateway.server.connection import BrowserConnection
 from gateway.server.socket_writer import Outlet  # noqa: TC001 - compiled, it is needed at run time
-from gateway.streams import Condition
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.config.model import Route
 from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
 from gateway.http.message_heads import RequestHead
-from gateway.pipe import Pipe
+from gateway.proxy.response_pump import Pipe
 from gateway.server.request import Incoming, over
 from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection

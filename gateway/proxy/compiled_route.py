@@ -7,15 +7,15 @@ from gateway.auth.authenticator import Identity
 from gateway.auth.cors import Policy
 from gateway.auth.credentials import Credentials, TokenSource
 from gateway.config.model import Auth, Route, StreamOptions
-from gateway.event_pipe import EventPipe, Terms
 from gateway.http.forwarded import subscriber
 from gateway.http.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
 from gateway.http.message_heads import Reply, RequestHead
 from gateway.limits.quota import Permit, Quota
-from gateway.matching import Match, target_path
-from gateway.pipe import Pipe
+from gateway.proxy.event_stream_pump import EventPipe, Terms
+from gateway.proxy.response_pump import Pipe
+from gateway.proxy.router import Match, target_path
+from gateway.proxy.websocket_tunnel import Tunnel
 from gateway.server.request import Incoming, raw
-from gateway.tunnel import Tunnel
 from gateway.upstream.load_balancer import Balancer
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config.model import StreamOptions, Timeouts
-from gateway.heartbeat import Heartbeat
 from gateway.http.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
 from gateway.http.event_stream import HEARTBEAT, EventStream, error_event
 from gateway.http.headers import first, values
 from gateway.http.message_heads import Reply
 from gateway.http.reconnect import delay
 from gateway.http.response_parser import ResponseHead
-from gateway.pipe import RELAYING, Pipe
+from gateway.proxy.heartbeat import Heartbeat
+from gateway.proxy.response_pump import RELAYING, Pipe
 from gateway.server.connection import BrowserConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 

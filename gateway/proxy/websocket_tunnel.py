@@ -14,7 +14,7 @@ from gateway.http.headers import upgrades_to_websocket
 from gateway.http.message_heads import Framing, Reply, switching_head
 from gateway.http.response_parser import SWITCHING_PROTOCOLS
 from gateway.http.websocket_frames import Frames, close_frame
-from gateway.pipe import RELAYING, Pipe
+from gateway.proxy.response_pump import RELAYING, Pipe
 from gateway.server.connection import BrowserConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection

@@ -9,7 +9,7 @@ from gateway.auth.cors import Policy
 from gateway.config.model import Route
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import Headers
-from gateway.matching import Table
+from gateway.proxy.router import Table
 from gateway.server.request import Incoming
 from gateway.token_endpoint import TokenEndpoint
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.answer import answer, disclose, preflight_answer, retry_later
 from gateway.auth.authenticator import Identity, require_scopes
 from gateway.auth.cors import Policy
 from gateway.auth.credentials import TokenSource
@@ -20,14 +19,15 @@ from gateway.config.model import RESERVED_PATHS, Config, Route
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.limits.quota import Permit
 from gateway.limits.registry import Quotas
-from gateway.matching import Table
-from gateway.preflight import Preflights
-from gateway.prepared import Prepared
 from gateway.probe_endpoint import ProbeEndpoint
-from gateway.relay import Relay
+from gateway.proxy.active_exchanges import Streams
+from gateway.proxy.compiled_route import Prepared
+from gateway.proxy.forward import Relay
+from gateway.proxy.preflight import Preflights
+from gateway.proxy.replies import answer, disclose, preflight_answer, retry_later
+from gateway.proxy.router import Table
 from gateway.server.connection import CLOSING, KEEPING, Arrival, Relayed, Report
 from gateway.server.request import Incoming, raw
-from gateway.streams import Streams
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
 from gateway.telemetry.tracing import Tracer
