@@ -14,12 +14,12 @@ from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.health import Health, alive, readiness
+from gateway.endpoints.health import Health, alive, readiness
+from gateway.endpoints.ops import Ops
 from gateway.http.errors import Refusal
 from gateway.limits.registry import Quotas
 from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
-from gateway.ops import Ops
 from gateway.proxy.active_exchanges import Streams
 from gateway.proxy.handler import Handler
 from gateway.reload import Reload

@@ -25,12 +25,12 @@ from gateway.claims import Claims, Commons
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.health import Health, Workers
+from gateway.endpoints.health import Health, Workers
+from gateway.endpoints.ops import Ops
 from gateway.liveness import until_hung
 from gateway.member import Member
 from gateway.metrics import ReloadResult
 from gateway.muster import Muster
-from gateway.ops import Ops
 from gateway.reload import Reload
 from gateway.server.connection_count import shared, slots
 from gateway.server.listeners import Door, open_doors, port_of

@@ -146,10 +146,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_wheel_holds_the_page_the_routes_and_the_type_marker(wheel: set[str]) -> None:
-    pages = [ROOT / "gateway/sample/page", ROOT / "gateway/status"]
+    pages = [ROOT / "gateway/sample/page", ROOT / "gateway/endpoints/status"]
     found = [file for page in pages for file in page.rglob("*") if file.is_file()]
     files = {str(file.relative_to(ROOT)) for file in found}
-    assert files >= {"gateway/sample/page/index.html", "gateway/status/index.html"}
+    assert files >= {"gateway/sample/page/index.html", "gateway/endpoints/status/index.html"}
     assert wheel >= {*files, "gateway/sample/routes.yaml", "gateway/py.typed"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.health import Health, Workers, alive, readiness
+from gateway.endpoints.health import Health, Workers, alive, readiness
 
 
 def told(response: web.Response) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.listing import LIMIT, MOST, SORTS, STATES, Listing, QueryError
+from gateway.endpoints.stream_list import LIMIT, MOST, SORTS, STATES, Listing, QueryError
 from gateway.proxy.active_exchanges import Condition
 from gateway.telemetry.report import LiveStream
 

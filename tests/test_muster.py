@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from gateway.health import Health
+from gateway.endpoints.health import Health
 from gateway.member import Member
 from gateway.muster import Muster
 from gateway.telemetry.counters import Tally

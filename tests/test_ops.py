@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway import status_page
-from gateway.health import Health
-from gateway.ops import PATHS, Ops
+from gateway.endpoints import status_page
+from gateway.endpoints.health import Health
+from gateway.endpoints.ops import PATHS, Ops
 from gateway.server.server import Server
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.prometheus import Snapshot

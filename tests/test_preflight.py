@@ -6,11 +6,11 @@ from gateway.auth.cors import Policy
 from gateway.auth.service import Gate
 from gateway.config.loader import loads
 from gateway.config.model import Config
+from gateway.endpoints.stream_token import TokenEndpoint
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import first
 from gateway.proxy.preflight import Preflights
 from gateway.proxy.router import Table
-from gateway.token_endpoint import TokenEndpoint
 from tests.receiving import Received
 
 ROUTES = """\

@@ -5,8 +5,8 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.endpoints.probe_stream import LONGEST, MOST_EVENTS, MOST_PADDING, Plan
 from gateway.http.errors import Refusal
-from gateway.probe_endpoint import LONGEST, MOST_EVENTS, MOST_PADDING, Plan
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.text(max_size=4)).map(str)
 NAMES = st.sampled_from(["events", "interval", "silence", "padding", "other"])

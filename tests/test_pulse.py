@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway import pulse as module
-from gateway.health import Health
-from gateway.pulse import MOST_STREAMS, Pulse, event
+from gateway.endpoints import live_feed as module
+from gateway.endpoints.health import Health
+from gateway.endpoints.live_feed import MOST_STREAMS, Pulse, event
 from gateway.server.connection import Arrival
 from gateway.server.server import Server
 from gateway.telemetry.counters import Tally

@@ -3,7 +3,7 @@
 import pickle
 
 from gateway.config.model import Route, Upstream
-from gateway.health import Health
+from gateway.endpoints.health import Health
 from gateway.proxy.active_exchanges import Condition
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.exchange import EndReason, Exchange

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gateway import status_page
+from gateway.endpoints import status_page
 
 
 @pytest.mark.parametrize("path", status_page.PATHS)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import token_endpoint
 from gateway.app import Gateway, Settings
 from gateway.config.model import Auth, Config, Kind, Route, Segment, Upstream
-from gateway.token_endpoint import MAX_BODY
+from gateway.endpoints import stream_token
+from gateway.endpoints.stream_token import MAX_BODY
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.tokens import SECRET, token
 
@@ -164,7 +164,7 @@ async def test_a_body_in_parts_is_read_whole(client: RawClient) -> None:
 async def test_a_body_that_stops_coming_is_a_400(
     client: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_endpoint, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(stream_token, "BODY_TIMEOUT", 0.05)
     await client.request(ENDPOINT, f"Authorization: Bearer {token()}", CHUNKED, method="POST")
     await client.head()
     got = await client.rest()

@@ -40,7 +40,7 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a test stream is to be: see `gateway.probe_endpoint`."""
+    """What a test stream is to be: see `gateway.endpoints.probe_stream`."""
 
     events: int = EVENTS
     interval: float = INTERVAL

@@ -16,10 +16,11 @@ from gateway.auth.same_origin import require_same_origin
 from gateway.auth.service import Gate
 from gateway.auth.stream_tokens import Ticket
 from gateway.config.model import RESERVED_PATHS, Config, Route
+from gateway.endpoints.probe_stream import ProbeEndpoint
+from gateway.endpoints.stream_token import TokenEndpoint
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
 from gateway.limits.quota import Permit
 from gateway.limits.registry import Quotas
-from gateway.probe_endpoint import ProbeEndpoint
 from gateway.proxy.active_exchanges import Streams
 from gateway.proxy.compiled_route import Prepared
 from gateway.proxy.forward import Relay
@@ -31,7 +32,6 @@ from gateway.server.request import Incoming, raw
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
 from gateway.telemetry.tracing import Tracer
-from gateway.token_endpoint import TokenEndpoint
 from gateway.upstream.load_balancer import Balancer
 from gateway.upstream.pool import Upstreams
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from gateway.auth.cors import Policy
 from gateway.config.model import Route
+from gateway.endpoints.stream_token import TokenEndpoint
 from gateway.http.errors import ORIGIN_DENIED, Refusal
 from gateway.http.headers import Headers
 from gateway.proxy.router import Table
 from gateway.server.request import Incoming
-from gateway.token_endpoint import TokenEndpoint
 
 
 class Preflights:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.config.model import Route
-from gateway.health import Health
+from gateway.endpoints.health import Health
 from gateway.proxy.active_exchanges import Condition, Stream
 from gateway.telemetry.prometheus import Snapshot
 from gateway.upstream.pool import Upstreams

@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from gateway.background import in_background
-from gateway.listing import Listing
+from gateway.endpoints.stream_list import Listing
 from gateway.proxy.replies import SERVER
 from gateway.telemetry.counters import LATENCY, Tally
 from gateway.telemetry.logging import log

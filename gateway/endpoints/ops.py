@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from gateway import status_page
-from gateway.health import alive, readiness
-from gateway.listing import Listing, QueryError
+from gateway.endpoints import status_page
+from gateway.endpoints.health import alive, readiness
+from gateway.endpoints.live_feed import Pulse
+from gateway.endpoints.stream_list import Listing, QueryError
 from gateway.proxy.replies import SERVER, told
-from gateway.pulse import Pulse
 from gateway.server.connection import Arrival
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
