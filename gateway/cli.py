@@ -11,8 +11,6 @@ from typing import Any
 import jwt
 import uvloop
 
-from gateway import cores
-from gateway.app import Gateway, Settings, StartupError
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, load, load_auth
 from gateway.config.model import Auth, Route
@@ -21,8 +19,10 @@ from gateway.config.units import duration
 from gateway.demo import demo
 from gateway.http import chunked
 from gateway.open_files import raise_limit
+from gateway.runtime import cores
+from gateway.runtime.gateway import Gateway, Settings, StartupError
+from gateway.runtime.supervisor import Supervisor
 from gateway.sample.backend import serve as serve_sample
-from gateway.supervisor import Supervisor
 from gateway.telemetry.logging import configure_logging
 
 FAULT = 1

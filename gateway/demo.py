@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from gateway.app import Gateway, Settings
 from gateway.config.loader import load
+from gateway.runtime.gateway import Gateway, Settings
 from gateway.sample.backend import running
 from gateway.sample.login import Login
 

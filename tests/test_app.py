@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.app import Gateway, Settings, StartupError
 from gateway.config.model import Config, HealthCheck, Route, Upstream
+from gateway.runtime.gateway import Gateway, Settings, StartupError
 
 PATIENCE = 10.0
 ROUTE = Route("/", (), Upstream("", "http", "127.0.0.1", 1), auth_required=False)

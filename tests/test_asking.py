@@ -8,10 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.asking import AskingQuota, AskingUsed
 from gateway.auth.stream_tokens import Ticket
-from gateway.channel import Channel
-from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.http.errors import (
     DRAINING,
@@ -20,6 +17,9 @@ from gateway.http.errors import (
     TOO_MANY_STREAMS,
     Refusal,
 )
+from gateway.runtime.asking import AskingQuota, AskingUsed
+from gateway.runtime.ipc import Channel
+from gateway.runtime.shared_limits import Claims, Commons
 
 PATIENCE = 10.0
 LIMITS = RouteLimits(max_streams=1)

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.channel import Channel, Handlers, Unanswered
 from gateway.http.errors import RATE_LIMITED, Refusal
+from gateway.runtime.ipc import Channel, Handlers, Unanswered
 
 PATIENCE = 10.0
 

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from gateway.auth.stream_tokens import Ticket
-from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Limits, Route, RouteLimits, Upstream
 from gateway.http.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Refusal
+from gateway.runtime.shared_limits import Claims, Commons
 
 
 def config(redis: str | None = None, **limits: object) -> Config:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cores import usable
+from gateway.runtime.cores import usable
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway import liveness
-from gateway.liveness import MAX_MISSED, until_hung
-from gateway.member import Member
+from gateway.runtime import liveness
+from gateway.runtime.liveness import MAX_MISSED, until_hung
+from gateway.runtime.worker_handle import Member
 
 ANSWERED, MISSED = True, False
 

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import member as module
-from gateway.app import Settings, StartupError
-from gateway.channel import Unanswered
-from gateway.claims import Claims, Commons
 from gateway.config.model import Config, Route, RouteLimits, Upstream
-from gateway.member import Member
+from gateway.runtime import worker_handle as module
+from gateway.runtime.gateway import Settings, StartupError
+from gateway.runtime.ipc import Unanswered
+from gateway.runtime.shared_limits import Claims, Commons
+from gateway.runtime.worker import Briefing
+from gateway.runtime.worker_handle import Member
 from gateway.server.connection_count import shared
 from gateway.server.listeners import close, open_doors
-from gateway.worker import Briefing
 
 PATIENCE = 40.0
 ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"

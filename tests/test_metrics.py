@@ -6,8 +6,8 @@ from prometheus_client.metrics_core import Metric
 
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.limits.registry import Quotas
-from gateway.metrics import Metrics, ReloadResult
 from gateway.proxy.active_exchanges import Condition, Streams
+from gateway.runtime.status import Metrics, ReloadResult
 from gateway.server.admission import Admission
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.passive_health import EJECT_AFTER

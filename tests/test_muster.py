@@ -3,8 +3,8 @@
 from collections import defaultdict
 
 from gateway.endpoints.health import Health
-from gateway.member import Member
-from gateway.muster import Muster
+from gateway.runtime.report_aggregator import Muster
+from gateway.runtime.worker_handle import Member
 from gateway.telemetry.counters import Tally
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.metrics import ReloadResult
-from gateway.reload import Reload
+from gateway.runtime.reload import Reload
+from gateway.runtime.status import ReloadResult
 
 PATIENCE = 10.0
 TEXT = "- {path: /a, proxy_upstream: 'http://service', auth_required: false}\n"

@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import liveness
-from gateway import supervisor as module
-from gateway.app import Settings, StartupError
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError
+from gateway.runtime import liveness
+from gateway.runtime import supervisor as module
+from gateway.runtime.gateway import Settings, StartupError
+from gateway.runtime.supervisor import Supervisor
 from gateway.server.listeners import close, open_doors, port_of
-from gateway.supervisor import Supervisor
 
 PATIENCE = 40.0
 ROUTE = "- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.app import Gateway, Settings
 from gateway.config.model import Auth, Config, Kind, Route, Segment, Upstream
 from gateway.endpoints import stream_token
 from gateway.endpoints.stream_token import MAX_BODY
+from gateway.runtime.gateway import Gateway, Settings
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.tokens import SECRET, token
 

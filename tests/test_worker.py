@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 import structlog
 
-from gateway.app import Settings
-from gateway.channel import Channel
+from gateway.runtime.gateway import Settings
+from gateway.runtime.ipc import Channel
+from gateway.runtime.worker import Briefing, Worker
 from gateway.server.connection_count import Headcount
 from gateway.server.listeners import Door, close, open_doors, port_of
 from gateway.telemetry import logging
-from gateway.worker import Briefing, Worker
 
 PATIENCE = 10.0
 ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"

@@ -7,7 +7,7 @@ from gateway.background import in_background
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.metrics import ReloadResult
+from gateway.runtime.status import ReloadResult
 from gateway.telemetry.logging import log
 
 _BROKEN = Fault(0, 0, "a fault of the gateway's own: its log has the whole of it")

@@ -18,11 +18,11 @@ from gateway.endpoints.health import Health, alive, readiness
 from gateway.endpoints.ops import Ops
 from gateway.http.errors import Refusal
 from gateway.limits.registry import Quotas
-from gateway.metrics import Metrics
 from gateway.open_files import OpenFiles
 from gateway.proxy.active_exchanges import Streams
 from gateway.proxy.handler import Handler
-from gateway.reload import Reload
+from gateway.runtime.reload import Reload
+from gateway.runtime.status import Metrics
 from gateway.server.admission import Admission
 from gateway.server.connection import Arrival, Relayed
 from gateway.server.connection_count import Headcount

@@ -3,10 +3,10 @@
 from itertools import count
 
 from gateway.auth.stream_tokens import Ticket
-from gateway.channel import Channel, Unanswered
 from gateway.config.model import RouteLimits
 from gateway.http.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Refusal
 from gateway.limits.quota import Permit, Quota
+from gateway.runtime.ipc import Channel, Unanswered
 
 PATIENCE = 5.0  # seconds; the supervisor answers in a millisecond, or asks Redis, which is bounded
 

@@ -7,7 +7,7 @@ that was suspended together with its workers finds one ping unanswered at most, 
 import asyncio
 from collections.abc import Callable
 
-from gateway.member import Member
+from gateway.runtime.worker_handle import Member
 
 INTERVAL = 2.0  # seconds between two pings, and at most for the answer to each
 MAX_MISSED = 5  # unanswered pings in a row; a worker that misses as many hangs

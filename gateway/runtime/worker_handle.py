@@ -10,12 +10,12 @@ from socket import socketpair
 from typing import TYPE_CHECKING
 
 import gateway
-from gateway.app import StartupError
-from gateway.channel import Channel, Handlers, Unanswered
-from gateway.claims import Claims
 from gateway.config.loader import Fault
+from gateway.runtime.gateway import StartupError
+from gateway.runtime.ipc import Channel, Handlers, Unanswered
+from gateway.runtime.shared_limits import Claims
+from gateway.runtime.worker import Briefing
 from gateway.server.listeners import Door
-from gateway.worker import Briefing
 
 if TYPE_CHECKING:
     from gateway.telemetry.report import Report

@@ -17,21 +17,22 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.app import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
 from gateway.auth.stream_tokens import KEY_SIZE
 from gateway.background import in_background
-from gateway.channel import Unanswered
-from gateway.claims import Claims, Commons
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
 from gateway.endpoints.health import Health, Workers
 from gateway.endpoints.ops import Ops
-from gateway.liveness import until_hung
-from gateway.member import Member
-from gateway.metrics import ReloadResult
-from gateway.muster import Muster
-from gateway.reload import Reload
+from gateway.runtime.gateway import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
+from gateway.runtime.ipc import Unanswered
+from gateway.runtime.liveness import until_hung
+from gateway.runtime.reload import Reload
+from gateway.runtime.report_aggregator import Muster
+from gateway.runtime.shared_limits import Claims, Commons
+from gateway.runtime.status import ReloadResult
+from gateway.runtime.worker import Briefing
+from gateway.runtime.worker_handle import Member
 from gateway.server.connection_count import shared, slots
 from gateway.server.listeners import Door, open_doors, port_of
 from gateway.server.listeners import close as close_doors
@@ -39,7 +40,6 @@ from gateway.server.server import Server
 from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
 from gateway.telemetry.prometheus import RestartReason, Snapshot
 from gateway.telemetry.report import Report
-from gateway.worker import Briefing
 
 NOT_A_WORKER: Final = -1  # the number of the supervisor's own report
 # Seconds. A worker that lived for less died young, and the next one waits for longer.

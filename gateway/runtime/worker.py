@@ -15,11 +15,11 @@ from functools import partial
 
 import uvloop
 
-from gateway.app import Gateway, Settings, Share, StartupError
-from gateway.asking import AskingQuota, AskingUsed
-from gateway.channel import Channel, Handlers, Unanswered
 from gateway.config.loader import ConfigError, Fault, parse
 from gateway.limits.registry import Quotas
+from gateway.runtime.asking import AskingQuota, AskingUsed
+from gateway.runtime.gateway import Gateway, Settings, Share, StartupError
+from gateway.runtime.ipc import Channel, Handlers, Unanswered
 from gateway.server.connection_count import Headcount, slots
 from gateway.server.listeners import Door
 from gateway.telemetry.logging import LogFormat, configure_logging

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.member import Member
+from gateway.runtime.worker_handle import Member
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
