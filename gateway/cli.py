@@ -147,14 +147,18 @@ def _signed(auth: Auth, secret: str, options: argparse.Namespace) -> str:
 
 def _probe(options: argparse.Namespace) -> None:
     # Its client takes as long to import as all of `gateway check`.
-    from gateway.probe import findings, report, streams  # noqa: PLC0415
+    from gateway.probe import (  # noqa: PLC0415
+        client,
+        findings,
+        report,
+    )
 
     try:
-        url = streams.target(options.url)
+        url = client.target(options.url)
         print(f"probing {url.with_query(None)}, for {options.idle:g}s and a bit", file=sys.stderr)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            seen = runner.run(streams.observe(url, options.token, options.idle, _progress))
-    except streams.ProbeError as error:
+            seen = runner.run(client.observe(url, options.token, options.idle, _progress))
+    except client.ProbeError as error:
         raise Fault(str(error)) from None
     finally:
         _progress("")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.probe.findings import findings, hop
-from gateway.probe.mends import MENDS
 from gateway.probe.observation import LAST_EVENT_ID, TRACE_ID, Arrivals, Observation
+from gateway.probe.remedies import MENDS
 from gateway.probe.report import as_json, in_words
 
 SAW = {

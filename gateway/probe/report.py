@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 
 from gateway.probe.findings import Finding, hop
-from gateway.probe.mends import MENDS
 from gateway.probe.observation import Observation
+from gateway.probe.remedies import MENDS
 
 
 def in_words(seen: Observation, found: Sequence[Finding]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from gateway.probe.client import ProbeError, observe, target
 from gateway.probe.findings import findings
 from gateway.probe.observation import LAST_EVENT_ID
-from gateway.probe.streams import ProbeError, observe, target
 from tests.wire.conftest import Connect, StartGateway
 from tests.wire.fronts import NGINX_FOR_STREAMS, caddy, free_port, nginx
 from tests.wire.gateway_process import GatewayProcess, environment, run_gateway
