@@ -8,7 +8,7 @@ from typing import Any, cast
 import httptools
 
 from bench.browser import request
-from bench.meter import Meter
+from bench.meter import TokenBucket
 from bench.peer import Running
 from bench.report import Figure, Sample
 from bench.source import EVENT_SIZE, Source, StreamSource, chunk, event, service
@@ -116,7 +116,7 @@ async def measure(running: Running, stage: Stage) -> Sample:
             bursts.start()
             await asyncio.sleep(stage.settle)
             before = sum(sink.received for sink in sinks)
-            with Meter(running) as spent:
+            with TokenBucket(running) as spent:
                 await asyncio.sleep(stage.window)
                 events = (sum(sink.received for sink in sinks) - before) / EVENT_SIZE
             bursts.is_over = True

@@ -5,7 +5,7 @@ import socket
 import time
 
 from bench.browser import Browser
-from bench.meter import Meter
+from bench.meter import TokenBucket
 from bench.peer import Running
 from bench.report import Figure, Sample
 from bench.source import Source, StreamSource, service
@@ -75,7 +75,7 @@ async def measure(running: Running, stage: Stage) -> Sample:
                 group.create_task(visitors.come())
             await asyncio.sleep(stage.settle)
             before = visitors.streams
-            with Meter(running) as spent:
+            with TokenBucket(running) as spent:
                 await asyncio.sleep(stage.window)
                 streams = visitors.streams - before
             visitors.is_over = True

@@ -24,7 +24,7 @@ def _idle_seconds(core: int) -> float:
     raise BenchError(f"there is no core {core} here; two are needed")
 
 
-class Meter:
+class TokenBucket:
     """Measures from entering to leaving it. Until then Python's own collector stays away."""
 
     def __init__(self, running: Running) -> None:

@@ -23,7 +23,7 @@ Command = Sequence[str | Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Upstreams:
+class UpstreamRegistry:
     """The ports of the services behind a proxy: of /json and /files, and of all else."""
 
     events: int
@@ -66,7 +66,7 @@ class Peer:
     """`files` are written into its folder, the ports filled in; `command` is run there."""
 
     name: str
-    command: Callable[[int, Upstreams], Command]
+    command: Callable[[int, UpstreamRegistry], Command]
     version: Callable[[], Command]
     files: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Peer:
             raise BenchError(f"{self.name} cannot be run: {last_words(said)}")
         return found[0]
 
-    def start(self, folder: Path, upstreams: Upstreams) -> Running:
+    def start(self, folder: Path, upstreams: UpstreamRegistry) -> Running:
         """Start it, and wait until it answers."""
         place = fresh(folder / self.name)
         with reserved_port() as port:
@@ -103,7 +103,7 @@ class Peer:
                 process.stop()
                 raise
 
-    def _process(self, place: Path, port: int, upstreams: Upstreams) -> Process:
+    def _process(self, place: Path, port: int, upstreams: UpstreamRegistry) -> Process:
         try:
             return Process(
                 self.command(port, upstreams),
@@ -115,13 +115,13 @@ class Peer:
             raise BenchError(f"{self.name} cannot be started: {error}") from error
 
 
-def direct(upstreams: Upstreams) -> Running:
+def direct(upstreams: UpstreamRegistry) -> Running:
     """No proxy at all: what the load itself can do."""
     ports = {"*": upstreams.events, "/json": upstreams.files, "/files/large": upstreams.files}
     return Running(DIRECT, ports, None)
 
 
-def fill(file: str, folder: Path, port: int, upstreams: Upstreams) -> None:
+def fill(file: str, folder: Path, port: int, upstreams: UpstreamRegistry) -> None:
     """Write one of the setups with its ports filled in."""
     text = Template((SETUPS / file).read_text()).substitute(
         port=port, events=upstreams.events, files=upstreams.files, json=JSON, folder=folder

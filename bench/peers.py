@@ -4,7 +4,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.peer import NOWHERE, SETUPS, Command, Peer, Upstreams, fill, fresh
+from bench.peer import NOWHERE, SETUPS, Command, Peer, UpstreamRegistry, fill, fresh
 from bench.processes import LOAD_CORE, BenchError, Process, reserved_port
 
 SECRET = "a secret for benchmarks, on loopback only"  # the peers know no tokens
@@ -25,12 +25,12 @@ print(importlib.metadata.version("gateway"), form, sep=", ")
 _NODE = "process.version + ', http-proxy ' + require('http-proxy/package.json').version"
 
 
-def start_service(folder: Path) -> Upstreams:
+def start_service(folder: Path) -> UpstreamRegistry:
     """Start the service for small JSON and large files, on the load's core; where it is."""
     place = fresh(folder / "service")
     (place / "files").mkdir()
     with reserved_port() as port:
-        upstreams = Upstreams(events=NOWHERE, files=port)
+        upstreams = UpstreamRegistry(events=NOWHERE, files=port)
         fill("service.conf", place, port, upstreams)
         command: Command = [_nginx(), "-p", place, "-c", "service.conf", "-e", "error.log"]
         process = Process(command, place / "output", core=LOAD_CORE, folder=place)
@@ -55,7 +55,7 @@ def _envoy() -> Path:
     return _inside("envoy", "_bin/envoy")
 
 
-def _ports(port: int, upstreams: Upstreams) -> list[str]:
+def _ports(port: int, upstreams: UpstreamRegistry) -> list[str]:
     return [str(each) for each in (port, upstreams.events, upstreams.files)]
 
 

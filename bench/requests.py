@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import replace
 
-from bench.meter import Meter
+from bench.meter import TokenBucket
 from bench.peer import Running
 from bench.peers import SECRET
 from bench.processes import BenchError
@@ -51,7 +51,7 @@ async def _wrk(running: Running, stage: Stage, path: str, *options: str) -> Samp
     url = f"http://127.0.0.1:{running.port(path)}{path}"
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", *options]
     await _run(*command, "-d1s", url)
-    with Meter(running) as spent:
+    with TokenBucket(running) as spent:
         said = await _run(*command, f"-d{max(1, round(stage.window))}s", url)
     requests, rate = _REQUESTS.search(said), _RATE.search(said)
     if requests is None or rate is None:

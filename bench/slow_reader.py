@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from bench.browser import leaving, open_stream, open_streams
-from bench.meter import Meter
+from bench.meter import TokenBucket
 from bench.pacer import Pacer
 from bench.peer import Running
 from bench.report import Figure, Sample
@@ -49,10 +49,10 @@ async def measure(running: Running, stage: Stage) -> Sample:
     """Measure a peer: first without the flood, then beside it."""
     latencies, flood = Latencies(), Flood()
 
-    async def window() -> tuple[Meter, float]:
+    async def window() -> tuple[TokenBucket, float]:
         latencies.all.clear()
         pacer.restart_clock()
-        with Meter(running) as spent:
+        with TokenBucket(running) as spent:
             await asyncio.sleep(stage.window)
             return spent, latencies.microseconds(0.99)
 

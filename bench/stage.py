@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.peer import Running, Upstreams
+from bench.peer import Running, UpstreamRegistry
 from bench.report import DIRECT, Figure, Sample
 
 
@@ -13,7 +13,7 @@ from bench.report import DIRECT, Figure, Sample
 class Stage:
     """`window` is how long a measurement goes on, in seconds, once things run evenly."""
 
-    upstreams: Upstreams
+    upstreams: UpstreamRegistry
     folder: Path
     window: float = 2.0
     settle: float = 0.7

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.browser import Browser, leaving, open_streams
-from bench.meter import Meter
+from bench.meter import TokenBucket
 from bench.pacer import Pacer
 from bench.peer import Running
 from bench.report import Figure, Sample
@@ -64,7 +64,7 @@ class Steady:
                 await asyncio.sleep(stage.settle)
                 latencies.all.clear()
                 pacer.restart_clock()
-                with Meter(running) as spent:
+                with TokenBucket(running) as spent:
                     await asyncio.sleep(stage.window)
                     events = len(latencies.all)
                     busy = pacer.busy()

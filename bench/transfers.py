@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import cast
 
-from bench.meter import Meter
+from bench.meter import TokenBucket
 from bench.peer import Running
 from bench.report import Figure, Sample
 from bench.stage import Stage
@@ -114,7 +114,7 @@ class Sender(Counter):
 
 async def download(running: Running, stage: Stage) -> Sample:
     """Measure a peer with a file of the service."""
-    with Meter(running) as spent:
+    with TokenBucket(running) as spent:
         head, received = await asyncio.to_thread(_receive, running.port(FILE), stage.transfer)
     return _sample(running, stage, spent, [received], head)
 
@@ -151,7 +151,7 @@ async def upload(running: Running, stage: Stage) -> Sample:
     client = Sender(stage.transfer)
     server = await loop.create_server(accept, "127.0.0.1", stage.upstreams.events)
     try:
-        with Meter(running) as spent:
+        with TokenBucket(running) as spent:
             await loop.create_connection(lambda: client, "127.0.0.1", running.port("/upload"))
             await client.done
         received = [each.done.result() for each in arrived if each.done.done()]
@@ -163,7 +163,7 @@ async def upload(running: Running, stage: Stage) -> Sample:
 
 
 def _sample(
-    running: Running, stage: Stage, spent: Meter, received: list[int], head: bytes
+    running: Running, stage: Stage, spent: TokenBucket, received: list[int], head: bytes
 ) -> Sample:
     is_whole = received == [stage.transfer] and head.startswith(b"HTTP/1.1 200")
     values = {

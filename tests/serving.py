@@ -7,19 +7,19 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from gateway.config.model import Limits
-from gateway.server.connection import Arrival, Relayed
+from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.server import Server
 from tests.wire.raw_client import RawClient
 
 PATIENCE = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-Served = web.StreamResponse | Relayed
+Served = web.StreamResponse | AlreadySent
 Serve = Callable[[web.BaseRequest], Served]
 
 
 @asynccontextmanager
 async def serving(serve: Serve, limits: Limits | None = None) -> AsyncIterator[int]:
-    async def handle(arrival: Arrival) -> Served:
+    async def handle(arrival: ParsedRequest) -> Served:
         return serve(arrival.request)
 
     runner = web.ServerRunner(Server(handle, limits=limits))

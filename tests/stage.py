@@ -10,10 +10,10 @@ from gateway.config.model import HeaderRules, Timeouts
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
 from gateway.http.response_parser import ResponseHead
-from gateway.proxy.event_stream_pump import EventPipe, Terms
+from gateway.proxy.event_stream_pump import EventStreamPump, StreamTerms
 from gateway.proxy.replies import answer
-from gateway.proxy.response_pump import Pipe
-from gateway.server.connection import Arrival, Relayed
+from gateway.proxy.response_pump import ResponsePump
+from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
@@ -29,27 +29,29 @@ STREAM = ResponseHead(
 class Stage:
     """A pipe to a real browser's connection, where the test plays the service."""
 
-    pipe: Pipe
+    pipe: ResponsePump
     exchange: Exchange
     ended: asyncio.Future[None]
 
-    def __init__(self, timeouts: Timeouts, terms: Terms | None, *, expects_continue: bool) -> None:
+    def __init__(
+        self, timeouts: Timeouts, terms: StreamTerms | None, *, expects_continue: bool
+    ) -> None:
         self.is_set = asyncio.Event()
         self.is_over = asyncio.Event()
         self._timeouts = timeouts
         self._terms = terms
         self._expects_continue = expects_continue
 
-    async def handle(self, arrival: Arrival) -> web.StreamResponse | Relayed:
+    async def handle(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         browser = arrival.connection
         edits = Edits.of(HeaderRules())
         is_http_11 = arrival.version.minor == 1
         reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
         self.exchange = Exchange("GET", "/", "id-1", "", "")
         self.pipe = (
-            Pipe(browser, self.exchange, reply, self._timeouts)
+            ResponsePump(browser, self.exchange, reply, self._timeouts)
             if self._terms is None
-            else EventPipe(browser, self.exchange, reply, self._timeouts, self._terms)
+            else EventStreamPump(browser, self.exchange, reply, self._timeouts, self._terms)
         )
         self.ended = self.pipe.attach(Connection(), is_repeatable=False)
         self.is_set.set()
@@ -60,7 +62,7 @@ class Stage:
             self.is_over.set()
         if self.pipe.refusal is not None:
             return answer(self.pipe.refusal, self.exchange)
-        return Relayed(keep_alive=self.pipe.keep_alive)
+        return AlreadySent(keep_alive=self.pipe.keep_alive)
 
 
 Open = Callable[..., Awaitable[tuple[Stage, RawClient]]]
@@ -74,7 +76,7 @@ async def stages() -> AsyncIterator[Open]:
 
     async def open_one(
         timeouts: Timeouts = UNBOUNDED,
-        terms: Terms | None = None,
+        terms: StreamTerms | None = None,
         *,
         version: str = "1.1",
         expects_continue: bool = False,

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway.config.model import Limits
 from gateway.server import connection
-from gateway.server.connection import Arrival, BrowserConnection, Relayed
+from gateway.server.connection import AlreadySent, ClientConnection, ParsedRequest
 from gateway.server.server import Server
 from tests.serving import GET, PATIENCE, Served, browser, malformed, ok, said_to, serving, until
 from tests.wire.raw_client import RawClient
@@ -56,10 +56,10 @@ async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_tells_nothing
 async def test_a_fault_in_serving_itself_is_logged_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(_connection: BrowserConnection) -> None:
+    def fail(_connection: ClientConnection) -> None:
         raise AttributeError("the library has changed")
 
-    monkeypatch.setattr(BrowserConnection, "_next", fail)
+    monkeypatch.setattr(ClientConnection, "_next", fail)
     with capture_logs() as lines:
         async with serving(ok) as port:
             client = await RawClient.connect(port)
@@ -71,17 +71,17 @@ async def test_a_fault_in_serving_itself_is_logged_and_closes_the_connection(
 
 
 async def test_a_relayed_response_adds_nothing_to_the_wire() -> None:
-    def serve(request: web.BaseRequest) -> Relayed:
+    def serve(request: web.BaseRequest) -> AlreadySent:
         assert request.transport is not None
         request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-        return Relayed(keep_alive=request.path == "/first")
+        return AlreadySent(keep_alive=request.path == "/first")
 
     async with serving(serve) as port:
         both = [b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % path for path in (b"first", b"last")]
         assert await said_to(port, b"".join(both)) == b"HTTP/1.1 204 No Content\r\n\r\n" * 2
 
 
-class Flow:
+class ConnectionListener:
     """A flow that counts what it is told."""
 
     def __init__(self) -> None:
@@ -101,11 +101,11 @@ class Flow:
 
 
 async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -> None:
-    flow = Flow()
+    flow = ConnectionListener()
 
     def serve(request: web.BaseRequest) -> web.StreamResponse:
         browser = request.protocol
-        assert isinstance(browser, BrowserConnection)
+        assert isinstance(browser, ClientConnection)
         browser.pause_writing()
         browser.resume_writing()
         browser.flow = flow
@@ -119,7 +119,7 @@ async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -
 
 
 async def test_a_connection_that_is_not_made_has_no_address() -> None:
-    async def handle(arrival: Arrival) -> Served:
+    async def handle(arrival: ParsedRequest) -> Served:
         raise AssertionError(arrival)
 
     assert Server(handle)().address == ""
@@ -189,14 +189,14 @@ async def test_a_browser_that_pipelines_and_never_reads_is_dropped(
 class Held:
     """A server whose only request stays under way, with a flow that counts what it is told."""
 
-    browser: BrowserConnection
+    browser: ClientConnection
 
     def __init__(self) -> None:
-        self.flow = Flow()
+        self.flow = ConnectionListener()
         self.has_begun = asyncio.Event()
         self.is_over = asyncio.Event()
 
-    async def handle(self, arrival: Arrival) -> Served:
+    async def handle(self, arrival: ParsedRequest) -> Served:
         self.browser = arrival.connection
         self.browser.flow = self.flow
         self.has_begun.set()

@@ -4,11 +4,11 @@ from structlog.testing import capture_logs
 
 from gateway.open_files import OpenFiles
 from gateway.server.admission import Admission, Verdict
-from gateway.server.connection_count import Headcount
+from gateway.server.connection_count import ConnectionCount
 
 
 def test_over_the_limit_of_connections_one_is_rejected_until_another_leaves() -> None:
-    admission = Admission(Headcount.alone())
+    admission = Admission(ConnectionCount.alone())
     assert admission.enter(9, 1) is Verdict.ADMITTED
     assert admission.enter(10, 1) is Verdict.REJECTED
     assert admission.rejected == {"max_connections": 1, "open_files": 0}

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.server.timer import Alarm
+from gateway.server.timer import Timer
 
 PATIENCE = 10.0
 SOON = 0.03  # seconds
@@ -28,7 +28,7 @@ def due(seconds: float) -> float:
 
 
 async def test_it_rings_when_it_is_set_for() -> None:
-    alarm, listener = Alarm(), Listener()
+    alarm, listener = Timer(), Listener()
     alarm.listen(listener)
     when = due(SOON)
     alarm.set(when)
@@ -37,7 +37,7 @@ async def test_it_rings_when_it_is_set_for() -> None:
 
 
 async def test_a_shorter_time_goes_before_a_longer_one_and_rings_once() -> None:
-    alarm, listener = Alarm(), Listener()
+    alarm, listener = Timer(), Listener()
     alarm.listen(listener)
     alarm.set(due(LATER))
     alarm.set(due(SOON))
@@ -48,7 +48,7 @@ async def test_a_shorter_time_goes_before_a_longer_one_and_rings_once() -> None:
 
 
 async def test_a_longer_time_leaves_the_timer_as_it_is() -> None:
-    alarm, listener = Alarm(), Listener()
+    alarm, listener = Timer(), Listener()
     alarm.listen(listener)
     alarm.set(due(SOON))
     alarm.set(due(LATER))
@@ -56,7 +56,7 @@ async def test_a_longer_time_leaves_the_timer_as_it_is() -> None:
 
 
 async def test_the_next_exchange_hears_the_timer_that_the_last_one_left() -> None:
-    alarm, last, following = Alarm(), Listener(), Listener()
+    alarm, last, following = Timer(), Listener(), Listener()
     alarm.listen(last)
     alarm.set(due(SOON))
     alarm.ignore()
@@ -66,7 +66,7 @@ async def test_the_next_exchange_hears_the_timer_that_the_last_one_left() -> Non
 
 
 async def test_nobody_hears_it_after_an_end() -> None:
-    alarm, ended, clock = Alarm(), Listener(), Listener()
+    alarm, ended, clock = Timer(), Listener(), Listener()
     alarm.listen(ended)
     alarm.set(due(SOON))
     alarm.ignore()
@@ -76,7 +76,7 @@ async def test_nobody_hears_it_after_an_end() -> None:
 
 
 async def test_silenced_it_does_not_ring_until_it_is_set_again() -> None:
-    alarm, listener, clock = Alarm(), Listener(), Listener()
+    alarm, listener, clock = Timer(), Listener(), Listener()
     alarm.listen(listener)
     alarm.set(due(SOON))
     alarm.silence()

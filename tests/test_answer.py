@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.config.model import Cors
 from gateway.http.errors import (
     DRAINING,
@@ -15,7 +15,7 @@ from gateway.http.errors import (
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNREACHABLE,
     Failure,
-    Refusal,
+    Rejection,
 )
 from gateway.proxy.replies import answer, disclose, preflight_answer, retry_later
 from gateway.telemetry.exchange import EndReason, Exchange
@@ -37,7 +37,7 @@ def exchange() -> Exchange:
 )
 def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndReason) -> None:
     refused = exchange()
-    answer(Refusal(failure, reason="for the log"), refused)
+    answer(Rejection(failure, reason="for the log"), refused)
     assert (refused.status, refused.code, refused.error, refused.end_reason) == (
         failure.status,
         failure.code,
@@ -49,12 +49,12 @@ def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndR
 def test_an_end_that_was_told_before_the_answer_stands() -> None:
     refused = exchange()
     refused.end(EndReason.TOTAL_TIMEOUT)
-    answer(Refusal(UPSTREAM_TIMEOUT), refused)
+    answer(Rejection(UPSTREAM_TIMEOUT), refused)
     assert refused.end_reason is EndReason.TOTAL_TIMEOUT
 
 
 def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
-    response = answer(Refusal(TOKEN_MISSING, headers=(("X-More", "1"),)), exchange())
+    response = answer(Rejection(TOKEN_MISSING, headers=(("X-More", "1"),)), exchange())
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert response.headers["X-More"] == "1"
     assert response.headers["X-Request-Id"] == "id-1"
@@ -65,7 +65,7 @@ def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
 
 
 def test_an_answer_has_the_problem_as_its_body() -> None:
-    refusal = Refusal(METHOD_NOT_ALLOWED, "It takes GET.", reason="for the log alone")
+    refusal = Rejection(METHOD_NOT_ALLOWED, "It takes GET.", reason="for the log alone")
     response = answer(refusal, exchange())
     assert response.status == 405
     assert isinstance(response.body, bytes)
@@ -76,14 +76,14 @@ def test_an_answer_has_the_problem_as_its_body() -> None:
 
 
 def test_an_answer_can_be_read_by_the_page_that_may() -> None:
-    response = answer(Refusal(TOKEN_MISSING), exchange())
-    disclose(response, Policy(Cors(("https://a.dev",))).access(b"https://a.dev"))
+    response = answer(Rejection(TOKEN_MISSING), exchange())
+    disclose(response, CorsPolicy(Cors(("https://a.dev",))).access(b"https://a.dev"))
     assert response.headers["Access-Control-Allow-Origin"] == "https://a.dev"
     assert response.headers["Vary"] == "Origin"
 
 
 def test_without_cors_an_answer_says_nothing_of_it() -> None:
-    response = answer(Refusal(TOKEN_MISSING), exchange())
+    response = answer(Rejection(TOKEN_MISSING), exchange())
     before = list(response.headers.items())
     disclose(response, None)
     assert list(response.headers.items()) == before
@@ -99,7 +99,7 @@ def test_a_preflight_that_went_well_is_a_complete_exchange() -> None:
 
 def test_who_is_to_come_back_gets_a_200_and_the_record_the_truth() -> None:
     refused = exchange()
-    response = retry_later(Refusal(UPSTREAM_UNREACHABLE, reason="for the log"), refused)
+    response = retry_later(Rejection(UPSTREAM_UNREACHABLE, reason="for the log"), refused)
     assert (response.status, response.content_type) == (200, "text/event-stream")
     assert isinstance(response.body, bytes)
     assert response.body.startswith(b": upstream_unreachable\nretry: ")
@@ -109,7 +109,7 @@ def test_who_is_to_come_back_gets_a_200_and_the_record_the_truth() -> None:
 
 
 def test_when_to_come_back_is_said_once() -> None:
-    response = retry_later(Refusal(DRAINING), exchange())
+    response = retry_later(Rejection(DRAINING), exchange())
     assert "Retry-After" not in response.headers
     assert isinstance(response.body, bytes)
     assert 1000 <= int(response.body.split()[-1]) <= 3000

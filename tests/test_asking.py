@@ -8,27 +8,27 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.http.errors import (
     DRAINING,
     TOKEN_INVALID,
     TOKEN_STORE_UNAVAILABLE,
     TOO_MANY_STREAMS,
-    Refusal,
+    Rejection,
 )
-from gateway.runtime.asking import AskingQuota, AskingUsed
+from gateway.runtime.asking import SupervisorQuota, SupervisorUsedTokens
 from gateway.runtime.ipc import Channel
-from gateway.runtime.shared_limits import Claims, Commons
+from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 
 PATIENCE = 10.0
 LIMITS = RouteLimits(max_streams=1)
 
 
 @asynccontextmanager
-async def supervised() -> AsyncIterator[tuple[Channel, Channel, Claims]]:
+async def supervised() -> AsyncIterator[tuple[Channel, Channel, WorkerClaims]]:
     """A worker's channel, the supervisor's, and what the supervisor keeps."""
-    claims = Claims(Commons(Config((Route("/a", (), Upstream(""), limits=LIMITS),))))
+    claims = WorkerClaims(SharedLimits(Config((Route("/a", (), Upstream(""), limits=LIMITS),))))
     names = ("take", "release", "claim", "unclaim")
     ours, theirs = socket.socketpair()
     worker = await Channel.over(ours, {})
@@ -42,10 +42,10 @@ async def supervised() -> AsyncIterator[tuple[Channel, Channel, Claims]]:
 
 async def test_leave_is_had_and_given_back() -> None:
     async with supervised() as (channel, _, claims), asyncio.timeout(PATIENCE):
-        quota = AskingQuota("/a", LIMITS, channel)
+        quota = SupervisorQuota("/a", LIMITS, channel)
         first, second = quota.permit("ada"), quota.permit("bob")
         await first.take()
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(Rejection) as caught:
             await second.take()
         assert caught.value.failure == TOO_MANY_STREAMS
         second.release()
@@ -60,22 +60,22 @@ async def test_leave_is_had_and_given_back() -> None:
 async def test_without_a_supervisor_nothing_begins() -> None:
     async with supervised() as (channel, supervisor, _), asyncio.timeout(PATIENCE):
         await supervisor.finish()
-        permit = AskingQuota("/a", LIMITS, channel).permit("ada")
-        with pytest.raises(Refusal) as caught:
+        permit = SupervisorQuota("/a", LIMITS, channel).permit("ada")
+        with pytest.raises(Rejection) as caught:
             await permit.take()
         assert caught.value.failure == DRAINING
         permit.release()
-        with pytest.raises(Refusal) as caught:
-            await AskingUsed(channel, 0.0).claim(Ticket("a", "/", time.time() + 60))
+        with pytest.raises(Rejection) as caught:
+            await SupervisorUsedTokens(channel, 0.0).claim(OneUseToken("a", "/", time.time() + 60))
         assert caught.value.failure == TOKEN_STORE_UNAVAILABLE
 
 
 async def test_a_token_is_used_up_and_may_be_given_back() -> None:
     async with supervised() as (channel, _, _), asyncio.timeout(PATIENCE):
-        used = AskingUsed(channel, 0.0)
-        ticket = Ticket("a", "/", time.time() + 60)
+        used = SupervisorUsedTokens(channel, 0.0)
+        ticket = OneUseToken("a", "/", time.time() + 60)
         await used.claim(ticket)
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(Rejection) as caught:
             await used.claim(ticket)
         assert caught.value.failure == TOKEN_INVALID
         await used.release(ticket)

@@ -19,7 +19,7 @@ from gateway.auth.authenticator import Authenticator, Identity, require_scopes
 from gateway.auth.credentials import TokenSource
 from gateway.config.model import MAX_TOKEN, Auth
 from gateway.http import errors
-from gateway.http.errors import Failure, Refusal
+from gateway.http.errors import Failure, Rejection
 
 T = TypeVar("T")
 SECRET = "a secret of thirty-two bytes, yes"
@@ -78,8 +78,8 @@ def bearer(token: bytes, **auth: Any) -> Identity:
     return identify([b"Bearer " + token], **auth)
 
 
-def refusal(call: Callable[[], object], failure: Failure) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refusal(call: Callable[[], object], failure: Failure) -> Rejection:
+    with pytest.raises(Rejection) as caught:
         call()
     assert caught.value.failure is failure
     return caught.value
@@ -89,11 +89,11 @@ def outcome(call: Callable[[], T]) -> T | Failure:
     """Give what the call returns, or why it refused. Anything else that it raises is a fault."""
     try:
         return call()
-    except Refusal as found:
+    except Rejection as found:
         return found.failure
 
 
-def refused(token: bytes, failure: Failure = errors.TOKEN_INVALID, **auth: Any) -> Refusal:
+def refused(token: bytes, failure: Failure = errors.TOKEN_INVALID, **auth: Any) -> Rejection:
     """Expect a refusal that shows no part of the token, neither to the client nor to the log."""
     found = refusal(lambda: bearer(token, **auth), failure)
     told = found.detail + found.reason

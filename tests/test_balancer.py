@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.model import Balance, HealthCheck, Route, Upstream
-from gateway.http.errors import UPSTREAM_UNHEALTHY, Refusal
+from gateway.http.errors import UPSTREAM_UNHEALTHY, Rejection
 from gateway.upstream.connection import Connection
-from gateway.upstream.health_check import UpstreamCheck
-from gateway.upstream.load_balancer import Balancer, Place
+from gateway.upstream.health_check import HealthChecker
+from gateway.upstream.load_balancer import LoadBalancer, Place
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import Pool, Upstreams
+from gateway.upstream.pool import Pool, UpstreamRegistry
 
 BALANCES: list[Balance] = ["round_robin", "least_streams"]
 
@@ -34,7 +34,7 @@ async def nowhere(timeout: float | None) -> Connection:  # noqa: ASYNC109 - as a
 def places(count: int) -> list[Place]:
     """Upstreams that are well, each with a check that says so until a test says otherwise."""
     addresses = [Upstream(f"http://{n}", "http", f"h{n}", 80) for n in range(count)]
-    checks = [UpstreamCheck(each, HealthCheck("/"), nowhere) for each in addresses]
+    checks = [HealthChecker(each, HealthCheck("/"), nowhere) for each in addresses]
     return [Place(*each) for each in zip(addresses, map(pool, addresses), checks, strict=True)]
 
 
@@ -57,7 +57,7 @@ def test_each_gets_its_share_and_no_more_than_one_over(
     count: int, requests: int, balance: Balance
 ) -> None:
     all_places = places(count)
-    balancer = Balancer(all_places, balance)
+    balancer = LoadBalancer(all_places, balance)
     got = Counter(balancer.pick() for _ in range(requests))
     shares = [got[place] for place in all_places]
     assert sum(shares) == requests
@@ -76,7 +76,7 @@ def test_those_that_are_left_share_what_a_sick_one_would_have_got(
             say(place, is_up=False)
         else:
             fail(place, clock.now)
-    balancer = Balancer(all_places, clock=clock)
+    balancer = LoadBalancer(all_places, clock=clock)
     got = Counter(balancer.pick() for _ in range(10 * (count - len(sick))))
     assert got == {place: 10 for place in all_places if place not in sick}
 
@@ -86,7 +86,7 @@ def test_by_load_the_one_with_the_fewest_exchanges_is_next(loads: list[int], req
     all_places = places(len(loads))
     for place, load in zip(all_places, loads, strict=True):
         place.standing.under_way = load
-    balancer = Balancer(all_places, "least_streams")
+    balancer = LoadBalancer(all_places, "least_streams")
     for _ in range(requests):
         before = [place.standing.under_way for place in all_places]
         place = balancer.pick()
@@ -103,7 +103,7 @@ def test_another_attempt_goes_to_one_that_was_not_tried_where_there_is_one(
     for place in down:
         say(place, is_up=False)
     tried = data.draw(st.sets(st.sampled_from(all_places)))
-    picked = Balancer(all_places).pick(tried)
+    picked = LoadBalancer(all_places).pick(tried)
     assert picked not in down
     assert picked not in tried or set(all_places) - down <= tried
 
@@ -113,7 +113,7 @@ def test_another_attempt_does_not_go_to_one_that_is_let_be_while_the_tried_one_i
     well, sick = places(2)
     clock = Clock()
     fail(sick, clock.now)
-    balancer = Balancer([well, sick], clock=clock)
+    balancer = LoadBalancer([well, sick], clock=clock)
     assert balancer.pick((well,)) is well
     fail(well, clock.now)
     assert balancer.pick((well,)) is sick
@@ -124,8 +124,8 @@ def test_where_all_are_down_the_request_is_refused_until_they_are_asked_again(co
     all_places = places(count)
     for place in all_places:
         say(place, is_up=False)
-    with pytest.raises(Refusal) as refused:
-        Balancer(all_places, retry_after=9.2).pick()
+    with pytest.raises(Rejection) as refused:
+        LoadBalancer(all_places, retry_after=9.2).pick()
     assert refused.value.failure is UPSTREAM_UNHEALTHY
     assert refused.value.headers == (("Retry-After", "10"),)
 
@@ -135,7 +135,7 @@ def test_where_connections_to_all_failed_they_are_tried_all_the_same(count: int)
     all_places, clock = places(count), Clock()
     for place in all_places:
         fail(place, clock.now)
-    balancer = Balancer(all_places, clock=clock)
+    balancer = LoadBalancer(all_places, clock=clock)
     assert {balancer.pick() for _ in range(count)} == set(all_places)
 
 
@@ -143,7 +143,7 @@ def test_after_its_pause_one_gets_one_request_and_the_rest_when_that_went_well()
     clock = Clock()
     sick, well = places(2)
     fail(sick, clock.now)
-    balancer = Balancer([sick, well], clock=clock)
+    balancer = LoadBalancer([sick, well], clock=clock)
     assert {balancer.pick() for _ in range(4)} == {well}
     clock.now += 2
     assert Counter(balancer.pick() for _ in range(10)) == {sick: 1, well: 9}
@@ -154,9 +154,9 @@ def test_after_its_pause_one_gets_one_request_and_the_rest_when_that_went_well()
 def test_a_route_brings_its_upstreams_and_their_checks() -> None:
     one = Upstream("http://a/v1", "http", "a", 81, "/v1")
     other = Upstream("unix:/s", "unix", socket_path="/s")
-    upstreams = Upstreams()
+    upstreams = UpstreamRegistry()
     check = HealthCheck("/healthz")
-    balancer = Balancer.of(Route("/", (), one, others=(other,), health_check=check), upstreams)
+    balancer = LoadBalancer.of(Route("/", (), one, others=(other,), health_check=check), upstreams)
     assert [(place.base, place.host) for place in balancer.places] == [
         (b"/v1", b"a:81"),
         (b"", b"localhost"),
@@ -166,4 +166,4 @@ def test_a_route_brings_its_upstreams_and_their_checks() -> None:
         upstreams.pool(other),
     ]
     assert balancer.places[0]._check is upstreams.check(one, check)
-    assert Balancer.of(Route("/", (), one), upstreams).places[0]._check is None
+    assert LoadBalancer.of(Route("/", (), one), upstreams).places[0]._check is None

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.http.errors import RATE_LIMITED, Refusal
+from gateway.http.errors import RATE_LIMITED, Rejection
 from gateway.runtime.ipc import Channel, Handlers, Unanswered
 
 PATIENCE = 10.0
@@ -62,10 +62,10 @@ async def test_what_is_told_is_done_in_order_and_not_answered() -> None:
 
 async def test_a_refusal_is_raised_whole_where_it_was_asked_for() -> None:
     async def refuse() -> None:
-        raise Refusal(RATE_LIMITED, "Slowly.", headers=(("Retry-After", "7"),), reason="why")
+        raise Rejection(RATE_LIMITED, "Slowly.", headers=(("Retry-After", "7"),), reason="why")
 
     async with pair({"refuse": refuse}) as (asks, _):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(Rejection) as caught:
             await asks.ask("refuse", within=PATIENCE)
     refusal = caught.value
     assert (refusal.failure, refusal.detail) == (RATE_LIMITED, "Slowly.")

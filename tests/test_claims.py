@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.config.model import Config, Limits, Route, RouteLimits, Upstream
-from gateway.http.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Refusal
-from gateway.runtime.shared_limits import Claims, Commons
+from gateway.http.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Rejection
+from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 
 
 def config(redis: str | None = None, **limits: object) -> Config:
@@ -19,14 +19,14 @@ def config(redis: str | None = None, **limits: object) -> Config:
 NAME = "/a"
 
 
-def crew(commons: Commons) -> tuple[Claims, Claims]:
-    return Claims(commons), Claims(commons)
+def crew(commons: SharedLimits) -> tuple[WorkerClaims, WorkerClaims]:
+    return WorkerClaims(commons), WorkerClaims(commons)
 
 
 async def test_two_workers_share_a_users_streams() -> None:
-    one, other = crew(Commons(config(max_streams_per_user=1)))
+    one, other = crew(SharedLimits(config(max_streams_per_user=1)))
     await one.take(1, NAME, "ada")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         await other.take(1, NAME, "ada")
     assert caught.value.failure == TOO_MANY_STREAMS
     assert len(other) == 0
@@ -36,15 +36,15 @@ async def test_two_workers_share_a_users_streams() -> None:
 
 
 async def test_two_workers_share_a_rate() -> None:
-    one, other = crew(Commons(config(interval=3600.0)))
+    one, other = crew(SharedLimits(config(interval=3600.0)))
     await one.take(1, NAME, "ada")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         await other.take(1, NAME, "ada")
     assert caught.value.failure == RATE_LIMITED
 
 
 async def test_what_a_dead_worker_had_is_given_back() -> None:
-    one, other = crew(Commons(config(max_streams=2)))
+    one, other = crew(SharedLimits(config(max_streams=2)))
     await one.take(1, NAME, "ada")
     await one.take(2, NAME, "bob")
     one.drop()
@@ -57,7 +57,7 @@ async def test_what_is_given_up_while_it_waits_is_given_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A ledger that is out of reach keeps a worker waiting; its browser may leave meanwhile."""
-    commons = Commons(config(max_streams_per_user=1))
+    commons = SharedLimits(config(max_streams_per_user=1))
     quota = commons.quotas.named(NAME)
     assert quota is not None
     is_asked = asyncio.Event()
@@ -86,8 +86,8 @@ async def test_what_is_given_up_while_it_waits_is_given_back(
 
 
 async def test_a_route_that_is_gone_or_has_no_limits_by_now_has_room() -> None:
-    commons = Commons(config(max_streams=1))
-    claims = Claims(commons)
+    commons = SharedLimits(config(max_streams=1))
+    claims = WorkerClaims(commons)
     commons.adopt(config())
     await claims.take(1, NAME, "ada")
     await claims.take(2, NAME, "bob")
@@ -95,22 +95,22 @@ async def test_a_route_that_is_gone_or_has_no_limits_by_now_has_room() -> None:
 
 
 async def test_limits_that_are_read_anew_hold_for_what_is_under_way() -> None:
-    commons = Commons(config(max_streams=2))
-    claims = Claims(commons)
+    commons = SharedLimits(config(max_streams=2))
+    claims = WorkerClaims(commons)
     await claims.take(1, NAME, "ada")
     commons.adopt(config(max_streams=1))
-    with pytest.raises(Refusal):
+    with pytest.raises(Rejection):
         await claims.take(2, NAME, "bob")
 
 
 async def test_a_token_is_used_once_by_whichever_worker() -> None:
-    commons = Commons(config())
+    commons = SharedLimits(config())
     one, other = crew(commons)
-    ticket = Ticket("a", "/", time.time() + 60)
+    ticket = OneUseToken("a", "/", time.time() + 60)
     await one.claim(ticket, 10.0)
     assert commons.used.leeway == 10.0
     one.drop()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         await other.claim(ticket, 10.0)
     assert caught.value.failure == TOKEN_INVALID
     await one.unclaim(ticket)

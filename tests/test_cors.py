@@ -7,24 +7,24 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.config.model import Cors
 
 Pairs = list[tuple[bytes, bytes]]
 
 APP = b"https://app.example.com"
-LISTED = Policy(Cors((APP.decode(), "http://localhost:3000"), credentials=True))
-WILD = Policy(Cors(("https://*.example.com", "http://*.dev.test:8080")))
-OPEN = Policy(Cors(("*",)))
+LISTED = CorsPolicy(Cors((APP.decode(), "http://localhost:3000"), credentials=True))
+WILD = CorsPolicy(Cors(("https://*.example.com", "http://*.dev.test:8080")))
+OPEN = CorsPolicy(Cors(("*",)))
 
 labels = st.text(string.ascii_lowercase + string.digits + "-_", min_size=1, max_size=8)
 
 
-def told(policy: Policy, origin: bytes | None, *received: tuple[bytes, bytes]) -> Pairs:
+def told(policy: CorsPolicy, origin: bytes | None, *received: tuple[bytes, bytes]) -> Pairs:
     return policy.access(origin).apply(list(received))
 
 
-def granted(policy: Policy, origin: bytes | None) -> bytes | None:
+def granted(policy: CorsPolicy, origin: bytes | None) -> bytes | None:
     return dict(told(policy, origin)).get(b"Access-Control-Allow-Origin")
 
 
@@ -167,8 +167,8 @@ def test_a_preflight_that_asks_for_no_header_is_told_none() -> None:
 
 def test_a_preflight_is_told_the_sections_methods_and_headers_where_it_has_them() -> None:
     cors = Cors(("*",), methods=("GET", "PUT"), headers=("X-A", "X-B"), expose=(), max_age=0.5)
-    answer = dict(Policy(cors).preflight(b"DELETE", b"x-c"))
+    answer = dict(CorsPolicy(cors).preflight(b"DELETE", b"x-c"))
     assert answer[b"Access-Control-Allow-Methods"] == b"GET, PUT"
     assert answer[b"Access-Control-Allow-Headers"] == b"X-A, X-B"
     assert answer[b"Access-Control-Max-Age"] == b"0"
-    assert told(Policy(cors), APP) == [(b"Access-Control-Allow-Origin", b"*")]
+    assert told(CorsPolicy(cors), APP) == [(b"Access-Control-Allow-Origin", b"*")]

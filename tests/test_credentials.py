@@ -15,7 +15,7 @@ from gateway.auth.credentials import (
     without_token,
 )
 from gateway.config.model import Auth
-from gateway.http.errors import TOKEN_MISSING, Refusal
+from gateway.http.errors import TOKEN_MISSING, Rejection
 
 Pairs = list[tuple[bytes, bytes]]
 AUTH = Auth(forward_claims=(("sub", "X-User-Id"),))
@@ -48,7 +48,7 @@ def has_token(auth: Auth, *, query: bytes = b"", cookie: Sequence[bytes] = ()) -
     """Whether the gateway itself would read a token there, good or bad."""
     try:
         find_token(auth, [], query, cookie)
-    except Refusal as refusal:
+    except Rejection as refusal:
         return refusal.failure is not TOKEN_MISSING
     return True
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.config.model import Timeouts
 from gateway.proxy import deadlines as module
 from gateway.proxy.deadlines import Deadlines
-from gateway.server.timer import Alarm
+from gateway.server.timer import Timer
 
 PATIENCE = 10.0
 SOON = 0.03  # seconds
@@ -69,7 +69,7 @@ async def bound(watched: Watched) -> AsyncIterator[Bound]:
     made: list[Deadlines] = []
 
     def make(timeouts: Timeouts) -> Deadlines:
-        made.append(Deadlines(watched, timeouts, Alarm()))
+        made.append(Deadlines(watched, timeouts, Timer()))
         return made[-1]
 
     yield make
@@ -277,12 +277,12 @@ async def test_after_the_browser_took_all_it_is_the_services_turn(
 
 async def test_after_the_end_nothing_is_told(bound: Bound) -> None:
     ended = Watched()
-    deadlines = Deadlines(ended, only(total=SOON, first_byte=SOON, idle=SOON, send=SOON), Alarm())
+    deadlines = Deadlines(ended, only(total=SOON, first_byte=SOON, idle=SOON, send=SOON), Timer())
     deadlines.await_head()
     deadlines.await_browser()
     deadlines.cancel()
     clock = Watched()
-    running = Deadlines(clock, only(total=SOON * 3), Alarm())
+    running = Deadlines(clock, only(total=SOON * 3), Timer())
     assert await clock.told() == "out of time"
     running.cancel()
     assert not ended.was_told

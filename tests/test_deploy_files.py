@@ -16,7 +16,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config.loader import load
-from gateway.telemetry.counters import Tally
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.prometheus import Snapshot
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -221,7 +221,7 @@ def test_every_metric_that_is_named_is_told_by_the_gateway() -> None:
 
 def told() -> set[str]:
     """The names of all series that there can be, with those of a histogram's parts."""
-    tally = Tally()
+    tally = Counters()
     tally.requests["GET", 200] = tally.streams["complete"] = tally.upstream_errors["x"] = 1
     tally.events = 1
     for histogram in (tally.durations, tally.first_bytes, tally.stream_durations):

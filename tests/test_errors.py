@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http import errors
-from gateway.http.errors import TOO_MANY_STREAMS, UPSTREAM_UNHEALTHY, Failure, Refusal, Source
+from gateway.http.errors import TOO_MANY_STREAMS, UPSTREAM_UNHEALTHY, Failure, Rejection, Source
 
 TABLE = [value for value in vars(errors).values() if isinstance(value, Failure)]
 
@@ -62,7 +62,7 @@ def test_a_status_that_promises_a_header_has_it(failure: Failure) -> None:
 
 
 def test_a_problem_has_the_members_of_the_contract() -> None:
-    problem = json.loads(Refusal(errors.ROUTE_NOT_FOUND).problem("id-1"))
+    problem = json.loads(Rejection(errors.ROUTE_NOT_FOUND).problem("id-1"))
     assert problem == {
         "type": "about:blank",
         "title": "Not Found",
@@ -75,17 +75,17 @@ def test_a_problem_has_the_members_of_the_contract() -> None:
 
 @given(st.text(min_size=1))
 def test_a_detail_of_the_request_replaces_the_tables_own(detail: str) -> None:
-    refusal = Refusal(errors.BAD_REQUEST, detail)
+    refusal = Rejection(errors.BAD_REQUEST, detail)
     assert json.loads(refusal.problem(""))["detail"] == detail
     assert str(refusal) == f"bad_request: {detail}"
 
 
 def test_the_reason_for_the_log_is_not_shown() -> None:
-    refusal = Refusal(errors.UPSTREAM_UNREACHABLE, reason="connect to 10.0.0.7 failed")
+    refusal = Rejection(errors.UPSTREAM_UNREACHABLE, reason="connect to 10.0.0.7 failed")
     assert b"10.0.0.7" not in refusal.problem("")
     assert "10.0.0.7" not in str(refusal)
     assert str(refusal) == f"upstream_unreachable: {errors.UPSTREAM_UNREACHABLE.detail}"
 
 
 def test_two_refusals_of_one_kind_stay_two() -> None:
-    assert Refusal(errors.DRAINING) != Refusal(errors.DRAINING)
+    assert Rejection(errors.DRAINING) != Rejection(errors.DRAINING)

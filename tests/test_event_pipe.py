@@ -7,10 +7,10 @@ import time
 import pytest
 
 from gateway.config.model import StreamOptions, Timeouts
-from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
+from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Rejection
 from gateway.http.event_stream import HEARTBEAT
 from gateway.http.response_parser import ResponseHead
-from gateway.proxy.event_stream_pump import Terms
+from gateway.proxy.event_stream_pump import StreamTerms
 from gateway.telemetry.exchange import EndReason
 from tests.event_source import EventSource
 from tests.stage import STREAM, UNBOUNDED, Open, Stage, over, response_of
@@ -18,9 +18,9 @@ from tests.wire.raw_client import Ending, RawClient
 
 EVENT = b'data: {"progress": 40}\n\n'
 BEAT = 0.05  # seconds
-SPEAKING = Terms(StreamOptions(BEAT, "message"), None, wants_retry=False)
-SILENT = Terms(StreamOptions(None, "message"), None, wants_retry=False)
-SOFT = Terms(StreamOptions(retries_transient=True), None, wants_retry=True)
+SPEAKING = StreamTerms(StreamOptions(BEAT, "message"), None, wants_retry=False)
+SILENT = StreamTerms(StreamOptions(None, "message"), None, wants_retry=False)
+SOFT = StreamTerms(StreamOptions(retries_transient=True), None, wants_retry=True)
 LARGE = b"data: " + b"a" * (16 << 20) + b"\n\n"
 
 
@@ -161,7 +161,7 @@ async def test_inside_an_event_the_cut_stays_a_cut(open_stage: Open) -> None:
 async def test_a_request_that_is_at_fault_itself_is_cut_without_a_word(open_stage: Open) -> None:
     stage, client = await open_stage(terms=SILENT)
     starts(stage, STREAM, EVENT)
-    stage.pipe.refuse(Refusal(BODY_TOO_LARGE))
+    stage.pipe.refuse(Rejection(BODY_TOO_LARGE))
     got = await response_of(client)
     assert (bytes(got.body), got.ending) == (EVENT, Ending.CUT)
 
@@ -182,7 +182,7 @@ async def test_an_http_10_client_gets_the_words_without_chunks(open_stage: Open)
 
 async def test_a_drain_says_when_to_come_back_where_transient_errors_do(open_stage: Open) -> None:
     options = StreamOptions(error_event="message", retries_transient=True)
-    stage, client = await open_stage(terms=Terms(options, None, wants_retry=True))
+    stage, client = await open_stage(terms=StreamTerms(options, None, wants_retry=True))
     starts(stage, STREAM, EVENT)
     stage.pipe.end(EndReason.DRAINED)
     retry = EventSource.read(bytes((await response_of(client)).body)).retry
@@ -235,7 +235,7 @@ async def test_a_browser_that_takes_nothing_gets_no_last_word(open_stage: Open) 
 async def test_a_stream_ends_when_its_token_does_and_says_so(open_stage: Open) -> None:
     expires_at = time.time() + 0.2
     options = StreamOptions(error_event="message", closes_on_expiry=True)
-    stage, client = await open_stage(terms=Terms(options, expires_at, wants_retry=False))
+    stage, client = await open_stage(terms=StreamTerms(options, expires_at, wants_retry=False))
     starts(stage, STREAM, EVENT)
     got = await response_of(client)
     assert time.time() >= expires_at
@@ -244,7 +244,7 @@ async def test_a_stream_ends_when_its_token_does_and_says_so(open_stage: Open) -
 
 
 async def test_a_stream_without_an_error_event_is_cut_when_its_token_ends(open_stage: Open) -> None:
-    terms = Terms(StreamOptions(closes_on_expiry=True), time.time() - 1, wants_retry=False)
+    terms = StreamTerms(StreamOptions(closes_on_expiry=True), time.time() - 1, wants_retry=False)
     stage, client = await open_stage(terms=terms)
     starts(stage, STREAM, EVENT)
     got = await response_of(client)
@@ -255,7 +255,7 @@ async def test_a_stream_without_an_error_event_is_cut_when_its_token_ends(open_s
 async def test_a_token_for_ages_and_what_is_no_event_stream_end_nothing(open_stage: Open) -> None:
     plain = ResponseHead(200, b"OK", [(b"Content-Type", b"text/plain")], True, False)
     for response, expires_at in ((STREAM, 253_402_300_799.0), (plain, time.time() - 1)):
-        terms = Terms(StreamOptions(closes_on_expiry=True), expires_at, wants_retry=False)
+        terms = StreamTerms(StreamOptions(closes_on_expiry=True), expires_at, wants_retry=False)
         stage, client = await open_stage(terms=terms)
         starts(stage, response, EVENT)
         await asyncio.sleep(0.05)
@@ -281,7 +281,7 @@ async def test_a_services_own_transient_error_is_a_refusal_with_its_status(
 
 @pytest.mark.parametrize(("terms", "status"), [(SOFT, 500), (SPEAKING, 503)])
 async def test_any_other_error_of_a_service_goes_on_as_it_is(
-    open_stage: Open, terms: Terms, status: int
+    open_stage: Open, terms: StreamTerms, status: int
 ) -> None:
     stage, client = await open_stage(UNBOUNDED, terms)
     starts(stage, head(status=status), b"busy")

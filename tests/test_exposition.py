@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from gateway.telemetry.counters import Tally
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.prometheus import Snapshot
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def snapshot(tally: Tally, upstreams: dict[tuple[str, str], bool] | None = None) -> Snapshot:
+def snapshot(tally: Counters, upstreams: dict[tuple[str, str], bool] | None = None) -> Snapshot:
     return Snapshot(
         {"/jobs/{id}": tally}, {"token_missing": 1}, {"success": 1}, upstreams or {}, ""
     )
@@ -19,14 +19,14 @@ def snapshot(tally: Tally, upstreams: dict[tuple[str, str], bool] | None = None)
 
 @given(st.text())
 def test_whatever_a_label_says_it_is_read_as_it_was(text: str) -> None:
-    body, _ = snapshot(Tally(), {("/", text): True}).encode("")
+    body, _ = snapshot(Counters(), {("/", text): True}).encode("")
     read = parser.text_string_to_metric_families(body.decode())
     [up] = [family for family in read if family.name == "gateway_upstream_up"]
     assert [(each.labels["upstream"], each.value) for each in up.samples] == [(text, 1)]
 
 
 def test_a_scraper_that_asks_for_open_metrics_gets_the_same() -> None:
-    tally = Tally()
+    tally = Counters()
     tally.requests["GET", 200] = 1
     tally.streams["complete"] = tally.upstream_errors["upstream_closed"] = tally.events = 1
     for histogram in (tally.durations, tally.first_bytes, tally.stream_durations):
@@ -43,7 +43,7 @@ def test_a_scraper_that_asks_for_open_metrics_gets_the_same() -> None:
 
 
 def test_the_bounds_of_a_histogram_are_written_as_prometheus_writes_them() -> None:
-    tally = Tally()
+    tally = Counters()
     tally.stream_durations.observe(2)
     body, _ = snapshot(tally).encode("")
     assert b'_bucket{le="0.1",route="/jobs/{id}"} 0.0' in body
@@ -51,7 +51,7 @@ def test_the_bounds_of_a_histogram_are_written_as_prometheus_writes_them() -> No
 
 
 def test_what_several_processes_tell_is_added_up_but_for_what_is_so_of_all() -> None:
-    one, other = Tally(), Tally()
+    one, other = Counters(), Counters()
     one.requests["GET", 200] = 2
     other.requests["GET", 200], other.requests["GET", 404] = 3, 1
     other.events = 4
@@ -60,7 +60,7 @@ def test_what_several_processes_tell_is_added_up_but_for_what_is_so_of_all() -> 
         [
             Snapshot({"/jobs/{id}": one}, {"a": 1}, {"success": 1}, {place: True}, "aa", 2, True),
             Snapshot(
-                {"/jobs/{id}": other, "/": Tally()},
+                {"/jobs/{id}": other, "/": Counters()},
                 {"a": 2},
                 {"success": 1},
                 {place: False, away: True},
@@ -93,7 +93,7 @@ def test_what_a_supervisor_alone_knows_is_told_once() -> None:
     own = Snapshot({}, {}, {}, {}, "aa", workers=2, restarts={"exited": 1, "hung": 2})
     told = {
         (each.name, *each.labels.values()): each.value
-        for family in Snapshot.merged([own, snapshot(Tally())]).collect()
+        for family in Snapshot.merged([own, snapshot(Counters())]).collect()
         for each in family.samples
     }
     assert told["gateway_workers",] == 2

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auth.redis_used_tokens import UsedAnywhere
-from gateway.auth.service import Gate
-from gateway.auth.stream_tokens import Ticket
-from gateway.auth.used_tokens import UsedHere
+from gateway.auth.redis_used_tokens import RedisUsedTokens
+from gateway.auth.service import AuthService
+from gateway.auth.stream_tokens import OneUseToken
+from gateway.auth.used_tokens import MemoryUsedTokens
 from gateway.config.model import Auth, Config, Limits
 from gateway.http import errors
-from gateway.http.errors import Refusal
+from gateway.http.errors import Rejection
 from tests.key_issuer import Key, KeyIssuer, key_set
 
 SECRET = "a secret of thirty-two bytes, yes"
@@ -19,7 +19,7 @@ REDIS = Limits(redis="redis://127.0.0.1:1")
 
 
 async def test_with_a_secret_there_is_nothing_to_wait_for() -> None:
-    gate = Gate(Config((), Auth(secret=SECRET)))
+    gate = AuthService(Config((), Auth(secret=SECRET)))
     gate.start()
     assert gate.has_keys
     await gate.look_again()
@@ -29,25 +29,25 @@ async def test_with_a_secret_there_is_nothing_to_wait_for() -> None:
 @pytest.mark.parametrize(
     ("endpoint", "limits", "kind"),
     [
-        (None, REDIS, UsedHere),
-        ("/t", Limits(), UsedHere),
-        ("/t", REDIS, UsedAnywhere),
+        (None, REDIS, MemoryUsedTokens),
+        ("/t", Limits(), MemoryUsedTokens),
+        ("/t", REDIS, RedisUsedTokens),
     ],
 )
 async def test_used_tokens_are_remembered_where_the_limits_say(
     endpoint: str | None, limits: Limits, kind: type
 ) -> None:
-    gate = Gate(Config((), Auth(secret=SECRET, token_endpoint=endpoint), limits=limits))
+    gate = AuthService(Config((), Auth(secret=SECRET, token_endpoint=endpoint), limits=limits))
     assert isinstance(gate.used, kind)
     await gate.close()
 
 
 async def test_a_token_is_claimed_once_unless_it_is_released() -> None:
-    gate, ticket = Gate(Config(())), Ticket("a", "/", 4_000_000_000)
+    gate, ticket = AuthService(Config(())), OneUseToken("a", "/", 4_000_000_000)
     await gate.claim(ticket)
     await gate.release(ticket)
     await gate.claim(ticket)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         await gate.claim(ticket)
     assert refused.value.failure is errors.TOKEN_INVALID
 
@@ -56,7 +56,7 @@ async def test_a_key_that_was_withdrawn_lets_nobody_in_who_was_known(tmp_path: P
     old, new, remote = Key("old"), Key("new"), KeyIssuer()
     remote.text = key_set(old)
     await remote.start()
-    gate = Gate(Config((), Auth(algorithms=("ES256",), jwks_url=remote.url)))
+    gate = AuthService(Config((), Auth(algorithms=("ES256",), jwks_url=remote.url)))
     gate.start()
 
     def subject(key: Key) -> str:
@@ -73,7 +73,7 @@ async def test_a_key_that_was_withdrawn_lets_nobody_in_who_was_known(tmp_path: P
     gate.issuer._next_ask = 0
     await gate.look_again()
     assert subject(new) == "ada"
-    with pytest.raises(Refusal, match="a key that is not known"):
+    with pytest.raises(Rejection, match="a key that is not known"):
         subject(old)
     await gate.close()
     await remote.stop()
@@ -83,51 +83,51 @@ AUTH = Auth(secret=SECRET, token_endpoint="/t")
 
 
 async def test_one_after_another_knows_which_tokens_were_used() -> None:
-    first, ticket = Gate(Config((), AUTH)), Ticket("a", "/", 4_000_000_000)
+    first, ticket = AuthService(Config((), AUTH)), OneUseToken("a", "/", 4_000_000_000)
     await first.claim(ticket)
-    second = Gate(Config((), Auth(secret=SECRET, leeway=3.0)), first)
-    third = Gate(Config((), AUTH), second)
+    second = AuthService(Config((), Auth(secret=SECRET, leeway=3.0)), first)
+    third = AuthService(Config((), AUTH), second)
     for gate in (first, second, third):
-        with pytest.raises(Refusal):
+        with pytest.raises(Rejection):
             await gate.claim(ticket)
 
 
 async def test_one_after_another_signs_with_the_same_key_of_its_own() -> None:
     auth = Auth(algorithms=("ES256",), jwks_url="http://127.0.0.1:1", token_endpoint="/t")
-    first = Gate(Config((), auth))
+    first = AuthService(Config((), auth))
     token, _ = first.authenticator.issue({"sub": "ada", "exp": 4_000_000_000}, "/x")
-    second = Gate(Config((), replace(auth, leeway=3.0)), first)
+    second = AuthService(Config((), replace(auth, leeway=3.0)), first)
     for gate in (first, second):
         query = b"token=" + token.encode()
         asked = gate.authenticator.authenticate(authorization=(), query=query, cookies=())
         assert asked.subject == "ada"
-    other = Gate(Config((), auth)).authenticator
-    with pytest.raises(Refusal):
+    other = AuthService(Config((), auth)).authenticator
+    with pytest.raises(Rejection):
         other.authenticate(authorization=(), query=query, cookies=())
 
 
 def test_what_was_verified_is_remembered_only_under_the_same_rules() -> None:
-    first = Gate(Config((), AUTH))
-    assert Gate(Config((), replace(AUTH)), first).authenticator is first.authenticator
+    first = AuthService(Config((), AUTH))
+    assert AuthService(Config((), replace(AUTH)), first).authenticator is first.authenticator
     for change in ({"secret": SECRET[::-1]}, {"audience": ("a",)}, {"cookie": None}):
-        after = Gate(Config((), replace(AUTH, **change)), first)
+        after = AuthService(Config((), replace(AUTH, **change)), first)
         assert after.authenticator is not first.authenticator
 
 
 async def test_a_redis_once_there_stays_also_without_a_token_endpoint() -> None:
     without = replace(AUTH, token_endpoint=None)
-    first = Gate(Config((), without, limits=REDIS))
-    second = Gate(Config((), AUTH, limits=REDIS), first)
-    assert isinstance(second.used, UsedAnywhere)
-    third = Gate(Config((), without, limits=REDIS), second)
+    first = AuthService(Config((), without, limits=REDIS))
+    second = AuthService(Config((), AUTH, limits=REDIS), first)
+    assert isinstance(second.used, RedisUsedTokens)
+    third = AuthService(Config((), without, limits=REDIS), second)
     assert third.used is second.used
     await second.close(third)
     await third.close()
 
 
 async def test_until_it_begins_it_has_changed_nothing_of_the_one_before() -> None:
-    first = Gate(Config((), AUTH))
-    second = Gate(Config((), replace(AUTH, leeway=99.0)), first)
+    first = AuthService(Config((), AUTH))
+    second = AuthService(Config((), replace(AUTH, leeway=99.0)), first)
     assert first.used.leeway == AUTH.leeway
     second.begin()
     assert first.used.leeway == 99.0
@@ -138,10 +138,10 @@ async def test_fetched_keys_are_kept_where_the_issuer_is_the_same() -> None:
     remote.text = key_set(key)
     await remote.start()
     auth = Auth(algorithms=("ES256",), jwks_url=remote.url)
-    first = Gate(Config((), auth))
+    first = AuthService(Config((), auth))
     first.start()
     await first.look_again()
-    second = Gate(Config((), replace(auth, leeway=3.0)), first)
+    second = AuthService(Config((), replace(auth, leeway=3.0)), first)
     second.start()
     await second.await_keys(first)
     second.begin()
@@ -149,7 +149,7 @@ async def test_fetched_keys_are_kept_where_the_issuer_is_the_same() -> None:
     bearer = [b"Bearer " + key.token().encode()]
     asked = second.authenticator.authenticate(authorization=bearer, query=b"", cookies=())
     assert (asked.subject, len(remote.fetches)) == ("ada", 1)
-    third = Gate(Config((), replace(auth, algorithms=("ES256", "ES384"))), second)
+    third = AuthService(Config((), replace(auth, algorithms=("ES256", "ES384"))), second)
     third.start()
     await third.await_keys(second)
     assert len(remote.fetches) == 2

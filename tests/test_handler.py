@@ -9,15 +9,15 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.auth.service import Gate
+from gateway.auth.service import AuthService
 from gateway.config.model import Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
-from gateway.limits.registry import Quotas
-from gateway.proxy.active_exchanges import Streams
+from gateway.limits.registry import QuotaRegistry
+from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.proxy.handler import Handler
 from gateway.server.server import Server
 from gateway.upstream.connection import Connection
-from gateway.upstream.pool import Pool, Upstreams
+from gateway.upstream.pool import Pool, UpstreamRegistry
 from tests.wire.raw_client import Ending, RawClient, Response
 from tests.wire.upstream import EVENT_STREAM, Exchange, Upstream, answers, chunk
 
@@ -26,7 +26,7 @@ Ask = Callable[..., Awaitable[Response]]
 Line = MutableMapping[str, Any]
 
 
-class Faulty(Upstreams):
+class Faulty(UpstreamRegistry):
     """Pools with a fault of the gateway's own, before or after the response."""
 
     def __init__(self, *, is_late: bool) -> None:
@@ -62,7 +62,7 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
     async def ask_once(
         target: str = "/open",
         *headers: str,
-        upstreams: Upstreams | None = None,
+        upstreams: UpstreamRegistry | None = None,
         method: str = "GET",
         body: bytes = b"",
     ) -> Response:
@@ -71,9 +71,11 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
             Route(f"/{name}", (Segment(Kind.LITERAL, name),), place, auth_required=name != "open")
             for name in ("open", "private")
         )
-        pools = upstreams or Upstreams()
+        pools = upstreams or UpstreamRegistry()
         config = Config(routes, Auth(secret=SECRET))
-        handler = Handler(config, Streams(), pools, Gate(config), Quotas(None), health)
+        handler = Handler(
+            config, ActiveExchanges(), pools, AuthService(config), QuotaRegistry(None), health
+        )
         runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.disconnects import Hangups
+from gateway.server.disconnects import DisconnectWatcher
 
 PATIENCE = 10.0
 
@@ -37,8 +37,8 @@ class Seat:
 
 
 @pytest.fixture
-async def hangups() -> AsyncIterator[Hangups]:
-    hangups = Hangups()
+async def hangups() -> AsyncIterator[DisconnectWatcher]:
+    hangups = DisconnectWatcher()
     yield hangups
     hangups.close()
 
@@ -51,7 +51,7 @@ def seats() -> Iterator[list[Seat]]:
 
 @pytest.mark.parametrize("how", ["close", "half close"])
 async def test_a_peer_that_leaves_is_noticed_behind_bytes_that_nobody_read(
-    hangups: Hangups, seats: list[Seat], how: str
+    hangups: DisconnectWatcher, seats: list[Seat], how: str
 ) -> None:
     seat = seats[0]
     seat.theirs.sendall(b"never read")
@@ -60,7 +60,7 @@ async def test_a_peer_that_leaves_is_noticed_behind_bytes_that_nobody_read(
     await seat.gone()
 
 
-async def test_bytes_alone_are_no_leaving(hangups: Hangups, seats: list[Seat]) -> None:
+async def test_bytes_alone_are_no_leaving(hangups: DisconnectWatcher, seats: list[Seat]) -> None:
     stays, leaves, _ = seats
     for seat in (stays, leaves):
         hangups.watch(seat.descriptor, seat.left)
@@ -70,7 +70,7 @@ async def test_bytes_alone_are_no_leaving(hangups: Hangups, seats: list[Seat]) -
     assert stays.times_left == 0
 
 
-async def test_a_leaving_is_told_once(hangups: Hangups, seats: list[Seat]) -> None:
+async def test_a_leaving_is_told_once(hangups: DisconnectWatcher, seats: list[Seat]) -> None:
     first, second, _ = seats
     for seat in (first, second):
         hangups.watch(seat.descriptor, seat.left)
@@ -80,7 +80,7 @@ async def test_a_leaving_is_told_once(hangups: Hangups, seats: list[Seat]) -> No
     assert (first.times_left, second.times_left) == (1, 1)
 
 
-async def test_who_is_forgotten_is_not_told(hangups: Hangups, seats: list[Seat]) -> None:
+async def test_who_is_forgotten_is_not_told(hangups: DisconnectWatcher, seats: list[Seat]) -> None:
     forgotten, watched, _ = seats
     for seat in (forgotten, watched):
         hangups.watch(seat.descriptor, seat.left)
@@ -92,7 +92,9 @@ async def test_who_is_forgotten_is_not_told(hangups: Hangups, seats: list[Seat])
     assert forgotten.times_left == 0
 
 
-async def test_who_was_forgotten_can_be_watched_again(hangups: Hangups, seats: list[Seat]) -> None:
+async def test_who_was_forgotten_can_be_watched_again(
+    hangups: DisconnectWatcher, seats: list[Seat]
+) -> None:
     seat = seats[0]
     hangups.watch(seat.descriptor, seat.left)
     hangups.forget(seat.descriptor, seat.left)
@@ -101,7 +103,9 @@ async def test_who_was_forgotten_can_be_watched_again(hangups: Hangups, seats: l
     await seat.gone()
 
 
-async def test_nobody_is_forgotten_on_anothers_word(hangups: Hangups, seats: list[Seat]) -> None:
+async def test_nobody_is_forgotten_on_anothers_word(
+    hangups: DisconnectWatcher, seats: list[Seat]
+) -> None:
     """A descriptor is another connection's as soon as the kernel gives it out again."""
     seat, other, _ = seats
     hangups.watch(seat.descriptor, seat.left)
@@ -111,7 +115,7 @@ async def test_nobody_is_forgotten_on_anothers_word(hangups: Hangups, seats: lis
 
 
 async def test_of_two_that_leave_at_once_the_first_may_forget_the_second(
-    hangups: Hangups, seats: list[Seat]
+    hangups: DisconnectWatcher, seats: list[Seat]
 ) -> None:
     one, other, later = seats
 
@@ -144,7 +148,7 @@ def open_files() -> set[str]:
 
 async def test_after_the_close_nobody_is_told_and_nothing_is_left_open(seats: list[Seat]) -> None:
     before = open_files()
-    hangups = Hangups()
+    hangups = DisconnectWatcher()
     hangups.watch(seats[0].descriptor, seats[0].left)
     hangups.close()
     assert open_files() == before

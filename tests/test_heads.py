@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth.cors import Access, Policy
+from gateway.auth.cors import Access, CorsPolicy
 from gateway.config.model import Cors, HeaderRules
 from gateway.http.headers import Edits
 from gateway.http.message_heads import (
@@ -100,7 +100,7 @@ def test_without_a_token_in_the_url_the_services_referrer_policy_stands() -> Non
 
 def test_a_page_that_may_read_is_told_so_and_no_rule_changes_that() -> None:
     origin = b"https://app.example"
-    access = Policy(Cors((origin.decode(),))).access(origin)
+    access = CorsPolicy(Cors((origin.decode(),))).access(origin)
     received = head((b"Access-Control-Allow-Origin", b"*"), (b"Vary", b"Accept"))
     edits = HeaderRules(set=(("Vary", "Cookie"),))
     kept = written(received, reply(edits=edits, access=access))

@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.config.model import MAX_HEADER_SIZE
-from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Failure, Refusal
-from gateway.server.request import MAX_LENGTH_DIGITS, Incoming, over, raw
+from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Failure, Rejection
+from gateway.server.request import MAX_LENGTH_DIGITS, Request, over, raw
 from tests.receiving import Received
 
 
@@ -66,7 +66,7 @@ async def test_a_method_keeps_its_case(received: Received) -> None:
 async def test_a_body_at_the_limit_is_taken_and_one_over_it_is_not(received: Received) -> None:
     incoming = await received(request("Content-Length: 2") + b"hi")
     incoming.check_body(2)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         incoming.check_body(1)
     assert refused.value.failure is BODY_TOO_LARGE
     assert "1 bytes" in refused.value.detail
@@ -174,7 +174,7 @@ async def test_a_head_at_the_limit_is_taken_and_one_over_it_is_not(received: Rec
     small = await received(request(*fields[:-1], method="GET"))
     small.check_head(MAX_HEADER_SIZE)
     large = await received(request(*fields, f"X-Last: {'x' * 700}", method="GET"))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         large.check_head(MAX_HEADER_SIZE)
     assert refused.value.failure is HEADERS_TOO_LARGE
     large.check_head(2 * MAX_HEADER_SIZE)
@@ -183,7 +183,7 @@ async def test_a_head_at_the_limit_is_taken_and_one_over_it_is_not(received: Rec
 @pytest.mark.parametrize("start", [b"GET /\r\n", b"GET / HTTP/0.9\r\n"])
 async def test_http_0_9_is_refused_with_its_mend(received: Received, start: bytes) -> None:
     incoming = await received(start + b"Host: h\r\n\r\n")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         incoming.check_head(MAX_HEADER_SIZE)
     assert refused.value.failure is BAD_REQUEST
     assert "HTTP/1.1" in refused.value.detail
@@ -195,16 +195,16 @@ async def test_a_target_with_a_hash_is_refused_with_its_mend(
     received: Received, target: str
 ) -> None:
     incoming = await received(request(target=target, method="GET"))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         incoming.check_head(MAX_HEADER_SIZE)
     assert refused.value.failure is BAD_REQUEST
     assert "percent-encode" in refused.value.detail
 
 
-def failure_of(incoming: Incoming) -> Failure | None:
+def failure_of(incoming: Request) -> Failure | None:
     try:
         incoming.check_body(10)
-    except Refusal as refusal:
+    except Rejection as refusal:
         return refusal.failure
     return None
 

@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.auth import key_fetcher
-from gateway.auth.key_fetcher import LEAST_REFRESH, MAX_SIZE, MOST_REFRESH, REFRESH, Issuer
+from gateway.auth.key_fetcher import LEAST_REFRESH, MAX_SIZE, MOST_REFRESH, REFRESH, KeyFetcher
 from gateway.auth.keys import Keys
 from gateway.http import errors
-from gateway.http.errors import Refusal
+from gateway.http.errors import Rejection
 from tests.key_issuer import Key, KeyIssuer, key_set
 
 KEY, OTHER = Key("one"), Key("other")
@@ -29,7 +29,7 @@ async def remote() -> AsyncIterator[KeyIssuer]:
     await remote.stop()
 
 
-class Watched(Issuer):
+class Watched(KeyFetcher):
     """An issuer with the sets that it handed on, and the lines that it logged."""
 
     def __init__(self, url: str) -> None:
@@ -56,8 +56,8 @@ async def told(keys: Watched, event: str, times: int = 1) -> Line:
     return found[-1]
 
 
-async def refusal(keys: Issuer) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+async def refusal(keys: KeyFetcher) -> Rejection:
+    with pytest.raises(Rejection) as caught:
         await keys.look_again()
     return caught.value
 
@@ -221,4 +221,4 @@ async def test_it_is_asked_less_and_less_while_it_is_away(
 
 
 async def test_one_that_was_never_started_has_nothing_to_close() -> None:
-    await Issuer("http://127.0.0.1:1/", ["ES256"], lambda _: None).close()
+    await KeyFetcher("http://127.0.0.1:1/", ["ES256"], lambda _: None).close()

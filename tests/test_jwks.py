@@ -14,7 +14,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.auth.jwks import MAX_CANDIDATES, MAX_KEYS, KeySet
 from gateway.auth.keys import KeyUnknown
-from gateway.http.errors import Refusal
+from gateway.http.errors import Rejection
 from tests.key_issuer import Key, key_set
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -136,7 +136,7 @@ def test_a_token_without_a_name_is_tried_with_a_few_keys_and_no_more() -> None:
     names = [str(number) for number in range(MAX_CANDIDATES)]
     text = key_set(*map(Key, names))
     assert len(found(text, "ES256")) == MAX_CANDIDATES
-    with pytest.raises(Refusal, match="kid"):
+    with pytest.raises(Rejection, match="kid"):
         found(key_set(*map(Key, [*names, "more"])), "ES256")
 
 

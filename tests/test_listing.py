@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.endpoints.stream_list import LIMIT, MOST, SORTS, STATES, Listing, QueryError
+from gateway.endpoints.stream_list import LIMIT, MOST, SORTS, STATES, QueryError, StreamList
 from gateway.proxy.active_exchanges import Condition
 from gateway.telemetry.report import LiveStream
 
@@ -31,7 +31,7 @@ STREAMS = [
 
 
 def names(*query: tuple[str, str]) -> list[str]:
-    answer: Any = Listing.of(query).answer(STREAMS)
+    answer: Any = StreamList.of(query).answer(STREAMS)
     return [each["id"] for each in answer["streams"]]
 
 
@@ -54,7 +54,7 @@ def test_filters_are_all_to_be_met() -> None:
 
 
 def test_past_the_limit_they_are_counted_and_not_told() -> None:
-    answer: Any = Listing.of([("limit", "1")]).answer(STREAMS)
+    answer: Any = StreamList.of([("limit", "1")]).answer(STREAMS)
     assert (answer["count"], [each["id"] for each in answer["streams"]]) == (3, ["2"])
 
 
@@ -73,7 +73,7 @@ def test_past_the_limit_they_are_counted_and_not_told() -> None:
 )
 def test_a_bad_query_is_told_what_is_allowed(query: list[tuple[str, str]], told: str) -> None:
     with pytest.raises(QueryError, match=told):
-        Listing.of(query)
+        StreamList.of(query)
 
 
 KEYS = st.sampled_from(["route", "subject", "state", "sort", "limit"]) | st.text()
@@ -83,7 +83,7 @@ VALUES = st.sampled_from([*SORTS, *STATES, "7"]) | st.text()
 @given(st.lists(st.tuples(KEYS, VALUES)))
 def test_whatever_a_query_says_it_is_answered_or_refused(query: list[tuple[str, str]]) -> None:
     try:
-        listing = Listing.of(query)
+        listing = StreamList.of(query)
     except QueryError:
         return
     assert listing.sort in SORTS

@@ -4,12 +4,12 @@ import pytest
 
 from gateway.runtime import liveness
 from gateway.runtime.liveness import MAX_MISSED, until_hung
-from gateway.runtime.worker_handle import Member
+from gateway.runtime.worker_handle import WorkerHandle
 
 ANSWERED, MISSED = True, False
 
 
-class Pinged(Member):
+class Pinged(WorkerHandle):
     """A worker that answers pings, or not, as it is told to."""
 
     def __init__(self, *answers: bool) -> None:

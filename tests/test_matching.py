@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.config.model import Kind, Route, Segment, Upstream
 from gateway.http import errors
-from gateway.http.errors import Failure, Refusal
-from gateway.proxy.router import Match, Table, target_path
+from gateway.http.errors import Failure, Rejection
+from gateway.proxy.router import Match, Router, target_path
 
 UPSTREAM = Upstream(url="http://service", host="service", port=80)
 BASED = Upstream(url="http://service/base", host="service", port=80, base_path="/base")
@@ -39,8 +39,8 @@ def route(
     )
 
 
-def refusal(table: Table, method: str, path: str, failure: Failure) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refusal(table: Router, method: str, path: str, failure: Failure) -> Rejection:
+    with pytest.raises(Rejection) as caught:
         table.match(method, path)
     assert caught.value.failure is failure
     return caught.value
@@ -49,8 +49,8 @@ def refusal(table: Table, method: str, path: str, failure: Failure) -> Refusal:
 def chosen(paths: list[str], path: str) -> str | None:
     """Give the route's path that answers a GET, or None where none does."""
     try:
-        return Table(map(route, paths)).match("GET", path).route.path
-    except Refusal as found:
+        return Router(map(route, paths)).match("GET", path).route.path
+    except Rejection as found:
         if found.failure is not errors.ROUTE_NOT_FOUND:
             raise
         return None
@@ -89,8 +89,8 @@ def test_a_literal_that_leads_nowhere_gives_way_to_a_parameter() -> None:
 
 
 def test_a_path_without_a_route_is_not_found() -> None:
-    refusal(Table([route("/jobs")]), "GET", "/job", errors.ROUTE_NOT_FOUND)
-    refusal(Table([]), "GET", "/", errors.ROUTE_NOT_FOUND)
+    refusal(Router([route("/jobs")]), "GET", "/job", errors.ROUTE_NOT_FOUND)
+    refusal(Router([]), "GET", "/", errors.ROUTE_NOT_FOUND)
 
 
 def test_a_trailing_slash_is_part_of_the_path() -> None:
@@ -104,7 +104,7 @@ def test_a_trailing_slash_is_part_of_the_path() -> None:
 
 def test_a_trailing_slash_may_be_written_as_an_empty_segment() -> None:
     segments = (Segment(Kind.LITERAL, "jobs"), Segment(Kind.LITERAL, ""))
-    table = Table([Route("/jobs/", segments, UPSTREAM)])
+    table = Router([Route("/jobs/", segments, UPSTREAM)])
     assert table.match("GET", "/jobs/").route.path == "/jobs/"
 
 
@@ -140,7 +140,7 @@ def test_a_path_beyond_ascii_is_the_same_raw_and_encoded() -> None:
 
 
 def parameters(pattern: str, path: str) -> dict[str, str]:
-    return dict(Table([route(pattern)]).match("GET", path).parameters)
+    return dict(Router([route(pattern)]).match("GET", path).parameters)
 
 
 def test_parameters_are_the_raw_text_of_their_segments() -> None:
@@ -180,7 +180,7 @@ def test_a_literal_trailing_slash_is_more_specific_than_an_empty_tail() -> None:
 
 
 def test_routes_of_one_shape_keep_their_own_parameter_names() -> None:
-    table = Table([route("/jobs/{id}", "GET"), route("/jobs/{name}", "PUT")])
+    table = Router([route("/jobs/{id}", "GET"), route("/jobs/{name}", "PUT")])
     assert table.match("GET", "/jobs/7").parameters == {"id": "7"}
     assert table.match("PUT", "/jobs/7").parameters == {"name": "7"}
 
@@ -190,8 +190,8 @@ def test_routes_of_one_shape_keep_their_own_parameter_names() -> None:
 
 def test_routes_of_one_shape_answer_their_own_methods() -> None:
     get, post, others = route("/jobs", "GET"), route("/jobs", "POST"), route("/jobs")
-    assert Table([get, post]).match("POST", "/jobs").route is post
-    table = Table([others, get, post])
+    assert Router([get, post]).match("POST", "/jobs").route is post
+    table = Router([others, get, post])
     assert [table.match(method, "/jobs").route for method in ("GET", "POST", "PUT")] == [
         get,
         post,
@@ -200,7 +200,7 @@ def test_routes_of_one_shape_answer_their_own_methods() -> None:
 
 
 def test_a_method_that_the_path_does_not_take_never_falls_to_a_wider_path() -> None:
-    table = Table([route("/{public:path}"), route("/admin", "POST", "GET")])
+    table = Router([route("/{public:path}"), route("/admin", "POST", "GET")])
     found = refusal(table, "DELETE", "/admin", errors.METHOD_NOT_ALLOWED)
     assert found.headers == (("Allow", "GET, HEAD, POST"),)
     assert "GET, HEAD, POST" in found.detail
@@ -208,17 +208,17 @@ def test_a_method_that_the_path_does_not_take_never_falls_to_a_wider_path() -> N
 
 def test_head_comes_with_get_unless_it_has_a_route_of_its_own() -> None:
     get, head = route("/jobs", "GET"), route("/jobs", "HEAD")
-    assert Table([get, route("/jobs")]).match("HEAD", "/jobs").route is get
-    assert Table([get, head]).match("HEAD", "/jobs").route is head
-    refusal(Table([route("/jobs", "POST")]), "HEAD", "/jobs", errors.METHOD_NOT_ALLOWED)
+    assert Router([get, route("/jobs")]).match("HEAD", "/jobs").route is get
+    assert Router([get, head]).match("HEAD", "/jobs").route is head
+    refusal(Router([route("/jobs", "POST")]), "HEAD", "/jobs", errors.METHOD_NOT_ALLOWED)
 
 
 def test_methods_are_told_apart_by_case() -> None:
-    refusal(Table([route("/jobs", "GET")]), "get", "/jobs", errors.METHOD_NOT_ALLOWED)
+    refusal(Router([route("/jobs", "GET")]), "get", "/jobs", errors.METHOD_NOT_ALLOWED)
 
 
 def test_a_route_without_methods_takes_all_but_connect() -> None:
-    table = Table([route("/jobs")])
+    table = Router([route("/jobs")])
     for method in ("GET", "HEAD", "POST", "OPTIONS", "PROPFIND"):
         assert table.match(method, "/jobs").route.path == "/jobs"
     found = refusal(table, "CONNECT", "/jobs", errors.METHOD_NOT_ALLOWED)
@@ -239,7 +239,7 @@ def test_a_route_without_methods_takes_all_but_connect() -> None:
     ],
 )
 def test_a_dot_segment_in_any_spelling_is_refused(path: str) -> None:
-    table = Table([route("/{all:path}")])
+    table = Router([route("/{all:path}")])
     assert "'..'" in refusal(table, "GET", path, errors.BAD_REQUEST).detail
 
 
@@ -256,18 +256,18 @@ def test_dots_that_are_part_of_a_name_pass(path: str) -> None:
     ],
 )
 def test_a_target_that_is_no_plain_path_is_refused(path: str) -> None:
-    refusal(Table([route("/{all:path}")]), "GET", path, errors.BAD_REQUEST)
+    refusal(Router([route("/{all:path}")]), "GET", path, errors.BAD_REQUEST)
 
 
 def test_a_malformed_path_is_refused_before_a_route_is_looked_for() -> None:
-    refusal(Table([]), "GET", "/../x", errors.BAD_REQUEST)
+    refusal(Router([]), "GET", "/../x", errors.BAD_REQUEST)
 
 
 # The path for the upstream
 
 
 def target(wanted: Route, path: str) -> str:
-    return target_path(Table([wanted]).match("GET", path))
+    return target_path(Router([wanted]).match("GET", path))
 
 
 RAW = "//a//%2f%27/%c3%A9/é/+;=@,/"
@@ -362,10 +362,10 @@ def expected(routes: list[Route], method: str, path: str) -> Route | Failure:
     return min(able, key=lambda pair: pair[0])[1] if able else errors.METHOD_NOT_ALLOWED
 
 
-def found(table: Table, method: str, path: str) -> Match | Failure:
+def found(table: Router, method: str, path: str) -> Match | Failure:
     try:
         return table.match(method, path)
-    except Refusal as refused:
+    except Rejection as refused:
         return refused.failure
 
 
@@ -374,14 +374,14 @@ def found(table: Table, method: str, path: str) -> Match | Failure:
 def test_the_table_agrees_with_a_slow_and_obvious_one(
     routes: list[Route], method: str, path: str
 ) -> None:
-    result = found(Table(routes), method, path)
+    result = found(Router(routes), method, path)
     answer = result.route if isinstance(result, Match) else result
     assert answer is expected(routes, method, path)
 
 
 @given(st.lists(ROUTES, max_size=8), st.text())
 def test_any_text_at_all_is_matched_or_refused(routes: list[Route], text: str) -> None:
-    result = found(Table(routes), "GET", "/" + text)
+    result = found(Router(routes), "GET", "/" + text)
     if isinstance(result, Match):
         raw = "/" + text
         assert all(value in raw for value in result.parameters.values())
@@ -396,7 +396,7 @@ VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characte
 @example(["..;"])
 @example(["a\\.."])
 def test_a_path_means_what_it_means_percent_encoded(pieces: list[str]) -> None:
-    table = Table([route("/" + "/{x}" * len(pieces[:9])), route("/{t:path}")])
+    table = Router([route("/" + "/{x}" * len(pieces[:9])), route("/{t:path}")])
     encoded = ["".join(f"%{ord(each):02x}" for each in piece) for piece in pieces]
     plain = found(table, "GET", "/" + "/".join(pieces))
     twin = found(table, "GET", "/" + "/".join(encoded))
@@ -409,7 +409,7 @@ def test_a_path_means_what_it_means_percent_encoded(pieces: list[str]) -> None:
 def test_a_path_may_be_as_deep_as_it_is_long() -> None:
     depth = 3000
     literal, parameter = route("/a" * depth + "/x"), route("/{b}" + "/a" * (depth - 1) + "/y")
-    table = Table([literal, parameter])
+    table = Router([literal, parameter])
     assert table.match("GET", "/a" * depth + "/x").route is literal
     assert table.match("GET", "/a" * depth + "/y").route is parameter
     refusal(table, "GET", "/a" * depth + "/z", errors.ROUTE_NOT_FOUND)

@@ -13,31 +13,31 @@ from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.runtime import worker_handle as module
 from gateway.runtime.gateway import Settings, StartupError
 from gateway.runtime.ipc import Unanswered
-from gateway.runtime.shared_limits import Claims, Commons
-from gateway.runtime.worker import Briefing
-from gateway.runtime.worker_handle import Member
+from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
+from gateway.runtime.worker import WorkerBriefing
+from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared
 from gateway.server.listeners import close, open_doors
 
 PATIENCE = 40.0
 ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"
-Start = Callable[[Member], "asyncio.Task[None]"]
+Start = Callable[[WorkerHandle], "asyncio.Task[None]"]
 
 
-def member(data: bytes = ROUTE) -> tuple[Member, Claims]:
+def member(data: bytes = ROUTE) -> tuple[WorkerHandle, WorkerClaims]:
     settings = Settings("127.0.0.1", 0, 0, 0.0, 0.0)
-    briefing = Briefing(settings, b"k" * 32, "routes.yaml", data, 0, "json", "critical")
+    briefing = WorkerBriefing(settings, b"k" * 32, "routes.yaml", data, 0, "json", "critical")
     limits = RouteLimits(max_streams=1)
-    claims = Claims(Commons(Config((Route("/", (), Upstream(""), limits=limits),))))
-    return Member(0, lambda: briefing, claims), claims
+    claims = WorkerClaims(SharedLimits(Config((Route("/", (), Upstream(""), limits=limits),))))
+    return WorkerHandle(0, lambda: briefing, claims), claims
 
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     doors, headcount = open_doors("127.0.0.1", 0, 1, 8), shared(1)
-    started: list[Member] = []
+    started: list[WorkerHandle] = []
 
-    def begin(member: Member) -> "asyncio.Task[None]":
+    def begin(member: WorkerHandle) -> "asyncio.Task[None]":
         started.append(member)
         return asyncio.create_task(member.start(headcount, doors))
 

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.limits import token_bucket
-from gateway.limits.token_bucket import Meter
+from gateway.limits.token_bucket import TokenBucket
 
 SECOND = 1_000_000_000
 NOW = 5_000 * SECOND
 
 
 def test_a_burst_goes_through_at_once_and_then_one_for_each_interval() -> None:
-    bucket = Meter(0.5, burst=3)
+    bucket = TokenBucket(0.5, burst=3)
     assert [bucket.take("a", NOW) for _ in range(3)] == [0, 0, 0]
     assert bucket.take("a", NOW) == 0.5
     assert bucket.take("a", NOW + SECOND // 2 - 1) == pytest.approx(1e-9)
@@ -21,14 +21,14 @@ def test_a_burst_goes_through_at_once_and_then_one_for_each_interval() -> None:
 
 
 def test_one_does_not_wait_for_another() -> None:
-    bucket = Meter(1, burst=1)
+    bucket = TokenBucket(1, burst=1)
     assert bucket.take("a", NOW) == 0
     assert bucket.take("b", NOW) == 0
     assert bucket.take("a", NOW) == 1
 
 
 def test_what_was_refused_costs_nothing() -> None:
-    bucket = Meter(1, burst=1)
+    bucket = TokenBucket(1, burst=1)
     bucket.take("a", NOW)
     for _ in range(100):
         assert bucket.take("a", NOW) == 1
@@ -59,7 +59,7 @@ class Bucket:
 def test_it_lets_through_what_buckets_that_forget_nothing_do(
     interval: int, burst: int, arrivals: list[tuple[str, int]]
 ) -> None:
-    bucket, now = Meter(interval / SECOND, burst), NOW
+    bucket, now = TokenBucket(interval / SECOND, burst), NOW
     buckets = {key: Bucket(interval, burst) for key in "abc"}
     for key, pause in arrivals:
         now += pause
@@ -67,7 +67,7 @@ def test_it_lets_through_what_buckets_that_forget_nothing_do(
 
 
 def test_whose_bucket_is_full_again_is_forgotten() -> None:
-    bucket = Meter(1, burst=2)
+    bucket = TokenBucket(1, burst=2)
     for number in range(100):
         bucket.take(str(number), NOW)
     for later in (2, 4):
@@ -79,7 +79,7 @@ def test_at_the_bound_those_go_first_that_came_the_longest_time_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(token_bucket, "GENERATION", 100)
-    metered = Meter(3600, burst=1)
+    metered = TokenBucket(3600, burst=1)
     for number in range(10_000):
         assert metered.take(f"early {number}", NOW + number) == 0
         assert (metered.take("always", NOW + number) == 0) is (number == 0)

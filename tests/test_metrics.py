@@ -5,13 +5,13 @@ from prometheus_client import parser
 from prometheus_client.metrics_core import Metric
 
 from gateway.config.model import Config, Route, RouteLimits, Upstream
-from gateway.limits.registry import Quotas
-from gateway.proxy.active_exchanges import Condition, Streams
+from gateway.limits.registry import QuotaRegistry
+from gateway.proxy.active_exchanges import ActiveExchanges, Condition
 from gateway.runtime.status import Metrics, ReloadResult
 from gateway.server.admission import Admission
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.pool import UpstreamRegistry
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 NAMES = {
@@ -49,15 +49,15 @@ class Live:
 
 
 def metrics_of(
-    streams: Streams | None = None,
-    upstreams: Upstreams | None = None,
-    quotas: Quotas | None = None,
+    streams: ActiveExchanges | None = None,
+    upstreams: UpstreamRegistry | None = None,
+    quotas: QuotaRegistry | None = None,
 ) -> Metrics:
     # One that is empty is false too.
     return Metrics(
-        Streams() if streams is None else streams,
-        upstreams or Upstreams(),
-        quotas or Quotas(None),
+        ActiveExchanges() if streams is None else streams,
+        upstreams or UpstreamRegistry(),
+        quotas or QuotaRegistry(None),
         Admission(),
     )
 
@@ -138,7 +138,7 @@ def test_what_nothing_was_observed_of_has_no_buckets() -> None:
 
 
 def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     metrics = metrics_of(streams)
     stream, upload = exchange(is_stream=True), exchange()
     stream.bytes_out, stream.events, upload.bytes_in = 100, 4, 30
@@ -198,7 +198,7 @@ def test_the_service_s_failures_are_told_by_route_and_code() -> None:
 
 
 def test_an_upstream_is_up_or_down_as_it_is_known_now_for_as_long_as_it_is_served() -> None:
-    upstreams, place = Upstreams(), Upstream("http://jobs:8080", "http", "jobs", 8080)
+    upstreams, place = UpstreamRegistry(), Upstream("http://jobs:8080", "http", "jobs", 8080)
     metrics = metrics_of(upstreams=upstreams)
     metrics.serves(Config((Route("/jobs/{id}", (), place),)))
     labels = {"route": "/jobs/{id}", "upstream": "http://jobs:8080"}
@@ -217,7 +217,7 @@ async def test_limits_that_are_shared_are_told_of_and_others_are_not() -> None:
     names = ("gateway_limits_shared", "gateway_limits_fallbacks_total")
     place = Upstream("", "http", "127.0.0.1", 1)
     for redis, told in ((None, (None, None)), ("redis://127.0.0.1:1", (1, 0))):
-        quotas = Quotas(redis)
+        quotas = QuotaRegistry(redis)
         quota = quotas.of(Route("/", (), place, limits=RouteLimits(max_streams=1)))
         assert quota is not None
         assert tuple(value(metrics_of(quotas=quotas), name) for name in names) == told

@@ -3,14 +3,14 @@
 from collections import defaultdict
 
 from gateway.endpoints.health import Health
-from gateway.runtime.report_aggregator import Muster
-from gateway.runtime.worker_handle import Member
-from gateway.telemetry.counters import Tally
+from gateway.runtime.report_aggregator import ReportAggregator
+from gateway.runtime.worker_handle import WorkerHandle
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
 
-class Told(Member):
+class Told(WorkerHandle):
     """A worker that tells so many bytes, or nothing."""
 
     def __init__(self, count: int) -> None:
@@ -21,15 +21,15 @@ class Told(Member):
     async def report(self) -> bool:
         if self.count is None:
             return False
-        tally = Tally()
+        tally = Counters()
         tally.bytes_out, tally.active = self.count, 1
-        tallies = defaultdict(Tally, {"/a": tally})
+        tallies = defaultdict(Counters, {"/a": tally})
         snapshot = Snapshot(tallies, {"x": 1}, {}, {("/a", "http://s"): True}, "digest")
         self.last_report = Report(0, snapshot, Health(1), (), ())
         return True
 
 
-async def told(muster: Muster, *members: Member) -> tuple[int, int, int]:
+async def told(muster: ReportAggregator, *members: WorkerHandle) -> tuple[int, int, int]:
     """How many reports came, the bytes and the active streams of all."""
     reports, counts = await muster.call(members)
     total = Snapshot.merged([*(each.snapshot for each in reports), *counts])
@@ -37,7 +37,7 @@ async def told(muster: Muster, *members: Member) -> tuple[int, int, int]:
 
 
 async def test_the_dead_are_counted_as_they_last_told() -> None:
-    muster, one, other = Muster(), Told(10), Told(5)
+    muster, one, other = ReportAggregator(), Told(10), Told(5)
     assert await told(muster, one, other) == (2, 15, 2)
     muster.bury(one)
     assert await told(muster, other) == (1, 15, 1)
@@ -49,7 +49,7 @@ async def test_the_dead_are_counted_as_they_last_told() -> None:
 
 
 async def test_the_silent_are_counted_as_they_last_told() -> None:
-    muster, one, other = Muster(), Told(10), Told(5)
+    muster, one, other = ReportAggregator(), Told(10), Told(5)
     await told(muster, one, other)
     one.count = None
     assert await told(muster, one, other) == (1, 15, 1)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway import open_files
 from gateway.config.model import Upstream
-from gateway.http.errors import TOO_MANY_CONNECTIONS, Refusal
+from gateway.http.errors import TOO_MANY_CONNECTIONS, Rejection
 from gateway.open_files import OpenFiles
 from gateway.upstream.pool import Pool
 from tests.wire.upstream import Upstream as Service
@@ -97,7 +97,7 @@ async def test_an_upstream_is_not_blamed_for_a_connection_that_had_no_descriptor
     pool = Pool(Upstream("", "http", "127.0.0.1", service.port), None)
     with capture_logs() as lines, exhausted():
         for _ in range(5):
-            with pytest.raises(Refusal) as refused:
+            with pytest.raises(Rejection) as refused:
                 await pool.connect(5)
             assert refused.value.failure is TOO_MANY_CONNECTIONS
     assert not pool.standing.is_failing
@@ -108,6 +108,6 @@ async def test_an_upstream_is_blamed_where_there_are_descriptors() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert not OpenFiles().caused(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         await Pool(Upstream("", "http", "127.0.0.1", port), None).connect(5)
     assert refused.value.failure is not TOO_MANY_CONNECTIONS

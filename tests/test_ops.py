@@ -11,13 +11,13 @@ from gateway.endpoints import status_page
 from gateway.endpoints.health import Health
 from gateway.endpoints.ops import PATHS, Ops
 from gateway.server.server import Server
-from gateway.telemetry.counters import Tally
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
 
 def report(worker: int = 0, health: Health = Health(1), count: int = 1) -> Report:  # noqa: B008
-    tally = Tally()
+    tally = Counters()
     tally.requests["GET", 200] = count
     return Report(worker, Snapshot({"/a": tally}, {}, {}, {}, "aa"), health, (), ())
 

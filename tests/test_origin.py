@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.auth.same_origin import require_same_origin
 from gateway.config.model import Cors
-from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.forwarded import Client
 
 HEADERS = {
@@ -35,7 +35,7 @@ def check_origin(**request: Any) -> None:
 def is_denied(**request: Any) -> bool:
     try:
         check_origin(**request)
-    except Refusal as found:
+    except Rejection as found:
         return found.failure is ORIGIN_DENIED
     return False
 
@@ -94,7 +94,7 @@ def test_a_request_of_the_own_origin_may_use_the_cookie(request_: dict[str, Any]
     ],
 )
 def test_a_page_of_another_origin_may_not_use_the_cookie(request_: dict[str, Any]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         check_origin(**request_)
     assert caught.value.failure is ORIGIN_DENIED
     assert "Bearer" in caught.value.detail
@@ -128,10 +128,10 @@ PARTNER = b"https://partner.example"
     ],
 )
 def test_a_listed_origin_may_use_the_cookie_where_credentials_go(cors: Cors, denied: bool) -> None:
-    assert is_denied(origin=PARTNER, policy=Policy(cors)) is denied
-    assert not is_denied(origin=b"https://app.example", policy=Policy(cors))
+    assert is_denied(origin=PARTNER, policy=CorsPolicy(cors)) is denied
+    assert not is_denied(origin=b"https://app.example", policy=CorsPolicy(cors))
 
 
 def test_a_policy_opens_nothing_to_what_has_no_origin() -> None:
-    policy = Policy(Cors((PARTNER.decode(),), credentials=True))
+    policy = CorsPolicy(Cors((PARTNER.decode(),), credentials=True))
     assert is_denied(fetch_site=b"cross-site", fetch_mode=b"no-cors", policy=policy)

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from structlog.testing import capture_logs
 
-from gateway.server.request import Incoming
+from gateway.server.request import Request
 from gateway.telemetry.exchange import EndReason
 from gateway.telemetry.opentelemetry import CLOSE_TIMEOUT, Tracer
 from tests.collector import Collector, attributes
@@ -40,11 +40,11 @@ def start(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Start:
     return make
 
 
-async def came(received: Received, flags: str = "01") -> Incoming:
+async def came(received: Received, flags: str = "01") -> Request:
     return await received(GET + f"traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n\r\n".encode())
 
 
-async def told(tracer: Tracer, incoming: Incoming, collector: Collector) -> Span:
+async def told(tracer: Tracer, incoming: Request, collector: Collector) -> Span:
     """The span of a request whose exchange is over."""
     tracer.ended(incoming.exchange, time.monotonic())
     await tracer.close()

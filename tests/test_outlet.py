@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from gateway.server.socket_writer import Outlet
+from gateway.server.socket_writer import SocketWriter
 
 PATIENCE = 10.0
 LARGE = b"0123456789abcdef" * (1 << 18)  # 4 MiB: more than any socket's buffers hold
@@ -18,7 +18,7 @@ SMALL_BUFFER = 4096
 class Owner(asyncio.Protocol):
     """Tells the outlet what its transport says, as a browser's connection does."""
 
-    outlet: Outlet
+    outlet: SocketWriter
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -27,7 +27,7 @@ class Owner(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         writable = cast("asyncio.Transport", transport)
         writable.set_write_buffer_limits(high=0)
-        self.outlet = Outlet(writable)
+        self.outlet = SocketWriter(writable)
 
     def pause_writing(self) -> None:
         self.told.append("pause")
@@ -68,17 +68,17 @@ async def read(theirs: socket.socket, size: int) -> bytes:
     return bytes(received)
 
 
-def write(outlet: Outlet, data: bytes) -> None:
+def write(outlet: SocketWriter, data: bytes) -> None:
     outlet.write(data)
 
 
-def write_parts(outlet: Outlet, data: bytes) -> None:
+def write_parts(outlet: SocketWriter, data: bytes) -> None:
     outlet.writelines([data[:3], data[3:-3], data[-3:]])
 
 
 @pytest.mark.parametrize("send", [write, write_parts])
 async def test_a_little_is_with_the_kernel_when_the_call_returns(
-    send: Callable[[Outlet, bytes], None],
+    send: Callable[[SocketWriter, bytes], None],
 ) -> None:
     async with connected() as (owner, transport, theirs):
         send(owner.outlet, b"a little")
@@ -89,7 +89,7 @@ async def test_a_little_is_with_the_kernel_when_the_call_returns(
 
 @pytest.mark.parametrize("send", [write, write_parts])
 async def test_what_the_kernel_does_not_take_queues_and_what_follows_stays_behind_it(
-    send: Callable[[Outlet, bytes], None],
+    send: Callable[[SocketWriter, bytes], None],
 ) -> None:
     async with connected() as (owner, transport, theirs):
         send(owner.outlet, LARGE)
@@ -113,7 +113,7 @@ async def test_every_boundary_between_parts_may_be_where_the_kernel_stops() -> N
 
 @pytest.mark.parametrize("send", [write, write_parts])
 async def test_a_peer_that_is_gone_is_for_the_transport_to_find(
-    send: Callable[[Outlet, bytes], None],
+    send: Callable[[SocketWriter, bytes], None],
 ) -> None:
     async with connected() as (owner, _, theirs):
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

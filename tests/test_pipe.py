@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.config.model import Timeouts
-from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Refusal
+from gateway.http.errors import BODY_TOO_LARGE, UPSTREAM_BAD_RESPONSE, Rejection
 from gateway.http.response_parser import ResponseHead
 from gateway.telemetry.exchange import EndReason
 from gateway.upstream.connection import Connection
@@ -27,7 +27,7 @@ async def test_what_comes_after_the_end_goes_nowhere(open_stage: Open) -> None:
     pipe.body(b"late")
     pipe.complete([])
     pipe.broken(UPSTREAM_BAD_RESPONSE, "late")
-    pipe.refuse(Refusal(BODY_TOO_LARGE))
+    pipe.refuse(Rejection(BODY_TOO_LARGE))
     pipe.end(EndReason.DRAINED)
     assert await over(stage) is EndReason.TOTAL_TIMEOUT
     response = await response_of(client)
@@ -44,7 +44,7 @@ async def test_an_answer_of_our_own_replaces_a_response_that_did_not_begin(
     open_stage: Open,
 ) -> None:
     stage, client = await open_stage()
-    stage.pipe.refuse(Refusal(BODY_TOO_LARGE))
+    stage.pipe.refuse(Rejection(BODY_TOO_LARGE))
     assert await over(stage) is EndReason.REFUSED or stage.pipe.refusal is not None
     assert (await response_of(client)).status == 413
     assert stage.exchange.end_reason is EndReason.REFUSED
@@ -55,7 +55,7 @@ async def test_a_refusal_that_comes_too_late_is_a_cut(open_stage: Open) -> None:
     stage.pipe.head(STREAM)
     stage.pipe.head_read()
     stage.pipe.body(b"data: 1\n\n")
-    stage.pipe.refuse(Refusal(BODY_TOO_LARGE))
+    stage.pipe.refuse(Rejection(BODY_TOO_LARGE))
     response = await response_of(client)
     assert response.status == 200
     assert response.body == b"data: 1\n\n"

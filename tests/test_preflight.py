@@ -2,15 +2,15 @@
 
 import pytest
 
-from gateway.auth.cors import Policy
-from gateway.auth.service import Gate
+from gateway.auth.cors import CorsPolicy
+from gateway.auth.service import AuthService
 from gateway.config.loader import loads
 from gateway.config.model import Config
-from gateway.endpoints.stream_token import TokenEndpoint
-from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.endpoints.stream_token import StreamTokenEndpoint
+from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.headers import first
 from gateway.proxy.preflight import Preflights
-from gateway.proxy.router import Table
+from gateway.proxy.router import Router
 from tests.receiving import Received
 
 ROUTES = """\
@@ -26,9 +26,9 @@ routes:
 
 
 def preflights(config: Config) -> Preflights:
-    policies = {route.cors: Policy(route.cors) for route in config.routes if route.cors}
-    table = Table(config.routes)
-    endpoint = TokenEndpoint(config, table, policies, Gate(config))
+    policies = {route.cors: CorsPolicy(route.cors) for route in config.routes if route.cors}
+    table = Router(config.routes)
+    endpoint = StreamTokenEndpoint(config, table, policies, AuthService(config))
     return Preflights(
         table, lambda route: policies.get(route.cors) if route.cors else None, endpoint
     )
@@ -60,7 +60,7 @@ async def test_a_listed_page_is_told_the_methods_of_what_it_asks_for(
 
 async def test_a_page_that_is_not_listed_is_refused(ours: Preflights, received: Received) -> None:
     incoming = await received(asking("/jobs", origin="https://other.example"))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         ours.answer(incoming)
     assert refused.value.failure is ORIGIN_DENIED
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from gateway.auth.authenticator import Identity
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import TokenSource
 from gateway.config.loader import loads
 from gateway.config.model import Auth, Route
-from gateway.proxy.compiled_route import Prepared
+from gateway.proxy.compiled_route import CompiledRoute
 from gateway.proxy.router import Match
-from gateway.upstream.load_balancer import Balancer
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.load_balancer import LoadBalancer
+from gateway.upstream.pool import UpstreamRegistry
 from tests.receiving import Received
 
 ROUTES = """\
@@ -37,9 +37,9 @@ def routes() -> tuple[Route, Route]:
     return jobs, plain
 
 
-def prepared(route: Route) -> Prepared:
-    policy = Policy(route.cors) if route.cors is not None else None
-    return Prepared(route, AUTH, policy, Balancer.of(route, Upstreams()))
+def prepared(route: Route) -> CompiledRoute:
+    policy = CorsPolicy(route.cors) if route.cors is not None else None
+    return CompiledRoute(route, AUTH, policy, LoadBalancer.of(route, UpstreamRegistry()))
 
 
 def get(target: str, *headers: str) -> bytes:

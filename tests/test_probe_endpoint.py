@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.endpoints.probe_stream import LONGEST, MOST_EVENTS, MOST_PADDING, Plan
-from gateway.http.errors import Refusal
+from gateway.http.errors import Rejection
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.text(max_size=4)).map(str)
 NAMES = st.sampled_from(["events", "interval", "silence", "padding", "other"])
@@ -14,7 +14,7 @@ NAMES = st.sampled_from(["events", "interval", "silence", "padding", "other"])
 
 @given(st.lists(st.tuples(NAMES, NUMBERS)))
 def test_a_plan_is_within_its_bounds_or_refused(pairs: list[tuple[str, str]]) -> None:
-    with contextlib.suppress(Refusal):
+    with contextlib.suppress(Rejection):
         plan = Plan.of("&".join(f"{name}={value}" for name, value in pairs))
         assert 1 <= plan.events <= MOST_EVENTS
         assert 0 <= plan.silence + plan.events * plan.interval <= LONGEST

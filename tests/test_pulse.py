@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from gateway.endpoints import live_feed as module
 from gateway.endpoints.health import Health
-from gateway.endpoints.live_feed import MOST_STREAMS, Pulse, event
-from gateway.server.connection import Arrival
+from gateway.endpoints.live_feed import MOST_STREAMS, LiveFeed, event
+from gateway.server.connection import ParsedRequest
 from gateway.server.server import Server
-from gateway.telemetry.counters import Tally
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import LiveStream, Report, ServedRoute, UpstreamState
 
@@ -29,9 +29,9 @@ def stream(number: int, subject: str = "ann") -> LiveStream:
     )
 
 
-def report(*streams: LiveStream, tally: Tally | None = None) -> Report:
+def report(*streams: LiveStream, tally: Counters | None = None) -> Report:
     route = ServedRoute("/a", ("GET",), "", (UpstreamState("http://u", False, 1),))
-    snapshot = Snapshot({"/a": tally or Tally()}, {}, {}, {}, "aa")
+    snapshot = Snapshot({"/a": tally or Counters()}, {}, {}, {}, "aa")
     return Report(0, snapshot, Health(1), (route,), streams)
 
 
@@ -47,7 +47,7 @@ def test_an_event_is_one_line_whatever_stands_in_it() -> None:
 
 
 def test_a_route_is_told_with_its_requests_and_what_went_wrong() -> None:
-    tally = Tally()
+    tally = Counters()
     tally.requests = {("GET", 200): 5, ("GET", 404): 1, ("GET", 502): 2}
     tally.streams = {"complete": 3, "upstream_closed": 1, "client_closed": 1}
     tally.active = 4
@@ -66,7 +66,7 @@ class Watched:
     """A pulse, whose reports are counted, or fail."""
 
     def __init__(self) -> None:
-        self.pulse = Pulse(self.reports)
+        self.pulse = LiveFeed(self.reports)
         self.asked = 0
         self.fails = False
         self.left = asyncio.Event()
@@ -79,7 +79,7 @@ class Watched:
             raise RuntimeError("a fault of our own")
         return [report(stream(self.asked))]
 
-    async def serve(self, arrival: Arrival) -> web.StreamResponse:
+    async def serve(self, arrival: ParsedRequest) -> web.StreamResponse:
         try:
             return await self.pulse.serve(arrival.request)
         finally:

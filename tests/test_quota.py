@@ -5,19 +5,19 @@ import asyncio
 import pytest
 
 from gateway.config.model import RouteLimits
-from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Refusal
-from gateway.limits.quota import Lease, Ledger, Permit, Quota, too_fast, too_many
+from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Rejection
+from gateway.limits.quota import Lease, LimitStore, Quota, Slot, too_fast, too_many
 
 
-async def taken(quota: Quota, user: str = "ada") -> Permit:
+async def taken(quota: Quota, user: str = "ada") -> Slot:
     permit = quota.permit(user)
     await permit.take()
     return permit
 
 
-async def refused(quota: Quota, user: str = "ada") -> Refusal:
+async def refused(quota: Quota, user: str = "ada") -> Rejection:
     permit = quota.permit(user)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         await permit.take()
     permit.release()
     return caught.value
@@ -93,17 +93,17 @@ async def test_new_limits_hold_for_what_is_under_way_too() -> None:
 # With a ledger
 
 
-class Told(Ledger):
+class Told(LimitStore):
     """A ledger that says what it is told to."""
 
-    def __init__(self, verdict: bool | Refusal) -> None:
+    def __init__(self, verdict: bool | Rejection) -> None:
         self.verdict = verdict
         self.entered: list[Lease] = []
         self.left: list[Lease] = []
 
     async def enter(self, lease: Lease, limits: RouteLimits) -> bool:  # noqa: ARG002 - the protocol's
         self.entered.append(lease)
-        if isinstance(self.verdict, Refusal):
+        if isinstance(self.verdict, Rejection):
             raise self.verdict
         return self.verdict
 
@@ -130,7 +130,7 @@ async def test_what_the_ledger_lets_in_needs_no_leave_of_the_rate_here() -> None
     ("refusal", "failure"), [(too_many(2), TOO_MANY_STREAMS), (too_fast(1.5), RATE_LIMITED)]
 )
 async def test_what_the_ledger_refuses_is_not_under_way_here(
-    refusal: Refusal, failure: Failure
+    refusal: Rejection, failure: Failure
 ) -> None:
     ledger = Told(refusal)
     quota = Quota("/a", SHARED, ledger)

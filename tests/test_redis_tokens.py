@@ -9,34 +9,36 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.auth.redis_used_tokens import PREFIX, TIMEOUT, UsedAnywhere
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.redis_used_tokens import PREFIX, TIMEOUT, RedisUsedTokens
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.http import errors
-from gateway.http.errors import Failure, Refusal
+from gateway.http.errors import Failure, Rejection
 from tests.redis_process import RedisProcess
 
 
 @pytest.fixture
-async def replicas(redis: RedisProcess) -> AsyncIterator[list[UsedAnywhere]]:
-    replicas = [UsedAnywhere(redis.url, leeway=5) for _ in range(2)]
+async def replicas(redis: RedisProcess) -> AsyncIterator[list[RedisUsedTokens]]:
+    replicas = [RedisUsedTokens(redis.url, leeway=5) for _ in range(2)]
     yield replicas
     for each in replicas:
         await each.close()
 
 
-def ticket(name: str = "a", left: float = 60) -> Ticket:
-    return Ticket(name, "/", time.time() + left)
+def ticket(name: str = "a", left: float = 60) -> OneUseToken:
+    return OneUseToken(name, "/", time.time() + left)
 
 
-async def outcome(used: UsedAnywhere, claimed: Ticket) -> Failure | None:
+async def outcome(used: RedisUsedTokens, claimed: OneUseToken) -> Failure | None:
     try:
         await used.claim(claimed)
-    except Refusal as refusal:
+    except Rejection as refusal:
         return refusal.failure
     return None
 
 
-async def test_of_many_claims_at_once_anywhere_one_succeeds(replicas: list[UsedAnywhere]) -> None:
+async def test_of_many_claims_at_once_anywhere_one_succeeds(
+    replicas: list[RedisUsedTokens],
+) -> None:
     claims = [outcome(used, ticket()) for used in replicas * 50]
     outcomes = await asyncio.gather(*claims)
     assert outcomes.count(None) == 1
@@ -44,7 +46,7 @@ async def test_of_many_claims_at_once_anywhere_one_succeeds(replicas: list[UsedA
 
 
 async def test_a_claim_that_was_taken_back_can_be_made_elsewhere(
-    replicas: list[UsedAnywhere],
+    replicas: list[RedisUsedTokens],
 ) -> None:
     one, other = replicas
     await one.claim(ticket())
@@ -54,7 +56,7 @@ async def test_a_claim_that_was_taken_back_can_be_made_elsewhere(
 
 
 async def test_a_used_token_is_kept_past_its_end_by_what_two_clocks_may_be_apart(
-    redis: RedisProcess, replicas: list[UsedAnywhere]
+    redis: RedisProcess, replicas: list[RedisUsedTokens]
 ) -> None:
     await replicas[0].claim(ticket("a", 60))
     await replicas[0].claim(ticket("late", -60))
@@ -65,7 +67,7 @@ async def test_a_used_token_is_kept_past_its_end_by_what_two_clocks_may_be_apart
 
 
 async def test_a_redis_that_is_gone_lets_none_in_until_it_is_back(
-    redis: RedisProcess, replicas: list[UsedAnywhere]
+    redis: RedisProcess, replicas: list[RedisUsedTokens]
 ) -> None:
     one, other = replicas
     with capture_logs() as lines:
@@ -84,7 +86,7 @@ async def test_a_redis_that_is_gone_lets_none_in_until_it_is_back(
 
 
 async def test_a_redis_that_hangs_costs_a_second_and_confuses_no_later_claim(
-    redis: RedisProcess, replicas: list[UsedAnywhere]
+    redis: RedisProcess, replicas: list[RedisUsedTokens]
 ) -> None:
     used = replicas[0]
     assert await outcome(used, ticket("before")) is None
@@ -117,7 +119,7 @@ async def test_an_answer_that_was_lost_makes_a_claim_no_elses(redis: RedisProces
         writer.close()
 
     async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
-        used = UsedAnywhere(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", leeway=0)
+        used = RedisUsedTokens(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", leeway=0)
         assert await outcome(used, ticket()) is None
         assert lost == [b"+OK\r\n"]
         assert await outcome(used, ticket()) is errors.TOKEN_INVALID
@@ -131,6 +133,6 @@ async def test_what_answers_but_is_no_redis_lets_none_in() -> None:
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        used = UsedAnywhere(f"redis://127.0.0.1:{port}", leeway=0)
+        used = RedisUsedTokens(f"redis://127.0.0.1:{port}", leeway=0)
         assert await outcome(used, ticket()) is errors.TOKEN_STORE_UNAVAILABLE
         await used.close()

@@ -13,18 +13,18 @@ from structlog.testing import capture_logs
 
 from gateway.config.model import HeaderRules, Route, Timeouts
 from gateway.config.model import Upstream as Address
-from gateway.http.errors import Refusal
+from gateway.http.errors import Rejection
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply, RequestHead
-from gateway.proxy.forward import IDEMPOTENT, Relay
+from gateway.proxy.forward import IDEMPOTENT, Forwarder
 from gateway.proxy.replies import answer
-from gateway.proxy.response_pump import Pipe
-from gateway.server.connection import Arrival, Relayed
-from gateway.server.request import Incoming
+from gateway.proxy.response_pump import ResponsePump
+from gateway.server.connection import AlreadySent, ParsedRequest
+from gateway.server.request import Request
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason
 from gateway.upstream.connection import Connection
-from gateway.upstream.load_balancer import Balancer, Place
+from gateway.upstream.load_balancer import LoadBalancer, Place
 from gateway.upstream.pool import Pool
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.routes import Places, port_of
@@ -34,7 +34,7 @@ from tests.wire.upstream import Exchange, Upstream, answers
 class Ending(Pool):
     """A pool whose connections come just when the exchange was told to end."""
 
-    pipe: Pipe
+    pipe: ResponsePump
 
     async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - as its base
         connection = await super().connect(timeout)
@@ -50,26 +50,26 @@ async def relaying(
     address = Address("http://service")
     route = Route("/", (), address, timeouts=timeouts or Timeouts(), max_body=max_body)
     route = replace(route, retries=retries)
-    balancer = Balancer([Place(pool._upstream, pool) for pool in pools])
+    balancer = LoadBalancer([Place(pool._upstream, pool) for pool in pools])
 
-    async def handle(arrival: Arrival) -> web.StreamResponse | Relayed:
-        incoming = Incoming(arrival, [])
+    async def handle(arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
+        incoming = Request(arrival, [])
         edits = Edits.of(HeaderRules())
         reply = Reply(True, incoming.keeps_alive, incoming.expects_continue, False, "id-1", edits)
-        pipe = Pipe(arrival.connection, incoming.exchange, reply, route.timeouts)
+        pipe = ResponsePump(arrival.connection, incoming.exchange, reply, route.timeouts)
         for pool in pools:
             if isinstance(pool, Ending):
                 pool.pipe = pipe
         head = RequestHead(incoming.method, b"/", b"service", incoming.framing)
         try:
-            await Relay(incoming, route, head, pipe, balancer).run()
-        except Refusal as refusal:
+            await Forwarder(incoming, route, head, pipe, balancer).run()
+        except Rejection as refusal:
             return answer(refusal, incoming.exchange)
         finally:
             pipe.close()
         if pipe.refusal is not None:
             return answer(pipe.refusal, incoming.exchange)
-        return Relayed(keep_alive=pipe.keep_alive)
+        return AlreadySent(keep_alive=pipe.keep_alive)
 
     runner = web.ServerRunner(Server(handle), shutdown_timeout=0.1)
     await runner.setup()

@@ -12,7 +12,7 @@ from gateway.auth import authenticator as module
 from gateway.auth.authenticator import Authenticator, Identity
 from gateway.config.model import Auth
 from gateway.http import errors
-from gateway.http.errors import Failure, Refusal
+from gateway.http.errors import Failure, Rejection
 
 SECRET = "a secret of thirty-two bytes, yes"
 NOW = 1_800_000_000
@@ -29,7 +29,7 @@ def verdict(authenticator: Authenticator, token: bytes, query: bytes = b"") -> I
     bearer = [] if query else [b"Bearer " + token]
     try:
         return authenticator.authenticate(authorization=bearer, query=query, cookies=())
-    except Refusal as refusal:
+    except Rejection as refusal:
         return refusal.failure
 
 

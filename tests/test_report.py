@@ -5,7 +5,7 @@ import pickle
 from gateway.config.model import Route, Upstream
 from gateway.endpoints.health import Health
 from gateway.proxy.active_exchanges import Condition
-from gateway.telemetry.counters import Tally
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import (
@@ -17,7 +17,7 @@ from gateway.telemetry.report import (
     served_routes,
 )
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.pool import UpstreamRegistry
 
 
 class Stalled:
@@ -38,7 +38,7 @@ class Stalled:
 
 
 def report(worker: int, *routes: ServedRoute) -> Report:
-    tally = Tally()
+    tally = Counters()
     tally.first_bytes.observe(0.01)
     tally.requests["GET", 200] = tally.bytes_out = 1
     tally.streams["complete"] = tally.upstream_errors["upstream_closed"] = 1
@@ -71,7 +71,7 @@ def test_a_stream_is_told_with_all_that_is_known_and_no_path() -> None:
 
 
 def test_a_route_is_told_with_how_its_upstreams_stand() -> None:
-    upstreams = Upstreams()
+    upstreams = UpstreamRegistry()
     one, other = Upstream("http://a", "http", "a", 80), Upstream("http://b", "http", "b", 80)
     for _ in range(EJECT_AFTER):
         upstreams.pool(other).standing.failed(0)

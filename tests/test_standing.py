@@ -3,12 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.passive_health import EJECT_AFTER, FIRST_PAUSE, JITTER, LAST_PAUSE, Standing
+from gateway.upstream.passive_health import (
+    EJECT_AFTER,
+    FIRST_PAUSE,
+    JITTER,
+    LAST_PAUSE,
+    PassiveHealth,
+)
 
 
-def failing(now: float = 100.0) -> tuple[Standing, float]:
+def failing(now: float = 100.0) -> tuple[PassiveHealth, float]:
     """One that is just let be, and for how long."""
-    standing = Standing()
+    standing = PassiveHealth()
     pauses = [standing.failed(now) for _ in range(EJECT_AFTER)]
     assert pauses[:-1] == [None] * (EJECT_AFTER - 1)
     assert pauses[-1] is not None
@@ -16,7 +22,7 @@ def failing(now: float = 100.0) -> tuple[Standing, float]:
 
 
 def test_fewer_failures_than_it_takes_change_nothing() -> None:
-    standing = Standing()
+    standing = PassiveHealth()
     for _ in range(10):
         assert [standing.failed(1.0) for _ in range(EJECT_AFTER - 1)] == [None] * (EJECT_AFTER - 1)
         assert not standing.connected()
@@ -79,7 +85,7 @@ def test_a_trial_that_nobody_hears_of_is_followed_by_another() -> None:
 
 
 def test_a_request_to_one_that_is_well_is_no_trial() -> None:
-    standing = Standing()
+    standing = PassiveHealth()
     standing.try_again(5.0)
     assert not standing.is_out(5.0)
 
@@ -88,7 +94,7 @@ def test_a_request_to_one_that_is_well_is_no_trial() -> None:
 def test_whatever_happens_it_is_let_be_no_longer_than_the_longest_pause(
     events: list[tuple[str, float]],
 ) -> None:
-    standing, now = Standing(), 0.0
+    standing, now = PassiveHealth(), 0.0
     for event, passed in events:
         now += passed
         if event == "connected":

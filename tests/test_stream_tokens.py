@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from gateway.auth.authenticator import Authenticator
 from gateway.auth.credentials import TokenSource
-from gateway.auth.stream_tokens import AUDIENCE, TYPE, StreamTokens, Ticket
+from gateway.auth.stream_tokens import AUDIENCE, TYPE, OneUseToken, StreamTokens
 from gateway.config.model import Auth
 from gateway.http import errors
-from gateway.http.errors import Failure, Refusal
+from gateway.http.errors import Failure, Rejection
 
 SECRET = "a secret of thirty-two bytes, yes"
 NOW = 1_800_000_000
@@ -46,12 +46,12 @@ def verdict(token: bytes, auth: Auth = AUTH) -> Any:
         return Authenticator(auth).authenticate(
             authorization=(), query=b"token=" + token, cookies=()
         )
-    except Refusal as refusal:
+    except Rejection as refusal:
         return refusal.failure
 
 
 def failure(call: Any) -> Failure:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Rejection) as caught:
         call()
     return caught.value.failure
 
@@ -150,7 +150,7 @@ def test_another_process_reads_it_where_it_has_the_same_secret(
     assert (result is errors.TOKEN_INVALID) is not is_read
 
 
-TICKET = Ticket("1", PATH, NOW + 60)
+TICKET = OneUseToken("1", PATH, NOW + 60)
 
 
 @pytest.mark.parametrize("path", [PATH, "//jobs/7/stream", "/%6aobs/7//stream"])
@@ -179,7 +179,7 @@ def test_any_path_comes_back_as_it_was_bound(path: str) -> None:
     tokens = StreamTokens(AUTH, ())
     try:
         token, _ = tokens.issue(login(), path)
-    except Refusal:
+    except Rejection:
         assert len(path) > 500
     else:
         assert tokens.read(token.encode())[1].path == path

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.http.errors import DRAINING, Refusal
-from gateway.proxy.active_exchanges import Condition, Streams
+from gateway.http.errors import DRAINING, Rejection
+from gateway.proxy.active_exchanges import ActiveExchanges, Condition
 from gateway.telemetry.exchange import EndReason, Exchange
 
 
@@ -14,7 +14,7 @@ class Recorded:
 
     condition: Condition = "streaming"
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: ActiveExchanges) -> None:
         self.streams = streams
         self.told: list[EndReason] = []
         self.exchange = Exchange("GET", "/", "id-1", "", "")
@@ -29,14 +29,14 @@ class Recorded:
         self.streams.release(self)
 
 
-def admitted(streams: Streams) -> Recorded:
+def admitted(streams: ActiveExchanges) -> Recorded:
     stream = Recorded(streams)
     streams.admit(stream)
     return stream
 
 
 async def test_those_under_way_are_counted() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     one, _ = admitted(streams), admitted(streams)
     assert len(streams) == 2
     streams.release(one)
@@ -44,7 +44,7 @@ async def test_those_under_way_are_counted() -> None:
 
 
 async def test_what_is_known_of_those_under_way_can_be_had() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     one, two = admitted(streams), admitted(streams)
     streams.release(one)
     assert streams.records() == [two.exchange]
@@ -52,7 +52,7 @@ async def test_what_is_known_of_those_under_way_can_be_had() -> None:
 
 
 async def test_releasing_twice_or_what_was_never_admitted_changes_nothing() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     one, _ = admitted(streams), admitted(streams)
     streams.release(one)
     streams.release(one)
@@ -61,21 +61,21 @@ async def test_releasing_twice_or_what_was_never_admitted_changes_nothing() -> N
 
 
 async def test_nobody_is_admitted_once_it_is_closed() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     admitted(streams)
     streams.close()
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as refused:
         admitted(streams)
     assert refused.value.failure is DRAINING
     assert len(streams) == 1
 
 
 async def test_with_nobody_under_way_there_is_nothing_to_wait_for() -> None:
-    assert await Streams().wait_empty(0)
+    assert await ActiveExchanges().wait_empty(0)
 
 
 async def test_the_wait_is_over_when_the_last_one_leaves() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     one, two = admitted(streams), admitted(streams)
     waiting = asyncio.create_task(streams.wait_empty(30))
     streams.release(one)
@@ -86,20 +86,20 @@ async def test_the_wait_is_over_when_the_last_one_leaves() -> None:
 
 
 async def test_the_wait_is_bounded_and_says_that_it_was_in_vain() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     admitted(streams)
     assert not await streams.wait_empty(0.01)
 
 
 async def test_who_comes_after_an_empty_moment_is_waited_for_too() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     streams.release(admitted(streams))
     admitted(streams)
     assert not await streams.wait_empty(0)
 
 
 async def test_all_are_told_to_end_though_they_leave_meanwhile() -> None:
-    streams = Streams()
+    streams = ActiveExchanges()
     all_of_them = [admitted(streams) for _ in range(3)]
     streams.end_all(EndReason.DRAINED)
     assert [stream.told for stream in all_of_them] == [[EndReason.DRAINED]] * 3

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.server.upgrade import Switched
+from gateway.server.upgrade import UpgradedProtocol
 
 
 class Told(asyncio.Protocol):
@@ -34,7 +34,7 @@ class Told(asyncio.Protocol):
 @pytest.mark.parametrize("keeps_open", [True, False])
 def test_what_is_read_goes_to_the_taker_who_says_whether_it_stays_open(keeps_open: bool) -> None:
     browser, taker = Told(), Told(keeps_open=keeps_open)
-    switched = Switched(browser, taker)
+    switched = UpgradedProtocol(browser, taker)
     switched.data_received(b"a")
     switched.data_received(b"b")
     assert switched.eof_received() is keeps_open
@@ -43,7 +43,7 @@ def test_what_is_read_goes_to_the_taker_who_says_whether_it_stays_open(keeps_ope
 
 def test_all_else_is_the_connections_own() -> None:
     browser, taker, lost = Told(), Told(), ConnectionResetError()
-    switched = Switched(browser, taker)
+    switched = UpgradedProtocol(browser, taker)
     switched.pause_writing()
     switched.resume_writing()
     switched.connection_lost(lost)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.telemetry.counters import LATENCY, LIFE, Histogram, Tally, upstream_code
+from gateway.telemetry.counters import LATENCY, LIFE, Counters, Histogram, upstream_code
 from gateway.telemetry.exchange import EndReason, Exchange
 
 
@@ -18,9 +18,9 @@ def exchange(
     return made
 
 
-def tally_of(*exchanges: Exchange, after: float = 0.0) -> Tally:
+def tally_of(*exchanges: Exchange, after: float = 0.0) -> Counters:
     """Count exchanges that all took so many seconds."""
-    tally = Tally()
+    tally = Counters()
     for each in exchanges:
         tally.add(each, each.started + after)
     return tally
@@ -79,7 +79,7 @@ def test_the_first_byte_of_a_stream_under_way_counts_before_its_end_and_once() -
     stream = exchange()
     stream.is_stream = True
     stream.first_byte_at = stream.started + 0.02
-    live = Tally()
+    live = Counters()
     live.add_live(stream)
     assert (live.active, live.first_bytes.counts) == (1, tally_of(stream).first_bytes.counts)
 

@@ -11,8 +11,8 @@ from gateway.config.model import HeaderRules, Timeouts
 from gateway.http.headers import Edits
 from gateway.http.message_heads import Reply
 from gateway.proxy.replies import answer
-from gateway.proxy.websocket_tunnel import LINGER, Tunnel
-from gateway.server.connection import CLOSING, Arrival, Relayed
+from gateway.proxy.websocket_tunnel import LINGER, WebSocketTunnel
+from gateway.server.connection import CLOSING, AlreadySent, ParsedRequest
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
@@ -31,7 +31,7 @@ SOON = 0.2  # seconds
 class Stage:
     """A tunnel between a real browser's connection and a real service's."""
 
-    tunnel: Tunnel
+    tunnel: WebSocketTunnel
     connection: Connection
 
     def __init__(self, service: Upstream, timeouts: Timeouts, linger: float) -> None:
@@ -39,11 +39,11 @@ class Stage:
         self.is_over = asyncio.Event()
         self._service, self._timeouts, self._linger = service, timeouts, linger
 
-    async def handle(self, arrival: Arrival) -> web.StreamResponse | Relayed:
+    async def handle(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         browser = arrival.connection
         assert browser.may_switch
         reply = Reply(True, False, False, False, "id-1", Edits.of(HeaderRules()))
-        tunnel = Tunnel(browser, self.exchange, reply, self._timeouts, self._linger)
+        tunnel = WebSocketTunnel(browser, self.exchange, reply, self._timeouts, self._linger)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(Connection, "127.0.0.1", self._service.port)
         self.tunnel, self.connection = tunnel, connection

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.server import overload
-from gateway.server.overload import TurnedAway
+from gateway.server.overload import OverloadProtocol
 from tests.wire.raw_client import Ending, RawClient
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -22,7 +22,7 @@ async def connect() -> AsyncIterator[Open]:
     class Full(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             accepted = cast("asyncio.Transport", transport)
-            accepted.set_protocol(TurnedAway(accepted))
+            accepted.set_protocol(OverloadProtocol(accepted))
 
     clients: list[RawClient] = []
     server = await asyncio.get_running_loop().create_server(Full, "127.0.0.1", 0)

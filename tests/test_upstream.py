@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.config.model import HealthCheck, Route, Upstream
-from gateway.http.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Refusal
+from gateway.http.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Rejection
 from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.upstream import pool as module
 from gateway.upstream.connection import Connection
 from gateway.upstream.dns import Address
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import MAX_IDLE, Pool, Upstreams, in_turn
+from gateway.upstream.pool import MAX_IDLE, Pool, UpstreamRegistry, in_turn
 from tests.wire import certificates
 
 PATIENCE = 10.0
@@ -215,7 +215,7 @@ async def test_a_pool_that_expired_once_expires_again(
 
 
 async def test_closing_closes_what_is_idle(service: Service) -> None:
-    upstreams = Upstreams()
+    upstreams = UpstreamRegistry()
     pool = upstreams.pool(Upstream("", "http", "127.0.0.1", service.port))
     connection = await used(pool)
     pool.release(connection)
@@ -236,7 +236,7 @@ async def test_after_closing_none_is_kept_that_was_in_use(service: Service) -> N
 
 async def test_of_upstreams_that_are_gone_the_pools_are_closed(service: Service) -> None:
     stays, goes = (Upstream(url, "http", "127.0.0.1", service.port) for url in ("a", "b"))
-    upstreams = Upstreams()
+    upstreams = UpstreamRegistry()
     kept, closed = upstreams.pool(stays), upstreams.pool(goes)
     for pool in (kept, closed):
         pool.release(await used(pool))
@@ -249,7 +249,7 @@ async def test_of_upstreams_that_are_gone_the_pools_are_closed(service: Service)
 
 
 def test_each_upstream_has_one_pool() -> None:
-    upstreams = Upstreams()
+    upstreams = UpstreamRegistry()
     one, other = Upstream("", "http", "a", 80), Upstream("", "https", "a", 80)
     assert upstreams.pool(one) is upstreams.pool(Upstream("", "http", "a", 80))
     assert upstreams.pool(one) is not upstreams.pool(other)
@@ -258,8 +258,8 @@ def test_each_upstream_has_one_pool() -> None:
 # Connecting
 
 
-async def refused(pool: Pool, timeout: float | None = PATIENCE) -> Refusal:  # noqa: ASYNC109 - theirs
-    with pytest.raises(Refusal) as found:
+async def refused(pool: Pool, timeout: float | None = PATIENCE) -> Rejection:  # noqa: ASYNC109 - theirs
+    with pytest.raises(Rejection) as found:
         await pool.connect(timeout)
     return found.value
 
@@ -394,7 +394,7 @@ def place(port: int) -> Upstream:
 async def test_routes_share_the_check_of_an_upstream_where_they_ask_alike(
     service: Service,
 ) -> None:
-    upstreams, it = Upstreams(), place(service.port)
+    upstreams, it = UpstreamRegistry(), place(service.port)
     deep = replace(CHECK, path="/deep")
     upstreams.watch([route_to(it), route_to(it, check=deep), route_to(it), route_to(it)])
     await until(lambda: len(service.writers) == 2)
@@ -404,7 +404,7 @@ async def test_routes_share_the_check_of_an_upstream_where_they_ask_alike(
 
 
 async def test_what_is_known_of_an_upstream_outlives_new_routes_that_ask_alike() -> None:
-    upstreams, it, other = Upstreams(), place(1), place(2)
+    upstreams, it, other = UpstreamRegistry(), place(1), place(2)
     upstreams.watch([route_to(it, other)])
     kept, gone = upstreams.check(it, CHECK), upstreams.check(other, CHECK)
     kept._health.is_up = gone._health.is_up = False
@@ -419,7 +419,7 @@ async def test_what_is_known_of_an_upstream_outlives_new_routes_that_ask_alike()
 
 
 async def test_the_state_of_each_upstream_of_each_route_can_be_read() -> None:
-    upstreams = Upstreams()
+    upstreams = UpstreamRegistry()
     well, ill, failing = map(place, (1, 2, 3))
     checked, plain = route_to(well, ill), route_to(ill, failing, check=None)
     upstreams.check(ill, CHECK)._health.is_up = False
@@ -513,7 +513,7 @@ def test_being_cancelled_while_connecting_leaks_nothing(is_tls: bool, turns: int
         """What the loop itself opens at the first use is no leak."""
         try:
             (await pool.connect(0.05)).abort()
-        except Refusal:
+        except Rejection:
             assert is_tls
 
     async def scenario() -> None:

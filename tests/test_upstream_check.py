@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gateway.config.model import HealthCheck
 from gateway.config.model import Upstream as Address
 from gateway.upstream.connection import Connection
-from gateway.upstream.health_check import Health, UpstreamCheck
+from gateway.upstream.health_check import Health, HealthChecker
 from gateway.upstream.pool import Pool
 from tests.wire.upstream import EVENT_STREAM, Exchange, Script, Upstream, answers, never_answers
 
@@ -61,20 +61,20 @@ async def until(is_true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def check_of(service: Upstream, settings: HealthCheck = QUICK) -> UpstreamCheck:
+def check_of(service: Upstream, settings: HealthCheck = QUICK) -> HealthChecker:
     address = Address("http://it", "http", "127.0.0.1", service.port, "/base")
-    return UpstreamCheck(address, settings, Pool(address, None).connect)
+    return HealthChecker(address, settings, Pool(address, None).connect)
 
 
 @pytest.fixture
-async def check(service: Upstream) -> AsyncIterator[UpstreamCheck]:
+async def check(service: Upstream) -> AsyncIterator[HealthChecker]:
     check = check_of(service)
     yield check
     check.stop()
 
 
 async def test_it_is_asked_for_the_path_alone_and_nothing_is_kept_open(
-    service: Upstream, check: UpstreamCheck
+    service: Upstream, check: HealthChecker
 ) -> None:
     service.script = answers(b"fine")
     check.start()
@@ -111,7 +111,7 @@ async def endless(exchange: Exchange) -> None:
     ],
 )
 async def test_any_other_answer_than_a_whole_2xx_in_time_takes_it_down_until_it_is_well(
-    service: Upstream, check: UpstreamCheck, script: Script, fault: str
+    service: Upstream, check: HealthChecker, script: Script, fault: str
 ) -> None:
     service.script = script
     with capture_logs() as lines:
@@ -130,7 +130,7 @@ def changes(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, A
 
 
 async def test_a_service_that_takes_no_connection_is_down(
-    service: Upstream, check: UpstreamCheck
+    service: Upstream, check: HealthChecker
 ) -> None:
     await service.stop()
     with capture_logs() as lines:
@@ -139,7 +139,7 @@ async def test_a_service_that_takes_no_connection_is_down(
     assert changes(lines)[0]["error"]
 
 
-async def test_one_that_was_stopped_asks_no_more(service: Upstream, check: UpstreamCheck) -> None:
+async def test_one_that_was_stopped_asks_no_more(service: Upstream, check: HealthChecker) -> None:
     check.stop()  # it was never started
     check.start()
     await until(lambda: bool(service.requests))
@@ -159,7 +159,7 @@ async def test_a_fault_of_our_own_does_not_end_the_asking() -> None:
         count += 1
         raise ValueError(timeout)
 
-    check = UpstreamCheck(Address("http://it"), QUICK, broken)
+    check = HealthChecker(Address("http://it"), QUICK, broken)
     with capture_logs() as lines:
         check.start()
         await until(lambda: count > 1)

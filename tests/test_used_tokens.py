@@ -4,29 +4,29 @@ import pytest
 import time_machine
 
 from gateway.auth import used_tokens
-from gateway.auth.stream_tokens import Ticket
-from gateway.auth.used_tokens import UsedHere
+from gateway.auth.stream_tokens import OneUseToken
+from gateway.auth.used_tokens import MemoryUsedTokens
 from gateway.http import errors
-from gateway.http.errors import Failure, Refusal
+from gateway.http.errors import Failure, Rejection
 
 NOW = 1_800_000_000.0
 
 
-def ticket(name: str, left: float = 60) -> Ticket:
-    return Ticket(name, "/", NOW + left)
+def ticket(name: str, left: float = 60) -> OneUseToken:
+    return OneUseToken(name, "/", NOW + left)
 
 
-async def outcome(used: UsedHere, claimed: Ticket) -> Failure | None:
+async def outcome(used: MemoryUsedTokens, claimed: OneUseToken) -> Failure | None:
     try:
         await used.claim(claimed)
-    except Refusal as refusal:
+    except Rejection as refusal:
         return refusal.failure
     return None
 
 
 @pytest.mark.parametrize("later", [0, 59.9, 64.9])
 async def test_a_token_is_used_once_until_it_expired(later: float) -> None:
-    used = UsedHere(leeway=5)
+    used = MemoryUsedTokens(leeway=5)
     with time_machine.travel(NOW, tick=False):
         assert await outcome(used, ticket("a")) is None
         assert await outcome(used, ticket("b")) is None
@@ -36,7 +36,7 @@ async def test_a_token_is_used_once_until_it_expired(later: float) -> None:
 
 @time_machine.travel(NOW, tick=False)
 async def test_a_claim_that_was_taken_back_can_be_made_again() -> None:
-    used = UsedHere(leeway=0)
+    used = MemoryUsedTokens(leeway=0)
     assert await outcome(used, ticket("a")) is None
     await used.release(ticket("a"))
     assert await outcome(used, ticket("a")) is None
@@ -48,7 +48,7 @@ async def test_at_the_bound_none_is_let_in_rather_than_one_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(used_tokens, "MAX_USED", 2)
-    used = UsedHere(leeway=0)
+    used = MemoryUsedTokens(leeway=0)
     with time_machine.travel(NOW, tick=False):
         for name, expected in (
             ("a", None),
@@ -63,7 +63,7 @@ async def test_at_the_bound_none_is_let_in_rather_than_one_forgotten(
 
 
 async def test_what_expired_is_forgotten_behind_what_did_not() -> None:
-    used = UsedHere(leeway=0)
+    used = MemoryUsedTokens(leeway=0)
     with time_machine.travel(NOW, tick=False):
         for name, left in (("long", 60), ("short", 1)):
             await used.claim(ticket(name, left))

@@ -12,9 +12,9 @@ import structlog
 
 from gateway.runtime.gateway import Settings
 from gateway.runtime.ipc import Channel
-from gateway.runtime.worker import Briefing, Worker
-from gateway.server.connection_count import Headcount
-from gateway.server.listeners import Door, close, open_doors, port_of
+from gateway.runtime.worker import Worker, WorkerBriefing
+from gateway.server.connection_count import ConnectionCount
+from gateway.server.listeners import Listener, close, open_doors, port_of
 from gateway.telemetry import logging
 
 PATIENCE = 10.0
@@ -25,15 +25,15 @@ ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false
 class Seat:
     """The supervisor's place: what the worker said, and the channel to it."""
 
-    doors: list[Door]
+    doors: list[Listener]
     data: bytes = ROUTE
     faults: list[str] = field(default_factory=list)
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     has_failed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def brief(self) -> Briefing:
+    async def brief(self) -> WorkerBriefing:
         settings = Settings("127.0.0.1", 0, 0, 0.0, 0.0)
-        return Briefing(settings, b"k" * 32, "routes.yaml", self.data, 0, "json", "critical")
+        return WorkerBriefing(settings, b"k" * 32, "routes.yaml", self.data, 0, "json", "critical")
 
     async def ready(self) -> None:
         self.is_ready.set()
@@ -64,7 +64,7 @@ async def at_work(data: bytes = ROUTE) -> AsyncIterator[tuple[Seat, Channel, Awa
     channel = await Channel.over(ours, handlers)
     serving = asyncio.create_task(channel.serve())
     doors = [[each.dup() for each in door] for door in seat.doors]
-    worker = Worker(3, Headcount.alone(), doors)
+    worker = Worker(3, ConnectionCount.alone(), doors)
     running = asyncio.create_task(worker.run(theirs))
     async with asyncio.timeout(PATIENCE):
         yield seat, channel, running

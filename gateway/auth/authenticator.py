@@ -18,13 +18,13 @@ from jwt.types import Options
 from gateway.auth.credentials import TokenSource, find_token
 from gateway.auth.jwks import KeySet
 from gateway.auth.keys import FixedKeys, Keys
-from gateway.auth.stream_tokens import TYPE, StreamTokens, Ticket
+from gateway.auth.stream_tokens import TYPE, OneUseToken, StreamTokens
 from gateway.config.model import Auth
 from gateway.http.errors import (
     SCOPE_MISSING,
     TOKEN_EXPIRED,
     TOKEN_INVALID,
-    Refusal,
+    Rejection,
 )
 
 MAX_REMEMBERED = 4096
@@ -68,7 +68,7 @@ class Identity:
     expires_at: float
     source: TokenSource
     headers: tuple[tuple[bytes, bytes], ...]
-    ticket: Ticket | None = None
+    ticket: OneUseToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,17 @@ class Authenticator:
         token, source = find_token(self._login_auth, authorization, b"", cookies)
         claims, ticket = self._verify(token)
         if ticket is not None:
-            raise Refusal(TOKEN_INVALID, "A stream token gets no other; send the log-in's token.")
+            raise Rejection(TOKEN_INVALID, "A stream token gets no other; send the log-in's token.")
         return self._identity(claims, source, None), claims
 
     def issue(self, login: Mapping[str, Any], path: str) -> tuple[str, int]:
         """Give a stream token for these claims. See `StreamTokens.issue`."""
         if self._stream_tokens is None:
-            raise Refusal(TOKEN_INVALID)
+            raise Rejection(TOKEN_INVALID)
         return self._stream_tokens.issue(login, path)
 
     def _identity(
-        self, claims: Mapping[str, Any], source: TokenSource, ticket: Ticket | None
+        self, claims: Mapping[str, Any], source: TokenSource, ticket: OneUseToken | None
     ) -> Identity:
         return Identity(
             subject=_subject(claims),
@@ -180,7 +180,7 @@ class Authenticator:
             del self._remembered[next(iter(self._remembered))]  # the one verified longest ago
         self._remembered[key] = verified
 
-    def _verify(self, token: bytes) -> tuple[dict[str, Any], Ticket | None]:
+    def _verify(self, token: bytes) -> tuple[dict[str, Any], OneUseToken | None]:
         try:
             header = jwt.get_unverified_header(token)
             if self._stream_tokens is not None and header.get("typ") == TYPE:
@@ -213,7 +213,7 @@ class Authenticator:
 def _algorithm(header: Mapping[str, Any]) -> str:
     """Return what a token says that it is signed with: each algorithm is bound to its own keys."""
     if not _EMBEDDED_KEYS.isdisjoint(header):
-        raise Refusal(
+        raise Rejection(
             TOKEN_INVALID, "The token brings its own key (jwk, jku, x5u, x5c); leave it out."
         )
     algorithm = header.get("alg")
@@ -230,7 +230,7 @@ def _require_dates(claims: Mapping[str, Any], leeway: float) -> None:
     for name in _DATES:
         date = claims.get(name, 0)
         if not _is_number(date) or not -_LAST_DATE <= date <= _LAST_DATE:
-            raise Refusal(
+            raise Rejection(
                 TOKEN_INVALID, f'The token\'s "{name}" is not a date in seconds since 1970.'
             )
     expires, begins = _holding(claims)
@@ -251,18 +251,18 @@ def require_scopes(identity: Identity, required: Iterable[str]) -> None:
     """Raise Refusal SCOPE_MISSING, naming what the token lacks (RFC 6750, 3.1)."""
     missing = sorted(set(required) - identity.scopes)
     if missing:
-        raise Refusal(SCOPE_MISSING, f"The token lacks: {', '.join(missing)}.")
+        raise Rejection(SCOPE_MISSING, f"The token lacks: {', '.join(missing)}.")
 
 
-def _refusal(error: Exception) -> Refusal:
+def _refusal(error: Exception) -> Rejection:
     reason = type(error).__name__
     if isinstance(error, jwt.ExpiredSignatureError):
-        return Refusal(TOKEN_EXPIRED, "The token expired; get a new one.", reason=reason)
+        return Rejection(TOKEN_EXPIRED, "The token expired; get a new one.", reason=reason)
     if isinstance(error, jwt.MissingRequiredClaimError):
         detail = f'The token has no "{error.claim}" claim.'
-        return Refusal(TOKEN_INVALID, detail, reason=reason)
+        return Rejection(TOKEN_INVALID, detail, reason=reason)
     detail = next((_DETAILS[kind] for kind in type(error).__mro__ if kind in _DETAILS), "")
-    return Refusal(TOKEN_INVALID, detail, reason=reason)
+    return Rejection(TOKEN_INVALID, detail, reason=reason)
 
 
 def _is_number(value: object) -> bool:
@@ -272,7 +272,7 @@ def _is_number(value: object) -> bool:
 def _subject(claims: Mapping[str, Any]) -> str:
     subject: str = claims.get("sub", "")  # PyJWT has seen that it is a string
     if _UNSAFE_TEXT.search(subject):
-        raise Refusal(TOKEN_INVALID, "The token's subject (sub) holds control characters.")
+        raise Rejection(TOKEN_INVALID, "The token's subject (sub) holds control characters.")
     return subject
 
 
@@ -294,7 +294,7 @@ def _header_value(claim: str, value: object) -> bytes:
     """
     text = _header_text(value)
     if text is None or _UNSAFE_TEXT.search(text) or text != text.strip():
-        raise Refusal(TOKEN_INVALID, f'The token\'s "{claim}" does not fit into a header.')
+        raise Rejection(TOKEN_INVALID, f'The token\'s "{claim}" does not fit into a header.')
     return text.encode()
 
 

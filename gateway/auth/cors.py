@@ -29,7 +29,7 @@ class Access:
         return [*kept, *self.headers]
 
 
-class Policy:
+class CorsPolicy:
     """A `cors:` section, ready to be asked."""
 
     def __init__(self, cors: Cors) -> None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import MAX_TOKEN, Auth
-from gateway.http.errors import TOKEN_INVALID, TOKEN_MISSING, Refusal
+from gateway.http.errors import TOKEN_INVALID, TOKEN_MISSING, Rejection
 
 
 class TokenSource(StrEnum):
@@ -35,7 +35,7 @@ def find_token(
         return _single(tokens), TokenSource.QUERY
     if auth.cookie is not None and (tokens := list(_cookie_values(cookies, auth.cookie.encode()))):
         return _single(tokens), TokenSource.COOKIE
-    raise Refusal(TOKEN_MISSING, f"This route needs a token: send it {_places(auth)}.")
+    raise Rejection(TOKEN_MISSING, f"This route needs a token: send it {_places(auth)}.")
 
 
 def _bearer_tokens(authorization: Sequence[bytes]) -> Iterator[bytes]:
@@ -71,11 +71,11 @@ def _single(tokens: Sequence[bytes]) -> bytes:
     """Return the only token. Of two, one reader would take the first and another the last."""
     token = tokens[0]
     if len(tokens) > 1:
-        raise Refusal(TOKEN_INVALID, "The token came more than once; send it once.")
+        raise Rejection(TOKEN_INVALID, "The token came more than once; send it once.")
     if not token:
-        raise Refusal(TOKEN_INVALID, "The token is empty; send one, or leave its place out.")
+        raise Rejection(TOKEN_INVALID, "The token is empty; send one, or leave its place out.")
     if len(token) > MAX_TOKEN:
-        raise Refusal(TOKEN_INVALID, f"The token is over {MAX_TOKEN} bytes; send a smaller one.")
+        raise Rejection(TOKEN_INVALID, f"The token is over {MAX_TOKEN} bytes; send a smaller one.")
     return token
 
 

@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.auth.keys import KEY_FAULTS, KeyUnknown
-from gateway.http.errors import TOKEN_INVALID, Refusal
+from gateway.http.errors import TOKEN_INVALID, Rejection
 
 MAX_KEYS = 64
 # Keys that one token is tried with: of one name, or of none.
@@ -66,7 +66,7 @@ class KeySet:
         if not keys:
             raise KeyUnknown
         if len(keys) > MAX_CANDIDATES:
-            raise Refusal(
+            raise Rejection(
                 TOKEN_INVALID, 'The token does not say which key it is signed with: "kid".'
             )
         return keys

@@ -15,7 +15,7 @@ from yarl import URL
 
 from gateway.auth.jwks import KeySet
 from gateway.background import in_background
-from gateway.http.errors import KEYS_UNAVAILABLE, Refusal
+from gateway.http.errors import KEYS_UNAVAILABLE, Rejection
 from gateway.proxy.replies import SERVER
 from gateway.telemetry.logging import log
 from gateway.upstream.dns import Address
@@ -65,7 +65,7 @@ class _Names(AbstractResolver):
         """Called by aiohttp. The names are not its own."""
 
 
-class Issuer:
+class KeyFetcher:
     """Fetches the key set at a URL, and hands each new one to `take`."""
 
     def __init__(
@@ -133,9 +133,9 @@ class Issuer:
             async with asyncio.timeout(WAIT):
                 await self._settled.wait()
         except TimeoutError:
-            raise Refusal(KEYS_UNAVAILABLE, reason="jwks_url") from None
+            raise Rejection(KEYS_UNAVAILABLE, reason="jwks_url") from None
         if self._failures:
-            raise Refusal(KEYS_UNAVAILABLE, reason="jwks_url")
+            raise Rejection(KEYS_UNAVAILABLE, reason="jwks_url")
 
     async def _keep(self, session: aiohttp.ClientSession) -> None:
         while True:

@@ -7,12 +7,12 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from gateway.config.model import Auth
-from gateway.http.errors import TOKEN_INVALID, Refusal
+from gateway.http.errors import TOKEN_INVALID, Rejection
 
 KEY_FAULTS = (jwt.PyJWTError, UnsupportedAlgorithm, NotImplementedError, TypeError, ValueError)
 
 
-class KeyUnknown(Refusal):
+class KeyUnknown(Rejection):
     """A token names a key that is not known, though whoever issues the keys may have made it."""
 
     def __init__(self) -> None:

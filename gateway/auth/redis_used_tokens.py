@@ -8,9 +8,9 @@ import time
 
 from redis.exceptions import RedisError
 
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.auth.used_tokens import used
-from gateway.http.errors import TOKEN_STORE_UNAVAILABLE, Refusal
+from gateway.http.errors import TOKEN_STORE_UNAVAILABLE, Rejection
 from gateway.redis_client import client
 from gateway.telemetry.logging import log
 
@@ -18,7 +18,7 @@ TIMEOUT = 1.0  # seconds, for all that a claim takes
 PREFIX = "gateway:used-token:"
 
 
-class UsedAnywhere:
+class RedisUsedTokens:
     """Remembers in Redis. Out of its reach no token is let in: another replica may have seen it."""
 
     def __init__(self, url: str, leeway: float) -> None:
@@ -27,7 +27,7 @@ class UsedAnywhere:
         self._is_reached = True
         self._redis = client(url, TIMEOUT)
 
-    async def claim(self, ticket: Ticket) -> None:
+    async def claim(self, ticket: OneUseToken) -> None:
         """Use a token up. See `UsedTokens`."""
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -38,7 +38,7 @@ class UsedAnywhere:
         if not is_ours:
             raise used()
 
-    async def release(self, ticket: Ticket) -> None:
+    async def release(self, ticket: OneUseToken) -> None:
         """Take a claim back. Where that fails, the token stays used."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT):
@@ -58,16 +58,16 @@ class UsedAnywhere:
             return True
         return bool(await self._redis.get(key) == mark)
 
-    def _life(self, ticket: Ticket) -> int:
+    def _life(self, ticket: OneUseToken) -> int:
         """Seconds to remember it: until it expired also by a clock as late as ours is early."""
         return max(1, math.ceil(ticket.expires - time.time() + 2 * self.leeway))
 
-    def _unreached(self, error: Exception) -> Refusal:
+    def _unreached(self, error: Exception) -> Rejection:
         reason = f"redis: {type(error).__name__}"
         if self._is_reached:
             self._is_reached = False
             log.error("token_store_unavailable", error=reason)
-        return Refusal(TOKEN_STORE_UNAVAILABLE, reason=reason)
+        return Rejection(TOKEN_STORE_UNAVAILABLE, reason=reason)
 
     def _reached(self) -> None:
         if not self._is_reached:

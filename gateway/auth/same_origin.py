@@ -2,8 +2,8 @@
 
 import re
 
-from gateway.auth.cors import Policy
-from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.auth.cors import CorsPolicy
+from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.forwarded import Client
 from gateway.http.headers import Headers, first
 
@@ -13,7 +13,7 @@ _ORIGIN = re.compile(f"(https?)://{_AUTHORITY}".encode())
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def require_same_origin(headers: Headers, client: Client, policy: Policy | None = None) -> None:
+def require_same_origin(headers: Headers, client: Client, policy: CorsPolicy | None = None) -> None:
     """Raise Refusal ORIGIN_DENIED where a page of another origin rides on the user's cookie.
 
     An origin that the route's `policy` lists may, where the policy allows credentials.
@@ -47,8 +47,8 @@ def _port(digits: bytes | None, scheme: str) -> int:
     return int(digits) if digits else _DEFAULT_PORTS[scheme]
 
 
-def _denied(cause: str) -> Refusal:
-    return Refusal(
+def _denied(cause: str) -> Rejection:
+    return Rejection(
         ORIGIN_DENIED,
         f"{cause}: call from a page of the gateway's own origin, or send a Bearer or query token.",
         reason="the origin is neither our own nor one that cors lists with credentials: true",

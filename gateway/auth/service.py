@@ -3,13 +3,13 @@
 import secrets
 
 from gateway.auth.authenticator import Authenticator
-from gateway.auth.key_fetcher import Addresses, Issuer
-from gateway.auth.stream_tokens import KEY_SIZE, Ticket
-from gateway.auth.used_tokens import UsedHere, UsedTokens
+from gateway.auth.key_fetcher import Addresses, KeyFetcher
+from gateway.auth.stream_tokens import KEY_SIZE, OneUseToken
+from gateway.auth.used_tokens import MemoryUsedTokens, UsedTokens
 from gateway.config.model import Auth, Config
 
 
-class Gate:
+class AuthService:
     """The authenticator and what it depends on, from start to close.
 
     One that comes `after` another takes over what must not be lost: the tokens that were used, and
@@ -21,7 +21,7 @@ class Gate:
     def __init__(
         self,
         config: Config,
-        after: "Gate | None" = None,
+        after: "AuthService | None" = None,
         *,
         own_key: bytes | None = None,
         used: UsedTokens | None = None,
@@ -34,7 +34,7 @@ class Gate:
         self.addresses: Addresses | None = addresses
         self.own_key: bytes = own_key or secrets.token_bytes(KEY_SIZE)
         self.authenticator: Authenticator
-        self.issuer: Issuer | None = None
+        self.issuer: KeyFetcher | None = None
         if after is not None and after.auth == auth:
             self.authenticator, self.issuer = after.authenticator, after.issuer
         else:
@@ -59,14 +59,14 @@ class Gate:
         if self.issuer is not None:
             self.issuer.hand_to(self.authenticator.use)
 
-    async def close(self, other: "Gate | None" = None) -> None:
+    async def close(self, other: "AuthService | None" = None) -> None:
         """Let go of the issuer and of Redis, but not of those that the other has too."""
         if self.issuer is not None and (other is None or other.issuer is not self.issuer):
             await self.issuer.close()
         if other is None or other.used is not self.used:
             await self.used.close()
 
-    async def await_keys(self, other: "Gate") -> None:
+    async def await_keys(self, other: "AuthService") -> None:
         """Wait for the first keys of an issuer that the other does not have.
 
         Raises Refusal KEYS_UNAVAILABLE.
@@ -79,20 +79,20 @@ class Gate:
         if self.issuer is not None:
             await self.issuer.look_again()
 
-    async def claim(self, ticket: Ticket) -> None:
+    async def claim(self, ticket: OneUseToken) -> None:
         """Use a stream token up. Raises Refusal, see `UsedTokens`."""
         await self.used.claim(ticket)
 
-    async def release(self, ticket: Ticket) -> None:
+    async def release(self, ticket: OneUseToken) -> None:
         """Take a claim back."""
         await self.used.release(ticket)
 
-    def _issuer_of(self, auth: Auth, after: "Gate | None") -> Issuer | None:
+    def _issuer_of(self, auth: Auth, after: "AuthService | None") -> KeyFetcher | None:
         if auth.jwks_url is None:
             return None
         if after is not None and after.issuer is not None and _same_issuer(auth, after.auth):
             return after.issuer
-        return Issuer(auth.jwks_url, auth.algorithms, self.authenticator.use, self.addresses)
+        return KeyFetcher(auth.jwks_url, auth.algorithms, self.authenticator.use, self.addresses)
 
 
 def _same_issuer(auth: Auth, other: Auth) -> bool:
@@ -107,11 +107,11 @@ def used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
     """
     auth, redis = config.auth, config.limits.redis
     is_shared = redis is not None and auth.token_endpoint is not None
-    if before is not None and (not is_shared or not isinstance(before, UsedHere)):
+    if before is not None and (not is_shared or not isinstance(before, MemoryUsedTokens)):
         return before
     if redis is None or not is_shared:
-        return UsedHere(auth.leeway)
+        return MemoryUsedTokens(auth.leeway)
     # The client takes a tenth of a second to import, which only those pay who use it.
-    from gateway.auth.redis_used_tokens import UsedAnywhere  # noqa: PLC0415
+    from gateway.auth.redis_used_tokens import RedisUsedTokens  # noqa: PLC0415
 
-    return UsedAnywhere(redis, auth.leeway)
+    return RedisUsedTokens(redis, auth.leeway)

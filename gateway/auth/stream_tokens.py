@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.config.model import MAX_TOKEN, Auth
-from gateway.http.errors import TOKEN_EXPIRED, TOKEN_INVALID, Refusal
+from gateway.http.errors import TOKEN_EXPIRED, TOKEN_INVALID, Rejection
 from gateway.proxy.router import is_same_path
 
 LIFE = 60  # seconds, or what is left of the login token
@@ -32,7 +32,7 @@ _REQUIRED = ["exp", "aud", "jti"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class OneUseToken:
     """What a stream token is good for: one GET of one path.
 
     `id` is unique, and `expires` in seconds since the epoch.
@@ -48,9 +48,11 @@ class Ticket:
         A HEAD is not: a mail program that looks at a link before a person does must not use it up.
         """
         if method != "GET":
-            raise Refusal(TOKEN_INVALID, "This token is for one GET; use the log-in's for others.")
+            raise Rejection(
+                TOKEN_INVALID, "This token is for one GET; use the log-in's for others."
+            )
         if not is_same_path(path, self.path):
-            raise Refusal(TOKEN_INVALID, "This token is for another path; get one for this path.")
+            raise Rejection(TOKEN_INVALID, "This token is for another path; get one for this path.")
 
 
 class StreamTokens:
@@ -75,13 +77,15 @@ class StreamTokens:
         now = int(time.time())
         life = min(LIFE, int(login["exp"] + self._leeway) - now)
         if life < 1:
-            raise Refusal(TOKEN_EXPIRED)
+            raise Rejection(TOKEN_EXPIRED)
         token = self._signed(login, path, now + life)
         if len(token) > MAX_TOKEN:
-            raise Refusal(TOKEN_INVALID, "The token's claims and the path are too long for a URL.")
+            raise Rejection(
+                TOKEN_INVALID, "The token's claims and the path are too long for a URL."
+            )
         return token, life
 
-    def read(self, token: bytes) -> tuple[dict[str, Any], Ticket]:
+    def read(self, token: bytes) -> tuple[dict[str, Any], OneUseToken]:
         """Give the claims of the login token that it stands for, and what it is good for.
 
         Raises jwt.PyJWTError, as for any token.
@@ -93,7 +97,7 @@ class StreamTokens:
             audience=AUDIENCE,
             options={"require": _REQUIRED},
         )
-        return read["login"], Ticket(read["jti"], read["path"], float(read["exp"]))
+        return read["login"], OneUseToken(read["jti"], read["path"], float(read["exp"]))
 
     def _signed(self, login: Mapping[str, Any], path: str, expires: int) -> str:
         payload = {

@@ -3,8 +3,8 @@
 import time
 from typing import Protocol
 
-from gateway.auth.stream_tokens import Ticket
-from gateway.http.errors import TOKEN_INVALID, TOKEN_STORE_UNAVAILABLE, Refusal
+from gateway.auth.stream_tokens import OneUseToken
+from gateway.http.errors import TOKEN_INVALID, TOKEN_STORE_UNAVAILABLE, Rejection
 
 MAX_USED = 100_000  # tokens: some 20 MB, and 1,600 new streams a second for a minute on end
 
@@ -17,21 +17,21 @@ class UsedTokens(Protocol):
 
     leeway: float
 
-    async def claim(self, ticket: Ticket) -> None:
+    async def claim(self, ticket: OneUseToken) -> None:
         """Use a token up. Of any number of claims at once, anywhere, one succeeds.
 
         Raises Refusal: TOKEN_INVALID for one that was used before, or TOKEN_STORE_UNAVAILABLE where
         that cannot be known.
         """
 
-    async def release(self, ticket: Ticket) -> None:
+    async def release(self, ticket: OneUseToken) -> None:
         """Take a claim back: nothing came of it. Where that fails, the token stays used."""
 
     async def close(self) -> None:
         """Let go of whatever it holds."""
 
 
-class UsedHere:
+class MemoryUsedTokens:
     """Remembers the tokens that were used in this process, `MAX_USED` of them.
 
     At the bound it lets none in, as to forget one would let that one in again.
@@ -42,17 +42,17 @@ class UsedHere:
         self.leeway = leeway
         self._until: dict[str, float] = {}  # in the order of their use
 
-    async def claim(self, ticket: Ticket) -> None:
+    async def claim(self, ticket: OneUseToken) -> None:
         """Use a token up. See `UsedTokens`."""
         now = time.time()
         self._forget_expired(now)
         if ticket.id in self._until:
             raise used()
         if len(self._until) >= MAX_USED:
-            raise Refusal(TOKEN_STORE_UNAVAILABLE, reason=f"{MAX_USED} tokens were used")
+            raise Rejection(TOKEN_STORE_UNAVAILABLE, reason=f"{MAX_USED} tokens were used")
         self._until[ticket.id] = ticket.expires + self.leeway
 
-    async def release(self, ticket: Ticket) -> None:
+    async def release(self, ticket: OneUseToken) -> None:
         """Take a claim back."""
         self._until.pop(ticket.id, None)
 
@@ -68,6 +68,6 @@ class UsedHere:
             del self._until[oldest]
 
 
-def used() -> Refusal:
+def used() -> Rejection:
     """Say that a token was used before."""
-    return Refusal(TOKEN_INVALID, "This token was used before; get a new one for each stream.")
+    return Rejection(TOKEN_INVALID, "This token was used before; get a new one for each stream.")

@@ -8,9 +8,9 @@ import orjson
 from aiohttp import web
 
 from gateway.background import in_background
-from gateway.endpoints.stream_list import Listing
+from gateway.endpoints.stream_list import StreamList
 from gateway.proxy.replies import SERVER
-from gateway.telemetry.counters import LATENCY, Tally
+from gateway.telemetry.counters import LATENCY, Counters
 from gateway.telemetry.logging import log
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report, ServedRoute
@@ -27,7 +27,7 @@ _HEADERS: Final = {
 }
 
 
-class Pulse:
+class LiveFeed:
     """Asks for reports while somebody watches, and tells all who do.
 
     Who takes an event slowly skips those that come meanwhile: nothing is kept for anybody.
@@ -110,12 +110,12 @@ def event(report: Report) -> bytes:
 
 def _told(report: Report) -> dict[str, object]:
     tallies = report.snapshot.tallies
-    live = Listing(limit=MOST_STREAMS).answer(report.streams)
+    live = StreamList(limit=MOST_STREAMS).answer(report.streams)
     return {
         "is_ready": report.health.is_ready,
         "checks": report.health.checks(),
         "totals": _totals(report.snapshot),
-        "routes": [_route(route, tallies.get(route.path) or Tally()) for route in report.routes],
+        "routes": [_route(route, tallies.get(route.path) or Counters()) for route in report.routes],
         **live,
     }
 
@@ -125,7 +125,7 @@ def _totals(snapshot: Snapshot) -> dict[str, object]:
 
     `first_bytes` counts values within each of `bounds`, in seconds, and over the last.
     """
-    total = Tally()
+    total = Counters()
     for tally in snapshot.tallies.values():
         total.merge(tally)
     return {
@@ -137,7 +137,7 @@ def _totals(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def _route(route: ServedRoute, tally: Tally) -> dict[str, object]:
+def _route(route: ServedRoute, tally: Counters) -> dict[str, object]:
     """A route, with the numbers of its path: routes that differ in the method share them."""
     return {
         "path": route.path,
@@ -150,7 +150,7 @@ def _route(route: ServedRoute, tally: Tally) -> dict[str, object]:
     }
 
 
-def _errors(tally: Tally) -> int:
+def _errors(tally: Counters) -> int:
     """Answers of 500 and above, and event streams that the service broke off or let fall silent."""
     answered = sum(
         count for (_, status), count in tally.requests.items() if status >= _SERVER_ERROR

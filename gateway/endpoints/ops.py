@@ -8,10 +8,10 @@ from aiohttp import web
 
 from gateway.endpoints import status_page
 from gateway.endpoints.health import alive, readiness
-from gateway.endpoints.live_feed import Pulse
-from gateway.endpoints.stream_list import Listing, QueryError
+from gateway.endpoints.live_feed import LiveFeed
+from gateway.endpoints.stream_list import QueryError, StreamList
 from gateway.proxy.replies import SERVER, told
-from gateway.server.connection import Arrival
+from gateway.server.connection import ParsedRequest
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
@@ -26,9 +26,9 @@ class Ops:
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._pulse = Pulse(reports)
+        self._pulse = LiveFeed(reports)
 
-    async def __call__(self, arrival: Arrival) -> web.StreamResponse:
+    async def __call__(self, arrival: ParsedRequest) -> web.StreamResponse:
         """Answer what is asked for; 404 for what is not there, 405 for what would change it."""
         request = arrival.request
         path = request.path
@@ -62,7 +62,7 @@ class Ops:
 
 def _streams(report: Report, query: str) -> web.Response:
     try:
-        listing = Listing.of(parse_qsl(query, keep_blank_values=True))
+        listing = StreamList.of(parse_qsl(query, keep_blank_values=True))
     except QueryError as error:
         return told({"detail": str(error)}, 400)
     return told(listing.answer(report.streams))

@@ -15,20 +15,20 @@ from aiohttp import web
 
 from gateway.auth.authenticator import Identity
 from gateway.auth.keys import KeyUnknown
-from gateway.auth.service import Gate
+from gateway.auth.service import AuthService
 from gateway.config.model import Config
 from gateway.http.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
     TOKEN_INVALID,
     TOO_MANY_STREAMS,
-    Refusal,
+    Rejection,
 )
 from gateway.http.forwarded import addresses, is_trusted
 from gateway.http.headers import EVENT_STREAM
-from gateway.proxy.active_exchanges import Condition, Streams
+from gateway.proxy.active_exchanges import ActiveExchanges, Condition
 from gateway.proxy.replies import SERVER
-from gateway.server.request import Incoming, raw
+from gateway.server.request import Request, raw
 from gateway.telemetry.exchange import EndReason, Exchange
 
 MOST_STREAMS: Final = 16  # at a time
@@ -75,7 +75,7 @@ class Plan:
                 int(asked.get("padding", "0")),
             )
         except ValueError:
-            raise Refusal(
+            raise Rejection(
                 BAD_REQUEST, "events, interval, silence and padding of a test stream are numbers."
             ) from None
         is_sound = (
@@ -91,14 +91,14 @@ class Plan:
                 f"A test stream has 1 to {MOST_EVENTS} events, takes {LONGEST:g}s at most, and has"
                 f" {MOST_PADDING} bytes of padding at most."
             )
-            raise Refusal(BAD_REQUEST, detail)
+            raise Rejection(BAD_REQUEST, detail)
         return plan
 
 
-class ProbeEndpoint:
+class ProbeStreamEndpoint:
     """Answers with test streams. Its own `path` is None where it is off."""
 
-    def __init__(self, config: Config, gate: Gate, streams: Streams) -> None:
+    def __init__(self, config: Config, gate: AuthService, streams: ActiveExchanges) -> None:
         self.path = config.probe
         self._auth = auth = config.auth
         self._is_open = not auth.has_key
@@ -106,16 +106,16 @@ class ProbeEndpoint:
         self._streams = streams
         self._under_way = 0
 
-    async def answer(self, incoming: Incoming) -> web.StreamResponse:
+    async def answer(self, incoming: Request) -> web.StreamResponse:
         """Serve one stream, to its end. Raises Refusal as a route does."""
         incoming.exchange.route = incoming.path
         if incoming.method != "GET":
             detail = "The test stream takes GET alone."
-            raise Refusal(METHOD_NOT_ALLOWED, detail, (("Allow", "GET"),))
+            raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "GET"),))
         await self._authenticate(incoming)
         plan = Plan.of(incoming.query[1:])
         if self._under_way >= MOST_STREAMS:
-            raise Refusal(TOO_MANY_STREAMS)
+            raise Rejection(TOO_MANY_STREAMS)
         stream = _TestStream(incoming.exchange)
         try:
             self._under_way += 1
@@ -125,7 +125,7 @@ class ProbeEndpoint:
             self._under_way -= 1
             self._streams.release(stream)
 
-    async def _authenticate(self, incoming: Incoming) -> None:
+    async def _authenticate(self, incoming: Request) -> None:
         if self._is_open:
             return
         try:
@@ -135,17 +135,17 @@ class ProbeEndpoint:
             identity = self._identity(incoming)
         if identity.ticket is not None:
             detail = "The test stream is opened several times: it needs a token of many uses."
-            raise Refusal(TOKEN_INVALID, detail)
+            raise Rejection(TOKEN_INVALID, detail)
         incoming.exchange.subject = identity.subject
 
-    def _identity(self, incoming: Incoming) -> Identity:
+    def _identity(self, incoming: Request) -> Identity:
         return self._gate.authenticator.authenticate(
             authorization=incoming.values(b"authorization"),
             query=raw(incoming.query[1:]),
             cookies=(),  # no other site's page is to open it
         )
 
-    def _hello(self, incoming: Incoming, plan: Plan) -> dict[str, object]:
+    def _hello(self, incoming: Request, plan: Plan) -> dict[str, object]:
         """What came of the request: its version, and its headers as far as they may be told.
 
         With it what is to come, and where a token is looked for: `query` is the parameter's name.

@@ -32,7 +32,7 @@ class QueryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class StreamList:
     """What was asked for. `wanted` are fields and the values that they must have."""
 
     wanted: tuple[tuple[str, str], ...] = ()

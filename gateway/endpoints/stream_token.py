@@ -8,16 +8,16 @@ from typing import Any
 from aiohttp import web
 
 from gateway.auth.authenticator import Identity, require_scopes
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import TokenSource
 from gateway.auth.keys import KeyUnknown
 from gateway.auth.same_origin import require_same_origin
-from gateway.auth.service import Gate
+from gateway.auth.service import AuthService
 from gateway.config.model import Config, Cors, Route
-from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Refusal
+from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Rejection
 from gateway.proxy.replies import issued
-from gateway.proxy.router import Table
-from gateway.server.request import Incoming, over
+from gateway.proxy.router import Router
+from gateway.server.request import Request, over
 
 MAX_BODY = 8 * 1024
 BODY_TIMEOUT = 10.0  # seconds
@@ -25,14 +25,14 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FORM = 'The body must be a JSON object with the stream\'s path alone: {"path": "/jobs/stream"}.'
 
 
-class TokenEndpoint:
+class StreamTokenEndpoint:
     """Answers `{"path"}` with `{"token", "expires_in"}`, in seconds, for the path of a route.
 
     Its own `path` is None where it is off.
     """
 
     def __init__(
-        self, config: Config, table: Table, policies: Mapping[Cors, Policy], gate: Gate
+        self, config: Config, table: Router, policies: Mapping[Cors, CorsPolicy], gate: AuthService
     ) -> None:
         self.path = config.auth.token_endpoint
         self._table, self._policies, self._gate = table, policies, gate
@@ -40,7 +40,7 @@ class TokenEndpoint:
         sections = dict.fromkeys([config.cors, *(route.cors for route in config.routes)])
         self._listed = [policies[cors] for cors in sections if cors is not None]
 
-    def policy(self, origin: bytes) -> Policy | None:
+    def policy(self, origin: bytes) -> CorsPolicy | None:
         """Whose pages may ask: those that any route lists, as none is known before the body.
 
         Of those that list an origin, one that lets it use the cookie, and the earliest in the file.
@@ -49,7 +49,7 @@ class TokenEndpoint:
         with_cookie = (each for each in allowing if each.allows_cookie(origin))
         return next(with_cookie, allowing[0] if allowing else self._policy)
 
-    async def answer(self, incoming: Incoming) -> web.Response:
+    async def answer(self, incoming: Request) -> web.Response:
         """Issue a token.
 
         Raises Refusal as a route does, so that a page is told here, where it can read it, what its
@@ -61,7 +61,7 @@ class TokenEndpoint:
             incoming.access = policy.access(incoming.first(b"origin"))
         if incoming.method != "POST":
             detail = "The token endpoint takes POST alone."
-            raise Refusal(METHOD_NOT_ALLOWED, detail, (("Allow", "POST"),))
+            raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "POST"),))
         incoming.check_body(MAX_BODY)
         identity, claims = await self._login(incoming)
         path = _path(await _body(incoming))
@@ -73,7 +73,7 @@ class TokenEndpoint:
         token, life = self._gate.authenticator.issue(claims, path)
         return issued({"token": token, "expires_in": life}, incoming.exchange)
 
-    async def _login(self, incoming: Incoming) -> tuple[Identity, Mapping[str, Any]]:
+    async def _login(self, incoming: Request) -> tuple[Identity, Mapping[str, Any]]:
         try:
             identity, claims = self._verify(incoming)
         except KeyUnknown:
@@ -82,7 +82,7 @@ class TokenEndpoint:
         incoming.exchange.subject = identity.subject
         return identity, claims
 
-    def _verify(self, incoming: Incoming) -> tuple[Identity, Mapping[str, Any]]:
+    def _verify(self, incoming: Request) -> tuple[Identity, Mapping[str, Any]]:
         return self._gate.authenticator.login(
             authorization=incoming.values(b"authorization"), cookies=incoming.values(b"cookie")
         )
@@ -91,17 +91,17 @@ class TokenEndpoint:
         """The route that will take the token."""
         try:
             route = self._table.match("GET", path).route
-        except Refusal as refusal:
+        except Rejection as refusal:
             cause = refusal.detail if refusal.failure is BAD_REQUEST else "No route has it for GET."
-            raise Refusal(BAD_REQUEST, f"This path cannot be streamed from. {cause}") from None
+            raise Rejection(BAD_REQUEST, f"This path cannot be streamed from. {cause}") from None
         if not route.auth_required:
-            raise Refusal(
+            raise Rejection(
                 BAD_REQUEST, "The route of this path asks for no token: open it as it is."
             )
         return route
 
 
-async def _body(incoming: Incoming) -> bytes:
+async def _body(incoming: Request) -> bytes:
     """The request body, of a client that takes neither too much space nor too much time."""
     content, exchange = incoming.content, incoming.exchange
     if incoming.expects_continue:
@@ -115,7 +115,7 @@ async def _body(incoming: Incoming) -> bytes:
                 if len(body) > MAX_BODY:
                     raise over(MAX_BODY)
     except TimeoutError:
-        raise Refusal(BAD_REQUEST, "The request body stopped coming.") from None
+        raise Rejection(BAD_REQUEST, "The request body stopped coming.") from None
     return body
 
 
@@ -123,10 +123,10 @@ def _path(body: bytes) -> str:
     try:
         read = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refusal(BAD_REQUEST, _FORM) from None
+        raise Rejection(BAD_REQUEST, _FORM) from None
     path = read.get("path") if isinstance(read, dict) and len(read) == 1 else None
     if not isinstance(path, str):
-        raise Refusal(BAD_REQUEST, _FORM)
+        raise Rejection(BAD_REQUEST, _FORM)
     if "?" in path:
-        raise Refusal(BAD_REQUEST, "The path is bound without its query: leave out the '?' part.")
+        raise Rejection(BAD_REQUEST, "The path is bound without its query: leave out the '?' part.")
     return path

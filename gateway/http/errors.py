@@ -1,6 +1,6 @@
 """Every way a request can fail before its response starts, in one table.
 
-A `Refusal` is raised anywhere on the path of a request and answered in one place, as
+A `Rejection` is raised anywhere on the path of a request and answered in one place, as
 `application/problem+json` (RFC 9457). Its text is safe to show to anyone: no upstream address,
 no token, no stack trace.
 """
@@ -138,7 +138,7 @@ TRANSIENT = frozenset({_S.BAD_GATEWAY, _S.SERVICE_UNAVAILABLE, _S.GATEWAY_TIMEOU
 
 
 @dataclass(slots=True, eq=False)
-class Refusal(Exception):
+class Rejection(Exception):
     """A request that ends here: a row of the table, and what is particular to this request.
 
     `detail` is shown to the client in place of the row's own. `reason` is for the log alone.

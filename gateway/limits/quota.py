@@ -10,8 +10,8 @@ from hashlib import blake2b
 from typing import Protocol
 
 from gateway.config.model import RouteLimits
-from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Refusal
-from gateway.limits.token_bucket import Meter
+from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Rejection
+from gateway.limits.token_bucket import TokenBucket
 
 
 class Lease:
@@ -27,7 +27,7 @@ class Lease:
         self.id = random.randbytes(12).hex()  # noqa: S311 - unique, not secret
 
 
-class Ledger(Protocol):
+class LimitStore(Protocol):
     """Where all replicas write down who is under way, and how fast they came."""
 
     async def enter(self, lease: Lease, limits: RouteLimits) -> bool:
@@ -46,7 +46,7 @@ class Quota:
     The counts are exact: there is one for each user who has an exchange under way, and no other.
     """
 
-    def __init__(self, route: str, limits: RouteLimits, ledger: Ledger | None) -> None:
+    def __init__(self, route: str, limits: RouteLimits, ledger: LimitStore | None) -> None:
         """`route` tells it from others; `ledger` is None for a replica on its own."""
         self.route = route
         self.limits = limits
@@ -61,15 +61,15 @@ class Quota:
             self._meter = _meter(limits)
         self.limits = limits
 
-    def permit(self, user: str) -> "Permit":
+    def permit(self, user: str) -> "Slot":
         """What an exchange of this user asks for leave with."""
-        return Permit(self, user)
+        return Slot(self, user)
 
     def count(self, user: str) -> None:
         """Count one more, or raise Refusal TOO_MANY_STREAMS."""
         limits, own = self.limits, self._of_user.get(user, 0)
         if limits.max_streams is not None and self._under_way >= limits.max_streams:
-            raise Refusal(TOO_MANY_STREAMS)
+            raise Rejection(TOO_MANY_STREAMS)
         if limits.max_streams_per_user is not None and own >= limits.max_streams_per_user:
             raise too_many(limits.max_streams_per_user)
         self._under_way += 1
@@ -89,14 +89,14 @@ class Quota:
             if wait:
                 raise too_fast(wait)
 
-    def shared(self) -> Ledger | None:
+    def shared(self) -> LimitStore | None:
         """Where the limits are kept that hold for all replicas together, if there are any."""
         limits = self.limits
         is_shared = limits.interval is not None or limits.max_streams_per_user is not None
         return self._ledger if is_shared else None
 
 
-class Permit:
+class Slot:
     """Leave for one exchange: `take` it, and `release` it however that went."""
 
     __slots__ = ("_is_counted", "_lease", "_quota", "_user")
@@ -105,7 +105,7 @@ class Permit:
         self._quota = quota
         self._user = user
         self._is_counted = False
-        self._lease: tuple[Ledger, Lease] | None = None
+        self._lease: tuple[LimitStore, Lease] | None = None
 
     async def take(self) -> None:
         """Begin. Raises Refusal TOO_MANY_STREAMS or RATE_LIMITED.
@@ -134,17 +134,17 @@ class Permit:
             ledger.leave(lease)
 
 
-def too_many(most: int) -> Refusal:
+def too_many(most: int) -> Rejection:
     """Say that a user has as many exchanges under way as allowed."""
-    return Refusal(
+    return Rejection(
         TOO_MANY_STREAMS, f"You have as many streams open here as you may, {most}: close one."
     )
 
 
-def too_fast(wait: float) -> Refusal:
+def too_fast(wait: float) -> Rejection:
     """Say that a user came too soon, by `wait` seconds."""
-    return Refusal(RATE_LIMITED, headers=(("Retry-After", str(math.ceil(wait))),))
+    return Rejection(RATE_LIMITED, headers=(("Retry-After", str(math.ceil(wait))),))
 
 
-def _meter(limits: RouteLimits) -> Meter | None:
-    return None if limits.interval is None else Meter(limits.interval, limits.burst)
+def _meter(limits: RouteLimits) -> TokenBucket | None:
+    return None if limits.interval is None else TokenBucket(limits.interval, limits.burst)

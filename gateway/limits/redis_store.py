@@ -68,7 +68,7 @@ end
 _FAULTS = (RedisError, OSError, TimeoutError)
 
 
-class RedisLedger:
+class RedisLimitStore:
     """Tells what all replicas know, or that nobody can tell for now.
 
     A request waits `TIMEOUT` for it at most, and only those do that asked when Redis was lost: from
@@ -91,7 +91,7 @@ class RedisLedger:
         self._striker: asyncio.Task[None] | None = None
 
     async def enter(self, lease: Lease, limits: RouteLimits) -> bool:
-        """Let an exchange begin. See `Ledger`."""
+        """Let an exchange begin. See `LimitStore`."""
         if self._keeper is None:
             self._keeper = in_background(self._keep())
         wait = await self._ask(lease, limits) if self.is_reached else None
@@ -106,7 +106,7 @@ class RedisLedger:
         return wait is not None
 
     def leave(self, lease: Lease) -> None:
-        """Say that it is over. See `Ledger`."""
+        """Say that it is over. See `LimitStore`."""
         if self._live.pop(lease.id, None) is not None:
             self._strike(lease)
 

@@ -8,10 +8,10 @@ from gateway.config.model import Route, RouteLimits
 from gateway.limits.quota import Quota
 
 if TYPE_CHECKING:
-    from gateway.limits.redis_store import RedisLedger
+    from gateway.limits.redis_store import RedisLimitStore
 
 
-class Quotas:
+class QuotaRegistry:
     """One quota for each route that has limits, for as long as anybody uses it.
 
     With `redis`, a URL, what users do counts on all replicas together. `make` makes another kind of
@@ -23,7 +23,7 @@ class Quotas:
     ) -> None:
         self._redis = redis
         self._make = make or self._made
-        self._ledger: RedisLedger | None = None
+        self._ledger: RedisLimitStore | None = None
         self._quotas: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
     def of(self, route: Route) -> Quota | None:
@@ -60,10 +60,10 @@ class Quotas:
     def _made(self, name: str, limits: RouteLimits) -> Quota:
         return Quota(name, limits, self._shared())
 
-    def _shared(self) -> "RedisLedger | None":
+    def _shared(self) -> "RedisLimitStore | None":
         if self._ledger is None and self._redis is not None:
             # The client takes a tenth of a second to import, which only those pay who use it.
-            from gateway.limits.redis_store import RedisLedger  # noqa: PLC0415
+            from gateway.limits.redis_store import RedisLimitStore  # noqa: PLC0415
 
-            self._ledger = RedisLedger(self._redis)
+            self._ledger = RedisLimitStore(self._redis)
         return self._ledger

@@ -8,7 +8,7 @@ GENERATION = 50_000
 _NANOSECONDS = 1_000_000_000
 
 
-class Meter:
+class TokenBucket:
     """For each key a bucket that holds `burst`, and gets one more every `interval` seconds.
 
     What is written down of a key is when its bucket is full again, and who is not written down has

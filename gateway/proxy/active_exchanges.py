@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
-from gateway.http.errors import DRAINING, Refusal
+from gateway.http.errors import DRAINING, Rejection
 from gateway.telemetry.exchange import EndReason, Exchange
 
 # What an exchange waits for: the service's response head, the service's next byte, the browser to
@@ -29,7 +29,7 @@ class Stream(Protocol):
         """Seconds since a byte came from the service; None where nobody writes that down."""
 
 
-class Streams:
+class ActiveExchanges:
     """The exchanges under way. Without I/O of its own."""
 
     def __init__(self) -> None:
@@ -50,9 +50,9 @@ class Streams:
         return [stream.record() for stream in self._live]
 
     def admit(self, stream: Stream) -> None:
-        """Let an exchange begin, or raise `Refusal` where none may any more."""
+        """Let an exchange begin, or raise `Rejection` where none may any more."""
         if self.is_closed:
-            raise Refusal(DRAINING)
+            raise Rejection(DRAINING)
         self._live.add(stream)
         self._nobody_left.clear()
 

@@ -4,30 +4,30 @@ For each it is the request head that the service gets, and the pipe that its res
 """
 
 from gateway.auth.authenticator import Identity
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import Credentials, TokenSource
 from gateway.config.model import Auth, Route, StreamOptions
 from gateway.http.forwarded import subscriber
 from gateway.http.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
 from gateway.http.message_heads import Reply, RequestHead
-from gateway.limits.quota import Permit, Quota
-from gateway.proxy.event_stream_pump import EventPipe, Terms
-from gateway.proxy.response_pump import Pipe
+from gateway.limits.quota import Quota, Slot
+from gateway.proxy.event_stream_pump import EventStreamPump, StreamTerms
+from gateway.proxy.response_pump import ResponsePump
 from gateway.proxy.router import Match, target_path
-from gateway.proxy.websocket_tunnel import Tunnel
-from gateway.server.request import Incoming, raw
-from gateway.upstream.load_balancer import Balancer
+from gateway.proxy.websocket_tunnel import WebSocketTunnel
+from gateway.server.request import Request, raw
+from gateway.upstream.load_balancer import LoadBalancer
 
 
-class Prepared:
+class CompiledRoute:
     """A route and what its options come to: no `policy` without CORS, no `quota` without limits."""
 
     def __init__(
         self,
         route: Route,
         auth: Auth,
-        policy: Policy | None,
-        balancer: Balancer,
+        policy: CorsPolicy | None,
+        balancer: LoadBalancer,
         quota: Quota | None = None,
     ) -> None:
         self.route = route
@@ -42,7 +42,7 @@ class Prepared:
         if route.stream != StreamOptions():
             self._options = route.stream
 
-    def meet(self, incoming: Incoming) -> None:
+    def meet(self, incoming: Request) -> None:
         """Say of a request how this route's refusals are told, before there can be any."""
         if self._options is not None and self._options.retries_transient:
             incoming.wants_retry = accepts_event_stream(incoming.headers)
@@ -51,7 +51,7 @@ class Prepared:
         else:
             incoming.access = None
 
-    def permit(self, incoming: Incoming, identity: Identity | None) -> Permit | None:
+    def permit(self, incoming: Request, identity: Identity | None) -> Slot | None:
         """What asks for leave under the route's limits; None without limits."""
         if self.quota is None:
             return None
@@ -60,7 +60,7 @@ class Prepared:
         return self.quota.permit(f"address {subscriber(incoming.client.address)}")
 
     def request_head(
-        self, incoming: Incoming, match: Match, identity: Identity | None
+        self, incoming: Request, match: Match, identity: Identity | None
     ) -> RequestHead:
         """What the service gets to see of a request, less its body."""
         route, credentials = self.route, self._credentials
@@ -81,7 +81,7 @@ class Prepared:
         switch = TO_WEBSOCKET if incoming.is_websocket else ()
         return RequestHead(incoming.method, target, host, [*headers, *incoming.framing, *switch])
 
-    def pipe(self, incoming: Incoming, identity: Identity | None) -> Pipe:
+    def pipe(self, incoming: Request, identity: Identity | None) -> ResponsePump:
         """What takes the response."""
         reply = Reply(
             is_http_11=incoming.is_http_11,
@@ -95,11 +95,11 @@ class Prepared:
         browser = incoming.connection
         options, timeouts = self._options, self.route.timeouts
         if incoming.is_websocket:
-            return Tunnel(browser, incoming.exchange, reply, timeouts)
+            return WebSocketTunnel(browser, incoming.exchange, reply, timeouts)
         if options is None:
-            return Pipe(browser, incoming.exchange, reply, timeouts)
-        terms = Terms(options, self._expiry(identity, options), incoming.wants_retry)
-        return EventPipe(browser, incoming.exchange, reply, timeouts, terms)
+            return ResponsePump(browser, incoming.exchange, reply, timeouts)
+        terms = StreamTerms(options, self._expiry(identity, options), incoming.wants_retry)
+        return EventStreamPump(browser, incoming.exchange, reply, timeouts, terms)
 
     def _expiry(self, identity: Identity | None, options: StreamOptions) -> float | None:
         """When a token holds no more, in seconds since the epoch, where a stream ends with it.

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from gateway.config.model import Timeouts
-from gateway.server.timer import NEVER, Alarm
+from gateway.server.timer import NEVER, Timer
 
 CLIENT_CHECK = 1.0  # seconds between two looks at an upload that nothing bounds
 
@@ -36,7 +36,7 @@ class Deadlines:
     that moves is written down, and no more.
     """
 
-    def __init__(self, bounded: Bounded, timeouts: Timeouts, alarm: Alarm) -> None:
+    def __init__(self, bounded: Bounded, timeouts: Timeouts, alarm: Timer) -> None:
         self._bounded = bounded
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()

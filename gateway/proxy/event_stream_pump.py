@@ -11,15 +11,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config.model import StreamOptions, Timeouts
-from gateway.http.errors import DRAINING, TOKEN_EXPIRED, TRANSIENT, Failure, Refusal, upstream_error
+from gateway.http.errors import (
+    DRAINING,
+    TOKEN_EXPIRED,
+    TRANSIENT,
+    Failure,
+    Rejection,
+    upstream_error,
+)
 from gateway.http.event_stream import HEARTBEAT, EventStream, error_event
 from gateway.http.headers import first, values
 from gateway.http.message_heads import Reply
 from gateway.http.reconnect import delay
 from gateway.http.response_parser import ResponseHead
 from gateway.proxy.heartbeat import Heartbeat
-from gateway.proxy.response_pump import RELAYING, Pipe
-from gateway.server.connection import BrowserConnection
+from gateway.proxy.response_pump import RELAYING, ResponsePump
+from gateway.server.connection import ClientConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 
 _OK: Final = 200
@@ -35,7 +42,7 @@ _WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class StreamTerms:
     """What one request makes of its route's options.
 
     `expires_at` is when its stream ends with its token, in seconds since the epoch. `wants_retry`:
@@ -47,20 +54,20 @@ class Terms:
     wants_retry: bool
 
 
-class EventPipe(Pipe):
+class EventStreamPump(ResponsePump):
     """A response on its way, perhaps an event stream that the gateway may speak in.
 
     It may where the body's end is not told beforehand, nothing encodes it, and only between two
-    events. Everywhere else it is a `Pipe` like any other.
+    events. Everywhere else it is a `ResponsePump` like any other.
     """
 
     def __init__(
         self,
-        browser: BrowserConnection,
+        browser: ClientConnection,
         exchange: Exchange,
         reply: Reply,
         timeouts: Timeouts,
-        terms: Terms,
+        terms: StreamTerms,
     ) -> None:
         super().__init__(browser, exchange, reply, timeouts)
         self._terms = terms
@@ -146,7 +153,7 @@ class EventPipe(Pipe):
         self._exchange.end(EndReason.ERROR, f"the service answered {head.status}")
         after = first(head.headers, b"retry-after")
         headers = () if after is None else (("Retry-After", after.decode("latin-1")),)
-        self.refuse(Refusal(upstream_error(head.status), headers=headers))
+        self.refuse(Rejection(upstream_error(head.status), headers=headers))
 
     def _may_speak(self) -> bool:
         """Whether something of the gateway's own may go here and now, and would be taken."""

@@ -5,13 +5,13 @@ import random
 from dataclasses import dataclass
 
 from gateway.config.model import Route
-from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Refusal
+from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Rejection
 from gateway.http.message_heads import RequestHead
-from gateway.proxy.response_pump import Pipe
-from gateway.server.request import Incoming, over
+from gateway.proxy.response_pump import ResponsePump
+from gateway.server.request import Request, over
 from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection
-from gateway.upstream.load_balancer import Balancer, Place
+from gateway.upstream.load_balancer import LoadBalancer, Place
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
 PAUSE = 0.05  # seconds at most before the same service is asked again; a restart needs a moment
@@ -19,17 +19,17 @@ _SENT = RequestHead("", b"", b"", [])
 
 
 @dataclass(slots=True)
-class Relay:
+class Forwarder:
     """One exchange with a service: the request `head` is ready, the `pipe` takes the response."""
 
-    incoming: Incoming
+    incoming: Request
     route: Route
     head: RequestHead
-    pipe: Pipe
-    balancer: Balancer
+    pipe: ResponsePump
+    balancer: LoadBalancer
 
     async def run(self) -> None:
-        """Do it, to whatever end. Raises `Refusal` where no connection can be made.
+        """Do it, to whatever end. Raises `Rejection` where no connection can be made.
 
         Another attempt is made where nothing of the request can have had an effect: no connection
         came about, or an idle one was closed just when it was used, which is no fault of anyone's.
@@ -68,7 +68,7 @@ class Relay:
         bound = self.pipe.seconds_left(connect_timeout)
         try:
             return await place.pool.connect(bound)
-        except Refusal as refusal:
+        except Rejection as refusal:
             is_late = refusal.failure is UPSTREAM_TIMEOUT
             if is_late and bound == connect_timeout:
                 place.pool.was_too_slow()
@@ -122,7 +122,7 @@ class Relay:
             return  # the browser left: the handler is being cancelled for it
         except Exception:  # noqa: BLE001 - nobody awaits this task: here its fault is told
             log.exception("upload_failed", request_id=exchange.request_id)
-            pipe.refuse(Refusal(INTERNAL_ERROR))
+            pipe.refuse(Rejection(INTERNAL_ERROR))
             return
         if is_chunked:
             connection.write(b"0\r\n\r\n")

@@ -9,31 +9,31 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.auth.authenticator import Identity, require_scopes
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import TokenSource
 from gateway.auth.keys import KeyUnknown
 from gateway.auth.same_origin import require_same_origin
-from gateway.auth.service import Gate
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.service import AuthService
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.config.model import RESERVED_PATHS, Config, Route
-from gateway.endpoints.probe_stream import ProbeEndpoint
-from gateway.endpoints.stream_token import TokenEndpoint
-from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Refusal
-from gateway.limits.quota import Permit
-from gateway.limits.registry import Quotas
-from gateway.proxy.active_exchanges import Streams
-from gateway.proxy.compiled_route import Prepared
-from gateway.proxy.forward import Relay
+from gateway.endpoints.probe_stream import ProbeStreamEndpoint
+from gateway.endpoints.stream_token import StreamTokenEndpoint
+from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Rejection
+from gateway.limits.quota import Slot
+from gateway.limits.registry import QuotaRegistry
+from gateway.proxy.active_exchanges import ActiveExchanges
+from gateway.proxy.compiled_route import CompiledRoute
+from gateway.proxy.forward import Forwarder
 from gateway.proxy.preflight import Preflights
 from gateway.proxy.replies import answer, disclose, preflight_answer, retry_later
-from gateway.proxy.router import Table
-from gateway.server.connection import CLOSING, KEEPING, Arrival, Relayed, Report
-from gateway.server.request import Incoming, raw
+from gateway.proxy.router import Router
+from gateway.server.connection import CLOSING, KEEPING, AlreadySent, ParsedRequest, Report
+from gateway.server.request import Request, raw
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
 from gateway.telemetry.tracing import Tracer
-from gateway.upstream.load_balancer import Balancer
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.load_balancer import LoadBalancer
+from gateway.upstream.pool import UpstreamRegistry
 
 HealthAnswer = Callable[[str], web.Response]
 
@@ -47,10 +47,10 @@ class Handler:
     def __init__(  # noqa: PLR0913, PLR0917 - what the steps of the path need
         self,
         config: Config,
-        streams: Streams,
-        upstreams: Upstreams,
-        gate: Gate,
-        quotas: Quotas,
+        streams: ActiveExchanges,
+        upstreams: UpstreamRegistry,
+        gate: AuthService,
+        quotas: QuotaRegistry,
         health: HealthAnswer,
         *,
         report: Report = Exchange.report,
@@ -58,28 +58,28 @@ class Handler:
     ) -> None:
         self._auth = config.auth
         self._max_header_size = config.limits.max_header_size
-        self._table = Table(config.routes)
+        self._table = Router(config.routes)
         sections = {config.cors, *(route.cors for route in config.routes)}
-        policies = {cors: Policy(cors) for cors in sections if cors is not None}
+        policies = {cors: CorsPolicy(cors) for cors in sections if cors is not None}
         self._policy = policies[config.cors] if config.cors else None
-        self._prepared: dict[int, Prepared] = {}
+        self._prepared: dict[int, CompiledRoute] = {}
         for route in config.routes:
             policy = policies[route.cors] if route.cors is not None else None
-            balancer = Balancer.of(route, upstreams)
+            balancer = LoadBalancer.of(route, upstreams)
             quota = quotas.of(route)
-            self._prepared[id(route)] = Prepared(route, config.auth, policy, balancer, quota)
+            self._prepared[id(route)] = CompiledRoute(route, config.auth, policy, balancer, quota)
         self._gate = gate
-        self._token_endpoint = TokenEndpoint(config, self._table, policies, gate)
-        self._probe = ProbeEndpoint(config, gate, streams)
+        self._token_endpoint = StreamTokenEndpoint(config, self._table, policies, gate)
+        self._probe = ProbeStreamEndpoint(config, gate, streams)
         self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
         self._streams = streams
         self._health = health
         self._report = report
         self._tracer = tracer
 
-    async def __call__(self, arrival: Arrival) -> web.StreamResponse | Relayed:
+    async def __call__(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         """Take a request and give back the response, on the wire or not."""
-        incoming = Incoming(arrival, self._auth.trusted_proxies)
+        incoming = Request(arrival, self._auth.trusted_proxies)
         if incoming.path in RESERVED_PATHS:
             return self._health(incoming.path)
         if self._streams.is_leaving:
@@ -89,7 +89,7 @@ class Handler:
             self._tracer.begin(incoming)
         try:
             return await self._serve(incoming)
-        except Refusal as refusal:
+        except Rejection as refusal:
             return _refuse(incoming, refusal)
         except asyncio.CancelledError:
             exchange.end(EndReason.CLIENT_CLOSED)
@@ -100,7 +100,7 @@ class Handler:
         finally:
             self._report(exchange)
 
-    async def _serve(self, incoming: Incoming) -> web.StreamResponse | Relayed:
+    async def _serve(self, incoming: Request) -> web.StreamResponse | AlreadySent:
         if self._policy is not None:
             incoming.access = self._policy.access(incoming.first(b"origin"))
         incoming.check_head(self._max_header_size)
@@ -133,7 +133,7 @@ class Handler:
             raise pipe.refusal
         return KEEPING if pipe.keep_alive else CLOSING
 
-    async def _run_once(self, relay: Relay, ticket: Ticket) -> None:
+    async def _run_once(self, relay: Forwarder, ticket: OneUseToken) -> None:
         """Run for a token of one use, which is used up unless no service was there to answer it.
 
         A browser that was told so may try again with the same URL.
@@ -141,7 +141,7 @@ class Handler:
         await self._gate.claim(ticket)
         try:
             await relay.run()
-        except Refusal:
+        except Rejection:
             await self._gate.release(ticket)
             raise
         refusal = relay.pipe.refusal
@@ -149,7 +149,7 @@ class Handler:
         if status in TRANSIENT:
             await self._gate.release(ticket)
 
-    def _prepare(self, incoming: Incoming) -> tuple[Relay, Permit | None, Ticket | None]:
+    def _prepare(self, incoming: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:
         """Match and authenticate; what is known only here is not kept while a stream goes on."""
         match = self._table.match(incoming.method, incoming.path)
         incoming.exchange.route = match.route.path
@@ -160,10 +160,10 @@ class Handler:
         head = prepared.request_head(incoming, match, identity)
         permit = prepared.permit(incoming, identity)
         pipe = prepared.pipe(incoming, identity)
-        relay = Relay(incoming, match.route, head, pipe, prepared.balancer)
+        relay = Forwarder(incoming, match.route, head, pipe, prepared.balancer)
         return relay, permit, identity.ticket if identity is not None else None
 
-    def _authenticate(self, incoming: Incoming, prepared: Prepared) -> Identity | None:
+    def _authenticate(self, incoming: Request, prepared: CompiledRoute) -> Identity | None:
         """Who is asking; None on a route that does not ask."""
         route = prepared.route
         if not route.auth_required:
@@ -181,16 +181,16 @@ class Handler:
             identity.ticket.require(incoming.method, incoming.path)
         return identity
 
-    def _policy_of(self, route: Route) -> Policy | None:
+    def _policy_of(self, route: Route) -> CorsPolicy | None:
         return self._prepared[id(route)].policy
 
 
-def _refuse(incoming: Incoming, refusal: Refusal) -> web.Response:
+def _refuse(incoming: Request, refusal: Rejection) -> web.Response:
     is_softened = incoming.wants_retry and refusal.failure.status in TRANSIENT
     return _own(incoming, (retry_later if is_softened else answer)(refusal, incoming.exchange))
 
 
-def _own(incoming: Incoming, response: web.Response) -> web.Response:
+def _own(incoming: Request, response: web.Response) -> web.Response:
     """An answer of the gateway's own: a page that may reads it, wherever it comes from.
 
     It is the last one on a connection that has more of this request.
@@ -201,11 +201,11 @@ def _own(incoming: Incoming, response: web.Response) -> web.Response:
     return response
 
 
-def _give_up(incoming: Incoming) -> web.StreamResponse | Relayed:
+def _give_up(incoming: Request) -> web.StreamResponse | AlreadySent:
     """After a fault of our own: a 500, or the cut of a response that is under way."""
     exchange, transport = incoming.exchange, incoming.connection.transport
     if exchange.first_byte_at is None:
-        return _refuse(incoming, Refusal(INTERNAL_ERROR))
+        return _refuse(incoming, Rejection(INTERNAL_ERROR))
     exchange.end(EndReason.ERROR)
     if transport is not None:
         transport.abort()

@@ -5,13 +5,13 @@ It brings no token, and the service never sees it.
 
 from collections.abc import Callable
 
-from gateway.auth.cors import Policy
+from gateway.auth.cors import CorsPolicy
 from gateway.config.model import Route
-from gateway.endpoints.stream_token import TokenEndpoint
-from gateway.http.errors import ORIGIN_DENIED, Refusal
+from gateway.endpoints.stream_token import StreamTokenEndpoint
+from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.headers import Headers
-from gateway.proxy.router import Table
-from gateway.server.request import Incoming
+from gateway.proxy.router import Router
+from gateway.server.request import Request
 
 
 class Preflights:
@@ -19,15 +19,15 @@ class Preflights:
 
     def __init__(
         self,
-        table: Table,
-        policy_of: Callable[[Route], Policy | None],
-        token_endpoint: TokenEndpoint,
+        table: Router,
+        policy_of: Callable[[Route], CorsPolicy | None],
+        token_endpoint: StreamTokenEndpoint,
     ) -> None:
         self._table = table
         self._policy_of = policy_of
         self._token_endpoint = token_endpoint
 
-    def answer(self, incoming: Incoming) -> Headers | None:
+    def answer(self, incoming: Request) -> Headers | None:
         """The headers that say so, or Refusal ORIGIN_DENIED.
 
         None where it is no preflight, or the route that it asks for has no CORS or is none: then
@@ -44,18 +44,20 @@ class Preflights:
         incoming.access = policy.access(origin)
         if not policy.allows(origin):
             detail = "This route takes no requests from pages of this origin."
-            raise Refusal(ORIGIN_DENIED, detail, reason="cors does not list the origin")
+            raise Rejection(ORIGIN_DENIED, detail, reason="cors does not list the origin")
         requested = b", ".join(incoming.values(b"access-control-request-headers"))
         return policy.preflight(methods, requested)
 
-    def _asked(self, method: bytes, origin: bytes, path: str) -> tuple[str, bytes, Policy] | None:
+    def _asked(
+        self, method: bytes, origin: bytes, path: str
+    ) -> tuple[str, bytes, CorsPolicy] | None:
         """What would take a request that may follow: its name, its methods and its policy."""
         if path == self._token_endpoint.path:
             policy = self._token_endpoint.policy(origin)
             return (path, b"POST", policy) if policy is not None else None
         try:
             route = self._table.match(method.decode("latin-1"), path).route
-        except Refusal:
+        except Rejection:
             return None
         policy = self._policy_of(route)
         methods = ", ".join(sorted(route.methods)).encode() or method

@@ -13,7 +13,7 @@ from gateway.http.errors import (
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNHEALTHY,
     UPSTREAM_UNREACHABLE,
-    Refusal,
+    Rejection,
 )
 from gateway.http.headers import Headers
 from gateway.http.reconnect import delay
@@ -30,7 +30,7 @@ _ENDINGS = {
 }
 
 
-def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
+def answer(refusal: Rejection, exchange: Exchange) -> web.Response:
     """The response that tells a refusal; the exchange's record tells it from now on too."""
     _record(refusal, exchange)
     failure = refusal.failure
@@ -42,7 +42,7 @@ def answer(refusal: Refusal, exchange: Exchange) -> web.Response:
     )
 
 
-def bare_answer(refusal: Refusal, exchange: Exchange) -> bytes:
+def bare_answer(refusal: Rejection, exchange: Exchange) -> bytes:
     """The same as bytes, for one whose request nobody read: the last response on its connection."""
     _record(refusal, exchange)
     failure, body = refusal.failure, refusal.problem(exchange.request_id)
@@ -77,7 +77,7 @@ def preflight_answer(told: Headers, exchange: Exchange) -> web.Response:
     )
 
 
-def retry_later(refusal: Refusal, exchange: Exchange) -> web.Response:
+def retry_later(refusal: Rejection, exchange: Exchange) -> web.Response:
     """An answer for an EventSource, which comes back by itself after a 200 alone (HTML 9.2.3).
 
     An event stream of two lines, and no blank one, which would be an event to some clients: a
@@ -102,7 +102,7 @@ def issued(body: Mapping[str, object], exchange: Exchange) -> web.Response:
     return response
 
 
-def _record(refusal: Refusal, exchange: Exchange) -> None:
+def _record(refusal: Rejection, exchange: Exchange) -> None:
     failure = refusal.failure
     exchange.status, exchange.code = int(failure.status), failure.code
     exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), refusal.reason)

@@ -9,7 +9,7 @@ from http.client import responses
 from typing import Final
 
 from gateway.config.model import Timeouts
-from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Refusal
+from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Rejection
 from gateway.http.headers import end_to_end, serialize, trailers
 from gateway.http.message_heads import (
     Framing,
@@ -21,8 +21,8 @@ from gateway.http.message_heads import (
 from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
 from gateway.proxy.active_exchanges import Condition
 from gateway.proxy.deadlines import Deadlines
-from gateway.server.connection import BrowserConnection
-from gateway.server.socket_writer import Outlet  # noqa: TC001 - compiled, it is needed at run time
+from gateway.server.connection import ClientConnection
+from gateway.server.socket_writer import SocketWriter  # noqa: TC001 - compiled, it is needed at run time
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 
@@ -33,18 +33,19 @@ ENDED: Final = 2
 SMALL: Final = 2048  # bytes that cost less to copy than to send in parts
 
 
-class Pipe(Receiver):
+class ResponsePump(Receiver):
     """One response on its way.
 
-    It is the `Receiver` of a service's connection, the `Flow` of a browser's, and what `Deadlines`
-    are for. Until the head is out an end is a `refusal`, which the handler answers. After that the
-    only honest failure is a cut: the connection closes without the mark of a complete body.
+    The pump is the `Receiver` of the upstream's connection, the `ConnectionListener` of the
+    client's, and the owner of the `Deadlines`. Before the response head is sent, a failure becomes
+    a `rejection`, which the handler answers. Afterwards the only honest failure is a cut: the
+    connection closes without the mark of a complete body.
     """
 
     def __init__(
-        self, browser: BrowserConnection, exchange: Exchange, reply: Reply, timeouts: Timeouts
+        self, browser: ClientConnection, exchange: Exchange, reply: Reply, timeouts: Timeouts
     ) -> None:
-        self.refusal: Refusal | None = None
+        self.refusal: Rejection | None = None
         self.was_stale = False
         self.keep_alive = reply.keep_alive
         self.owes_body = False  # the browser: part of its request is still to come
@@ -55,7 +56,7 @@ class Pipe(Receiver):
         self._framing: Framing | None = None
         self._is_chunked = False
         self._held: list[bytes] = []  # the head, and what came with it
-        self._outlet: Outlet | None = None  # from when nothing is held
+        self._outlet: SocketWriter | None = None  # from when nothing is held
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
@@ -134,7 +135,7 @@ class Pipe(Receiver):
             return
         self._exchange.end(reason, why)
         if not self.has_started:
-            self.refusal = Refusal(failure, reason=why)
+            self.refusal = Rejection(failure, reason=why)
             self._finish()
             return
         self._release()
@@ -146,7 +147,7 @@ class Pipe(Receiver):
         else:
             self._flush()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Rejection) -> None:
         """End it with an answer of the gateway's own, or as a cut where it is too late."""
         if self.has_started:
             self.end(EndReason.REFUSED, why=str(refusal))
@@ -251,7 +252,7 @@ class Pipe(Receiver):
     def malformed(self) -> None:
         """What followed the request head makes no sense: neither will what follows that."""
         self.keep_alive = False
-        self.refuse(Refusal(BAD_REQUEST, "The request body is not framed as HTTP/1.1 has it."))
+        self.refuse(Rejection(BAD_REQUEST, "The request body is not framed as HTTP/1.1 has it."))
 
     # The clock's side: `deadlines.Bounded`
 
@@ -271,7 +272,7 @@ class Pipe(Receiver):
     def fell_silent(self) -> None:
         """End it: whoever's turn it was sent nothing for too long."""
         if self.awaits_client:
-            self.refuse(Refusal(BAD_REQUEST, "The request body stopped coming."))
+            self.refuse(Rejection(BAD_REQUEST, "The request body stopped coming."))
         else:
             why = "idle_timeout" if self.has_started else "first_byte_timeout"
             self.end(EndReason.UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT, why)

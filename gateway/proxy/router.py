@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import Kind, Route, Segment
-from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Refusal
+from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Rejection
 
 _ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel
 _STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
@@ -60,7 +60,7 @@ class _Node:
         return self.tail
 
 
-class Table:
+class Router:
     """The routes as a trie over the steps of their paths.
 
     Of two routes with the same path shape and method the first one holds; a sound file has none.
@@ -107,7 +107,7 @@ class Table:
                 pending.extend(_onward(node, depth, steps))
             elif node.routes:
                 return node.routes
-        raise Refusal(ROUTE_NOT_FOUND)
+        raise Rejection(ROUTE_NOT_FOUND)
 
 
 def is_same_path(one: str, other: str) -> bool:
@@ -178,7 +178,7 @@ def _choose(routes: Mapping[str, Route], method: str) -> Route:
         return routes[_ANY]
     allow = ", ".join(_allowed(routes))
     detail = f"The route does not take this method; it takes {allow}."
-    raise Refusal(METHOD_NOT_ALLOWED, detail, (("Allow", allow),))
+    raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", allow),))
 
 
 def _allowed(routes: Mapping[str, Route]) -> list[str]:
@@ -208,9 +208,9 @@ def _parameters(route: Route, path: str, spans: Sequence[_Span]) -> Iterator[tup
 
 def _require_plain(path: str) -> None:
     if not path.startswith("/"):
-        raise Refusal(BAD_REQUEST, "The request target must be a path that starts with a slash.")
+        raise Rejection(BAD_REQUEST, "The request target must be a path that starts with a slash.")
     if _FORBIDDEN.search(path):
-        raise Refusal(
+        raise Rejection(
             BAD_REQUEST,
             "The path holds a space, a control character or a '#'; percent-encode it.",
         )
@@ -219,9 +219,9 @@ def _require_plain(path: str) -> None:
 def _require_no_dot_segments(steps: Iterable[bytes]) -> None:
     for step in steps:
         if b"\0" in step:
-            raise Refusal(BAD_REQUEST, "The path holds a NUL (%00); leave it out.")
+            raise Rejection(BAD_REQUEST, "The path holds a NUL (%00); leave it out.")
         if _DOT_SEGMENT.search(step):
-            raise Refusal(
+            raise Rejection(
                 BAD_REQUEST,
                 "The path holds a '.' or '..' segment, plain or encoded; send the path it means.",
             )

@@ -14,8 +14,8 @@ from gateway.http.headers import upgrades_to_websocket
 from gateway.http.message_heads import Framing, Reply, switching_head
 from gateway.http.response_parser import SWITCHING_PROTOCOLS
 from gateway.http.websocket_frames import Frames, close_frame
-from gateway.proxy.response_pump import RELAYING, Pipe
-from gateway.server.connection import BrowserConnection
+from gateway.proxy.response_pump import RELAYING, ResponsePump
+from gateway.server.connection import ClientConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 
@@ -30,16 +30,17 @@ _CLOSE_CODES: Final = {
 }
 
 
-class Tunnel(Pipe):
-    """The answer to an opening handshake (RFC 6455 4), and after a 101 what both sides send.
+class WebSocketTunnel(ResponsePump):
+    """Forwards the answer to an opening handshake (RFC 6455 4), and after a 101 both directions.
 
-    Any other answer is a response like all others. It is also the `Taker` of what the browser
-    sends. The end of one side is passed on to the other, which has some time to end as well.
+    Any other answer is forwarded like an ordinary response. After a 101 the tunnel is also the
+    `UpgradeReceiver` of what the client sends. The end of one side is forwarded to the other side,
+    which then has a few seconds to end as well.
     """
 
     def __init__(
         self,
-        browser: BrowserConnection,
+        browser: ClientConnection,
         exchange: Exchange,
         reply: Reply,
         timeouts: Timeouts,

@@ -2,10 +2,10 @@
 
 from itertools import count
 
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.config.model import RouteLimits
-from gateway.http.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Refusal
-from gateway.limits.quota import Permit, Quota
+from gateway.http.errors import DRAINING, TOKEN_STORE_UNAVAILABLE, Rejection
+from gateway.limits.quota import Quota, Slot
 from gateway.runtime.ipc import Channel, Unanswered
 
 PATIENCE = 5.0  # seconds; the supervisor answers in a millisecond, or asks Redis, which is bounded
@@ -13,19 +13,19 @@ PATIENCE = 5.0  # seconds; the supervisor answers in a millisecond, or asks Redi
 _numbers = count(1)
 
 
-class AskingQuota(Quota):
+class SupervisorQuota(Quota):
     """The limits of a route, with what is used up of them in the supervisor."""
 
     def __init__(self, route: str, limits: RouteLimits, channel: Channel) -> None:
         super().__init__(route, limits, None)
         self._channel = channel
 
-    def permit(self, user: str) -> Permit:
+    def permit(self, user: str) -> Slot:
         """What an exchange of this user asks for leave with."""
-        return AskingPermit(self, user, self._channel)
+        return SupervisorSlot(self, user, self._channel)
 
 
-class AskingPermit(Permit):
+class SupervisorSlot(Slot):
     """Leave for one exchange, had from the supervisor."""
 
     __slots__ = ("_channel", "_number")
@@ -36,14 +36,14 @@ class AskingPermit(Permit):
         self._number = 0
 
     async def take(self) -> None:
-        """Begin. Raises Refusal as `Permit`, or DRAINING: without a supervisor a worker ends."""
+        """Begin. Raises Refusal as `Slot`, or DRAINING: without a supervisor a worker ends."""
         self._number = next(_numbers)
         try:
             await self._channel.ask(
                 "take", self._number, self._quota.route, self._user, within=PATIENCE
             )
         except Unanswered as error:
-            raise Refusal(DRAINING, reason=f"supervisor: {error}") from None
+            raise Rejection(DRAINING, reason=f"supervisor: {error}") from None
 
     def release(self) -> None:
         """It is over, or never began."""
@@ -52,21 +52,21 @@ class AskingPermit(Permit):
             self._number = 0
 
 
-class AskingUsed:
+class SupervisorUsedTokens:
     """Remembers used tokens in the supervisor. See `UsedTokens`."""
 
     def __init__(self, channel: Channel, leeway: float) -> None:
         self.leeway = leeway
         self._channel = channel
 
-    async def claim(self, ticket: Ticket) -> None:
+    async def claim(self, ticket: OneUseToken) -> None:
         """Use a token up."""
         try:
             await self._channel.ask("claim", ticket, self.leeway, within=PATIENCE)
         except Unanswered as error:
-            raise Refusal(TOKEN_STORE_UNAVAILABLE, reason=f"supervisor: {error}") from None
+            raise Rejection(TOKEN_STORE_UNAVAILABLE, reason=f"supervisor: {error}") from None
 
-    async def release(self, ticket: Ticket) -> None:
+    async def release(self, ticket: OneUseToken) -> None:
         """Take a claim back."""
         self._channel.tell("unclaim", ticket)
 

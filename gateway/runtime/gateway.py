@@ -9,24 +9,24 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.auth.service import Gate
+from gateway.auth.service import AuthService
 from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
 from gateway.endpoints.health import Health, alive, readiness
 from gateway.endpoints.ops import Ops
-from gateway.http.errors import Refusal
-from gateway.limits.registry import Quotas
+from gateway.http.errors import Rejection
+from gateway.limits.registry import QuotaRegistry
 from gateway.open_files import OpenFiles
-from gateway.proxy.active_exchanges import Streams
+from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.proxy.handler import Handler
 from gateway.runtime.reload import Reload
 from gateway.runtime.status import Metrics
 from gateway.server.admission import Admission
-from gateway.server.connection import Arrival, Relayed
-from gateway.server.connection_count import Headcount
-from gateway.server.listeners import Door
+from gateway.server.connection import AlreadySent, ParsedRequest
+from gateway.server.connection_count import ConnectionCount
+from gateway.server.listeners import Listener
 from gateway.server.listeners import close as close_doors
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
@@ -34,7 +34,7 @@ from gateway.telemetry.logging import log
 from gateway.telemetry.report import Report, live_streams, served_routes
 from gateway.telemetry.tracing import tracer
 from gateway.upstream.dns import CAres, Resolver
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.pool import UpstreamRegistry
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
@@ -68,17 +68,17 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class WorkerShare:
     """What a worker has in common with the others: it serves a part of what one gateway does.
 
     Of the `doors`, which are all that there are, it is told by number where to accept.
     """
 
     own_key: bytes
-    quotas: Quotas
+    quotas: QuotaRegistry
     used: UsedTokens
-    headcount: Headcount
-    doors: Sequence[Door]
+    headcount: ConnectionCount
+    doors: Sequence[Listener]
 
 
 class Gateway:
@@ -94,14 +94,14 @@ class Gateway:
         config: Config,
         settings: Settings,
         source: Source | None = None,
-        share: Share | None = None,
+        share: WorkerShare | None = None,
     ) -> None:
         self._config = config
         self._settings = settings
-        self._streams = Streams()
+        self._streams = ActiveExchanges()
         files = OpenFiles()
         self._resolver = _resolver()
-        self._upstreams = Upstreams(files, self._resolver)
+        self._upstreams = UpstreamRegistry(files, self._resolver)
         self._is_draining = False
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
@@ -110,10 +110,10 @@ class Gateway:
         self._moving = asyncio.Lock()  # from door to door
         self._sites: dict[int, list[web.SockSite]] = {}  # by the door's number
         if share is None:
-            self._gate = Gate(config, addresses=self._resolver.addresses)
-            self._quotas = Quotas(config.limits.redis)
+            self._gate = AuthService(config, addresses=self._resolver.addresses)
+            self._quotas = QuotaRegistry(config.limits.redis)
         else:
-            self._gate = Gate(
+            self._gate = AuthService(
                 config,
                 own_key=share.own_key,
                 used=share.used,
@@ -167,7 +167,7 @@ class Gateway:
             if self._share is not None and not self._streams.is_closed:
                 await self._move(self._share, set(doors))
 
-    async def _move(self, share: Share, wanted: set[int]) -> None:
+    async def _move(self, share: WorkerShare, wanted: set[int]) -> None:
         for number in self._sites.keys() - wanted:
             for site in self._sites.pop(number):
                 await site.stop()
@@ -248,11 +248,11 @@ class Gateway:
         for task in tasks:
             task.cancel()
 
-    def _answer(self, arrival: Arrival) -> Awaitable[web.StreamResponse | Relayed]:
+    def _answer(self, arrival: ParsedRequest) -> Awaitable[web.StreamResponse | AlreadySent]:
         """Answer a request on the public port by the configuration of now, to its end."""
         return self._handler(arrival)
 
-    def _handler_of(self, config: Config, gate: Gate) -> Handler:
+    def _handler_of(self, config: Config, gate: AuthService) -> Handler:
         return Handler(
             config,
             self._streams,
@@ -271,14 +271,14 @@ class Gateway:
         """
         if config.limits.redis != self._config.limits.redis:
             raise ConfigError([REDIS_STAYS], config.source)
-        before, gate = self._gate, Gate(config, self._gate)
+        before, gate = self._gate, AuthService(config, self._gate)
         try:
             gate.start()
             await gate.await_keys(before)
             handler = self._handler_of(config, gate)
         except BaseException as error:
             await gate.close(before)
-            if isinstance(error, Refusal):
+            if isinstance(error, Rejection):
                 raise ConfigError([_NO_KEYS], config.source) from None
             raise
         # Nothing is waited for from here on: a request sees all of the one or all of the other.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any
 
-from gateway.http.errors import Refusal
+from gateway.http.errors import Rejection
 from gateway.telemetry.logging import log
 
 _LENGTH = struct.Struct(">I")
@@ -28,7 +28,7 @@ class Unanswered(Exception):
 class Channel:
     """One end. What is asked of it by name it has done by a handler of that name.
 
-    A `Refusal` of a handler is raised where it was asked for.
+    A `Rejection` of a handler is raised where it was asked for.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Channel:
         answer: tuple[object, object]
         try:
             answer = (await self._handlers[name](*arguments), None)
-        except Refusal as refusal:
+        except Rejection as refusal:
             answer = (None, _kept(refusal))
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the channel
             log.exception("message_failed", message=name)
@@ -126,7 +126,7 @@ class Channel:
             self._send((number, "", answer))
 
 
-def _kept(refusal: Refusal) -> tuple[object, ...]:
+def _kept(refusal: Rejection) -> tuple[object, ...]:
     """All of a refusal: an exception's own pickle keeps its positional arguments alone."""
     return refusal.failure, refusal.detail, refusal.headers, refusal.reason
 
@@ -135,4 +135,4 @@ def _revived(fault: Any) -> Exception:
     if isinstance(fault, str):
         return Unanswered(fault)
     failure, detail, headers, reason = fault
-    return Refusal(failure, detail, headers, reason=reason)
+    return Rejection(failure, detail, headers, reason=reason)

@@ -7,13 +7,13 @@ that was suspended together with its workers finds one ping unanswered at most, 
 import asyncio
 from collections.abc import Callable
 
-from gateway.runtime.worker_handle import Member
+from gateway.runtime.worker_handle import WorkerHandle
 
 INTERVAL = 2.0  # seconds between two pings, and at most for the answer to each
 MAX_MISSED = 5  # unanswered pings in a row; a worker that misses as many hangs
 
 
-async def until_hung(member: Member, on_change: Callable[[], None]) -> float:
+async def until_hung(member: WorkerHandle, on_change: Callable[[], None]) -> float:
     """Ping a worker until it hangs, and give the seconds that it was silent for.
 
     It keeps `member.is_answering`, and calls `on_change` when that has changed. The caller cancels

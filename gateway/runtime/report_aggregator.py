@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.runtime.worker_handle import Member
+from gateway.runtime.worker_handle import WorkerHandle
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
 
-class Muster:
+class ReportAggregator:
     """Asks each worker for its report, and forgets no count of one that told it once.
 
     `silent` is how many workers did not answer when they were last asked. What a worker counted
@@ -20,7 +20,7 @@ class Muster:
         self.silent = 0
         self._of_dead: list[Snapshot] = []
 
-    async def call(self, members: Sequence[Member]) -> tuple[list[Report], list[Snapshot]]:
+    async def call(self, members: Sequence[WorkerHandle]) -> tuple[list[Report], list[Snapshot]]:
         """The reports of those who answer, and the counts of those who do not, or never again."""
         answers = await asyncio.gather(*(member.report() for member in members))
         # Nothing is waited for from here on, so that nobody counts as alive and as dead.
@@ -33,7 +33,7 @@ class Muster:
         silent = [_counts(report.snapshot) for report, is_told in known if not is_told]
         return reports, [*self._of_dead, *silent]
 
-    def bury(self, member: Member) -> None:
+    def bury(self, member: WorkerHandle) -> None:
         """Keep what a worker that died had counted when it last told."""
         report, member.last_report = member.last_report, None
         if report is not None:

@@ -4,20 +4,20 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.auth.service import used_tokens
-from gateway.auth.stream_tokens import Ticket
+from gateway.auth.stream_tokens import OneUseToken
 from gateway.config.model import Config
-from gateway.limits.registry import Quotas
+from gateway.limits.registry import QuotaRegistry
 
 if TYPE_CHECKING:
     from gateway.auth.used_tokens import UsedTokens
-    from gateway.limits.quota import Permit, Quota
+    from gateway.limits.quota import Quota, Slot
 
 
-class Commons:
+class SharedLimits:
     """The quotas of all routes and the used tokens, as the configuration of now has them."""
 
     def __init__(self, config: Config) -> None:
-        self.quotas = Quotas(config.limits.redis)
+        self.quotas = QuotaRegistry(config.limits.redis)
         self.used: UsedTokens = used_tokens(config, None)
         self._kept: list[Quota | None] = []
         self.adopt(config)
@@ -33,15 +33,15 @@ class Commons:
         await self.used.close()
 
 
-class Claims:
+class WorkerClaims:
     """Answers one worker from the quotas and the used tokens of all.
 
     What the worker had when it died is given back by `drop`. A token that it used stays used.
     """
 
-    def __init__(self, commons: Commons) -> None:
+    def __init__(self, commons: SharedLimits) -> None:
         self._commons = commons
-        self._permits: dict[int, Permit] = {}
+        self._permits: dict[int, Slot] = {}
         self._asking: dict[int, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
@@ -74,13 +74,13 @@ class Claims:
         elif number in self._permits:
             self._permits.pop(number).release()
 
-    async def claim(self, ticket: Ticket, leeway: float) -> None:
+    async def claim(self, ticket: OneUseToken, leeway: float) -> None:
         """Use a token up. Raises Refusal, see `UsedTokens`."""
         used = self._commons.used
         used.leeway = leeway
         await used.claim(ticket)
 
-    async def unclaim(self, ticket: Ticket) -> None:
+    async def unclaim(self, ticket: OneUseToken) -> None:
         """Take a claim back."""
         await self._commons.used.release(ticket)
 

@@ -1,6 +1,6 @@
 """What is counted of a gateway, from its start on, over every configuration that it has had.
 
-The numbers are kept by `Tally`, one for each route, and read when a scrape comes; what is still
+The numbers are kept by `Counters`, one for each route, and read when a scrape comes; what is still
 under way is added then. So a request pays for no lock and no label, a chunk for nothing, and a
 stream of hours shows its bytes while it goes on.
 """
@@ -16,14 +16,14 @@ from gateway.http.errors import (
     TOKEN_INVALID,
     TOKEN_MISSING,
 )
-from gateway.limits.registry import Quotas
-from gateway.proxy.active_exchanges import Streams
+from gateway.limits.registry import QuotaRegistry
+from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.server.admission import Admission
-from gateway.telemetry.counters import Tally
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log_lines_dropped
 from gateway.telemetry.prometheus import Snapshot
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.pool import UpstreamRegistry
 
 ReloadResult = Literal["success", "failure"]
 
@@ -39,9 +39,9 @@ class Metrics:
 
     def __init__(
         self,
-        streams: Streams,
-        upstreams: Upstreams,
-        quotas: Quotas,
+        streams: ActiveExchanges,
+        upstreams: UpstreamRegistry,
+        quotas: QuotaRegistry,
         admission: Admission,
     ) -> None:
         self._streams = streams
@@ -49,7 +49,7 @@ class Metrics:
         self._quotas = quotas
         self._admission = admission
         self._routes: tuple[Route, ...] = ()
-        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self._tallies: defaultdict[str, Counters] = defaultdict(Counters)
         self._auth_failures = {failure.code: 0 for failure in _AUTH}
         self._reloads: dict[str, int] = {"success": 0, "failure": 0}
         self._digest = ""
@@ -72,7 +72,7 @@ class Metrics:
 
     def snapshot(self) -> Snapshot:
         """What is so now, with what is under way."""
-        tallies = defaultdict(Tally, {name: each.copy() for name, each in self._tallies.items()})
+        tallies = defaultdict(Counters, {name: each.copy() for name, each in self._tallies.items()})
         for exchange in self._streams.records():
             tallies[exchange.route or NO_ROUTE].add_live(exchange)
         states = self._upstreams.states(self._routes)

@@ -28,13 +28,13 @@ from gateway.runtime.gateway import BACKLOG, END_GRACE, REDIS_STAYS, Settings, S
 from gateway.runtime.ipc import Unanswered
 from gateway.runtime.liveness import until_hung
 from gateway.runtime.reload import Reload
-from gateway.runtime.report_aggregator import Muster
-from gateway.runtime.shared_limits import Claims, Commons
+from gateway.runtime.report_aggregator import ReportAggregator
+from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 from gateway.runtime.status import ReloadResult
-from gateway.runtime.worker import Briefing
-from gateway.runtime.worker_handle import Member
+from gateway.runtime.worker import WorkerBriefing
+from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared, slots
-from gateway.server.listeners import Door, open_doors, port_of
+from gateway.server.listeners import Listener, open_doors, port_of
 from gateway.server.listeners import close as close_doors
 from gateway.server.server import Server
 from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
@@ -67,16 +67,16 @@ class Supervisor:
         self._own_key = secrets.token_bytes(KEY_SIZE)
         self._data = b""
         self._config: Config
-        self._commons: Commons
-        self._doors: list[Door] = []
+        self._commons: SharedLimits
+        self._doors: list[Listener] = []
         self._headcount = -1
-        self._members: list[Member] = []
+        self._members: list[WorkerHandle] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = Reload(source, self._take, self._reloaded)
         self._reloads: dict[str, int] = {"success": 1, "failure": 0}
-        self._muster = Muster()
+        self._muster = ReportAggregator()
         self._restarts: dict[RestartReason, int] = {"exited": 0, "hung": 0}
         self._status = Ops(self._reports)
         self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
@@ -92,7 +92,7 @@ class Supervisor:
         """Serve until `stop`, then drain. Raises ConfigError, OSError or StartupError."""
         self._config = await self._source.read()
         self._data = self._source.data
-        self._commons = Commons(self._config)
+        self._commons = SharedLimits(self._config)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -135,12 +135,12 @@ class Supervisor:
             workers=self._count,
         )
 
-    def _member(self, number: int) -> Member:
-        return Member(number, self._briefing, Claims(self._commons))
+    def _member(self, number: int) -> WorkerHandle:
+        return WorkerHandle(number, self._briefing, WorkerClaims(self._commons))
 
-    def _briefing(self) -> Briefing:
+    def _briefing(self) -> WorkerBriefing:
         path = str(self._source.path)
-        return Briefing(
+        return WorkerBriefing(
             self._settings,
             self._own_key,
             path,
@@ -149,7 +149,7 @@ class Supervisor:
             *self._logging,
         )
 
-    async def _begin(self, member: Member) -> None:
+    async def _begin(self, member: WorkerHandle) -> None:
         await member.start(self._headcount, self._doors)
         if self._stop.is_set():
             member.tell("stop")
@@ -184,7 +184,7 @@ class Supervisor:
             self._restarts[reason] += 1
             await self._replace(number)
 
-    async def _end_of(self, member: Member) -> RestartReason:
+    async def _end_of(self, member: WorkerHandle) -> RestartReason:
         """Wait for a worker's end, and bring it about where it hangs. What it ended for."""
         watching = in_background(self._kill_once_hung(member))
         try:
@@ -194,12 +194,12 @@ class Supervisor:
         self._lost(member, code)
         return "hung" if watching.done() else "exited"
 
-    async def _kill_once_hung(self, member: Member) -> None:
+    async def _kill_once_hung(self, member: WorkerHandle) -> None:
         silent = await until_hung(member, self._share_doors)
         member.kill()
         log.error("worker_hung", worker=member.number, pid=member.pid, silent_s=round(silent, 1))
 
-    def _lost(self, member: Member, code: int) -> None:
+    def _lost(self, member: WorkerHandle, code: int) -> None:
         slots(self._headcount)[member.number] = 0
         self._muster.bury(member)
         if member.pid and not self._stop.is_set():

@@ -16,12 +16,12 @@ from functools import partial
 import uvloop
 
 from gateway.config.loader import ConfigError, Fault, parse
-from gateway.limits.registry import Quotas
-from gateway.runtime.asking import AskingQuota, AskingUsed
-from gateway.runtime.gateway import Gateway, Settings, Share, StartupError
+from gateway.limits.registry import QuotaRegistry
+from gateway.runtime.asking import SupervisorQuota, SupervisorUsedTokens
+from gateway.runtime.gateway import Gateway, Settings, StartupError, WorkerShare
 from gateway.runtime.ipc import Channel, Handlers, Unanswered
-from gateway.server.connection_count import Headcount, slots
-from gateway.server.listeners import Door
+from gateway.server.connection_count import ConnectionCount, slots
+from gateway.server.listeners import Listener
 from gateway.telemetry.logging import LogFormat, configure_logging
 from gateway.telemetry.report import Report
 
@@ -29,7 +29,7 @@ PATIENCE = 30.0  # seconds, for a supervisor that is busy starting others
 
 
 @dataclass(frozen=True, slots=True)
-class Briefing:
+class WorkerBriefing:
     """What a worker is told before it begins.
 
     `data` are the bytes of the routes.yaml at `path`, and `faults` how many a later one had that
@@ -48,7 +48,7 @@ class Briefing:
 class Worker:
     """A gateway that does what a supervisor says."""
 
-    def __init__(self, number: int, headcount: Headcount, doors: Sequence[Door]) -> None:
+    def __init__(self, number: int, headcount: ConnectionCount, doors: Sequence[Listener]) -> None:
         self._number = number
         self._headcount = headcount
         self._doors = doors
@@ -86,13 +86,13 @@ class Worker:
         await self._stop()
 
     async def _serve(self, channel: Channel) -> None:
-        told: Briefing = await channel.ask("brief", within=PATIENCE)
+        told: WorkerBriefing = await channel.ask("brief", within=PATIENCE)
         configure_logging(told.log_format, told.log_level)
         config = parse(told.data, os.environ, told.path)
-        share = Share(
+        share = WorkerShare(
             told.own_key,
-            Quotas(None, partial(AskingQuota, channel=channel)),
-            AskingUsed(channel, config.auth.leeway),
+            QuotaRegistry(None, partial(SupervisorQuota, channel=channel)),
+            SupervisorUsedTokens(channel, config.auth.leeway),
             self._headcount,
             self._doors,
         )
@@ -159,6 +159,6 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     own, channel, count = map(int, arguments[:3])
     doors = [[socket.socket(fileno=int(each)) for each in at.split(",")] for at in arguments[3:]]
-    worker = Worker(own, Headcount(slots(count), own), doors)
+    worker = Worker(own, ConnectionCount(slots(count), own), doors)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(worker.run(socket.socket(fileno=channel)))

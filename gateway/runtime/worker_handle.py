@@ -13,9 +13,9 @@ import gateway
 from gateway.config.loader import Fault
 from gateway.runtime.gateway import StartupError
 from gateway.runtime.ipc import Channel, Handlers, Unanswered
-from gateway.runtime.shared_limits import Claims
-from gateway.runtime.worker import Briefing
-from gateway.server.listeners import Door
+from gateway.runtime.shared_limits import WorkerClaims
+from gateway.runtime.worker import WorkerBriefing
+from gateway.server.listeners import Listener
 
 if TYPE_CHECKING:
     from gateway.telemetry.report import Report
@@ -33,10 +33,12 @@ _CODE = (
 )
 
 
-class Member:
+class WorkerHandle:
     """One worker process, from its start to its end. It is not started a second time."""
 
-    def __init__(self, number: int, brief: Callable[[], Briefing], claims: Claims) -> None:
+    def __init__(
+        self, number: int, brief: Callable[[], WorkerBriefing], claims: WorkerClaims
+    ) -> None:
         """`number` is its place among the workers; `brief` is asked when it asks."""
         self.number = number
         self.is_ready = False
@@ -54,7 +56,7 @@ class Member:
         """Its process, or 0 where none was started."""
         return self._process.pid if self._process is not None else 0
 
-    async def start(self, headcount: int, doors: Sequence[Door]) -> None:
+    async def start(self, headcount: int, doors: Sequence[Listener]) -> None:
         """Start it, and wait until it is ready. Raises StartupError; then it has ended, or will.
 
         `headcount` is the descriptor of the shared memory.
@@ -148,7 +150,7 @@ class Member:
 
     # What it says
 
-    async def _briefing(self) -> Briefing:
+    async def _briefing(self) -> WorkerBriefing:
         return self._brief()
 
     async def _is_up(self) -> None:
@@ -161,7 +163,7 @@ class Member:
 
 
 def _spawn(
-    number: int, channel: int, headcount: int, doors: Sequence[Door]
+    number: int, channel: int, headcount: int, doors: Sequence[Listener]
 ) -> subprocess.Popen[bytes]:
     """Start the process, in a group of its own: what a terminal signals is for the supervisor."""
     inherited = [[sock.fileno() for sock in door] for door in doors]

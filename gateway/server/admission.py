@@ -3,7 +3,7 @@
 from enum import Enum
 
 from gateway.open_files import OpenFiles
-from gateway.server.connection_count import Headcount
+from gateway.server.connection_count import ConnectionCount
 
 
 class Verdict(Enum):
@@ -17,8 +17,10 @@ class Verdict(Enum):
 class Admission:
     """Admits connections while `headcount` has room for them, and `files`, if given, as well."""
 
-    def __init__(self, headcount: Headcount | None = None, files: OpenFiles | None = None) -> None:
-        self._headcount = headcount or Headcount.alone()
+    def __init__(
+        self, headcount: ConnectionCount | None = None, files: OpenFiles | None = None
+    ) -> None:
+        self._headcount = headcount or ConnectionCount.alone()
         self._files = files
 
     def enter(self, descriptor: int, most: int | None) -> Verdict:

@@ -30,16 +30,16 @@ from gateway.http.errors import (
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
     Failure,
-    Refusal,
+    Rejection,
 )
 from gateway.proxy.replies import bare_answer
 from gateway.server.admission import Admission, Verdict
-from gateway.server.disconnects import Hangups
-from gateway.server.head_limits import HeadBound
-from gateway.server.overload import TurnedAway, address_of
-from gateway.server.socket_writer import Outlet
-from gateway.server.timer import Alarm
-from gateway.server.upgrade import Switched, Taker
+from gateway.server.disconnects import DisconnectWatcher
+from gateway.server.head_limits import HeadLimits
+from gateway.server.overload import OverloadProtocol, address_of
+from gateway.server.socket_writer import SocketWriter
+from gateway.server.timer import Timer
+from gateway.server.upgrade import UpgradedProtocol, UpgradeReceiver
 from gateway.telemetry.exchange import Exchange, request_id
 from gateway.telemetry.logging import log
 
@@ -54,7 +54,7 @@ Report = Callable[[Exchange], None]  # tells of an exchange that ended
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-class Flow(Protocol):
+class ConnectionListener(Protocol):
     """The exchange under way on a connection, as far as the connection is concerned."""
 
     def pause(self) -> None:
@@ -70,22 +70,22 @@ class Flow(Protocol):
         """What the browser sent after its request head is not HTTP/1.1."""
 
 
-class Relayed:
+class AlreadySent:
     """A response whose bytes are on the wire; `keep_alive` says whether a request may follow."""
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
 
 
-KEEPING = Relayed(keep_alive=True)
-CLOSING = Relayed(keep_alive=False)
+KEEPING = AlreadySent(keep_alive=True)
+CLOSING = AlreadySent(keep_alive=False)
 
 
-class Arrival:
+class ParsedRequest:
     """A request as aiohttp's parser read it, and the connection that it came on."""
 
     def __init__(
-        self, message: RawRequestMessage, content: StreamReader, connection: "BrowserConnection"
+        self, message: RawRequestMessage, content: StreamReader, connection: "ClientConnection"
     ) -> None:
         self.method = message.method
         self.version = message.version
@@ -124,10 +124,10 @@ class Arrival:
         )
 
 
-Handle = Callable[[Arrival], Awaitable[web.StreamResponse | Relayed]]
+Handle = Callable[[ParsedRequest], Awaitable[web.StreamResponse | AlreadySent]]
 
 
-class BrowserConnection(web.RequestHandler):
+class ClientConnection(web.RequestHandler):
     """A connection from a browser."""
 
     __slots__ = (
@@ -147,14 +147,14 @@ class BrowserConnection(web.RequestHandler):
     )
 
     address: str  # of who is at the other end
-    alarm: Alarm
-    flow: Flow | None
-    outlet: Outlet
+    alarm: Timer
+    flow: ConnectionListener | None
+    outlet: SocketWriter
 
     def bind(
         self,
         handle: Handle,
-        hangups: Hangups,
+        hangups: DisconnectWatcher,
         report: Report,
         limits: Limits,
         admission: Admission,
@@ -164,11 +164,11 @@ class BrowserConnection(web.RequestHandler):
         self._admission = admission
         self._report = report
         self.address = ""
-        self.alarm = Alarm()
+        self.alarm = Timer()
         self.flow = None
         self._hangups = hangups
         self._limits = limits
-        self._head = HeadBound(self, limits, self.alarm)
+        self._head = HeadLimits(self, limits, self.alarm)
         self._unread: asyncio.TimerHandle | None = None
         self._is_at_work = False
         self._task: asyncio.Task[None] | None = None
@@ -215,13 +215,13 @@ class BrowserConnection(web.RequestHandler):
         """Whether what follows the request under way was left unread, for another protocol."""
         return self._upgraded and not self._messages
 
-    def switch(self, taker: Taker) -> None:
+    def switch(self, taker: UpgradeReceiver) -> None:
         """Read no more HTTP: what the browser sends, or has sent already, goes to the taker."""
         if self.transport is None:
             return
         its_own: Any = self  # as mypyc sees no attribute of aiohttp's
         early, its_own._message_tail = its_own._message_tail, b""  # noqa: SLF001 - as above
-        self.transport.set_protocol(Switched(self, taker))
+        self.transport.set_protocol(UpgradedProtocol(self, taker))
         if early:
             taker.sent(early)
         if self._buffer_paused:
@@ -248,7 +248,7 @@ class BrowserConnection(web.RequestHandler):
             _reject(writable, verdict, self._report)
             return
         writable.set_write_buffer_limits(high=0)
-        self.outlet = Outlet(writable)
+        self.outlet = SocketWriter(writable)
         super().connection_made(transport)
         self.address = address_of(writable)
         self._head.begin(self._limits.header_timeout or KEEPALIVE_TIMEOUT)
@@ -314,7 +314,7 @@ class BrowserConnection(web.RequestHandler):
         self._forget_hangup()
         super()._resume_transport_reading()
 
-    def refuse_head(self, failure: Failure) -> None:  # noqa: ARG002 - `HeadBound` knows it
+    def refuse_head(self, failure: Failure) -> None:  # noqa: ARG002 - `HeadLimits` knows it
         """Make the parser give up on a head: its fault is answered like any other."""
         self.data_received(NO_BYTE)
 
@@ -379,11 +379,11 @@ class BrowserConnection(web.RequestHandler):
         if not isinstance(message, RawRequestMessage):
             self._answer_fault(message.status, message.exc)
             return False
-        arrival = Arrival(message, content, self)
+        arrival = ParsedRequest(message, content, self)
         del message  # it is large
         try:
             response = await self._handle(arrival)
-            if not isinstance(response, Relayed):
+            if not isinstance(response, AlreadySent):
                 await response.prepare(arrival.request)
                 await response.write_eof()
         except ConnectionError:
@@ -409,7 +409,7 @@ class BrowserConnection(web.RequestHandler):
     def _answer_fault(self, status: int = 500, exc: BaseException | None = None) -> None:
         """Refuse what aiohttp's parser refused (RFC 9112 2.2), and log it."""
         fault = self._head.fault
-        refusal = Refusal(
+        refusal = Rejection(
             fault or _failure(status, exc),
             reason="" if fault or exc is None else type(exc).__name__,
         )
@@ -437,7 +437,7 @@ def _reject(
 ) -> None:
     """Answer a connection that has no room with a 503, or close it."""
     if verdict is Verdict.REJECTED:
-        transport.set_protocol(TurnedAway(transport, report))
+        transport.set_protocol(OverloadProtocol(transport, report))
     else:
         transport.set_protocol(asyncio.Protocol())
         transport.abort()

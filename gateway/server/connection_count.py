@@ -6,7 +6,7 @@ import os
 _SLOT = 8  # bytes: one number for each process
 
 
-class Headcount:
+class ConnectionCount:
     """Counts the connections of one process, and knows those of all.
 
     `rejected` counts those of this process that were over the limit.
@@ -22,7 +22,7 @@ class Headcount:
         self._own = own
 
     @classmethod
-    def alone(cls) -> "Headcount":
+    def alone(cls) -> "ConnectionCount":
         """One of a process that serves alone."""
         return cls(memoryview(bytearray(_SLOT)).cast("q"), 0)
 

@@ -10,7 +10,7 @@ import select
 from collections.abc import Callable
 
 
-class Hangups:
+class DisconnectWatcher:
     """The connections that are not being read from, and what to do when their peer leaves."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.config.model import Limits
 from gateway.http.errors import HEADERS_TOO_LARGE, REQUEST_TIMEOUT, Failure
-from gateway.server.timer import NEVER, Alarm
+from gateway.server.timer import NEVER, Timer
 
 
 class Bounded(Protocol):
@@ -22,7 +22,7 @@ class Bounded(Protocol):
         """Refuse a head that came in part. Called once."""
 
 
-class HeadBound:
+class HeadLimits:
     """Bounds the heads on one connection, one after the other.
 
     Most are whole at once, and cost nothing here.
@@ -30,7 +30,7 @@ class HeadBound:
 
     __slots__ = ("_alarm", "_bounded", "_due", "_limits", "_size", "fault")
 
-    def __init__(self, bounded: Bounded, limits: Limits, alarm: Alarm) -> None:
+    def __init__(self, bounded: Bounded, limits: Limits, alarm: Timer) -> None:
         self.fault: Failure | None = None  # what a head was refused for
         self._bounded = bounded
         self._limits = limits

@@ -6,10 +6,10 @@ SO_REUSEPORT rather than one socket that all accept from: there whoever is awake
 import socket
 from collections.abc import Sequence
 
-Door = Sequence[socket.socket]  # one for each address of the host; most have one
+Listener = Sequence[socket.socket]  # one for each address of the host; most have one
 
 
-def open_doors(host: str, port: int, count: int, backlog: int) -> list[Door]:
+def open_doors(host: str, port: int, count: int, backlog: int) -> list[Listener]:
     """Listen `count` times on the same port, which is any free one for 0. Raises OSError.
 
     Not where somebody else listens, another gateway of the same user included: SO_REUSEPORT alone
@@ -25,7 +25,7 @@ def open_doors(host: str, port: int, count: int, backlog: int) -> list[Door]:
     finally:
         for guard in guards:
             guard.close()
-    doors: list[Door] = []
+    doors: list[Listener] = []
     try:
         for _ in range(count):
             doors.append([])
@@ -39,13 +39,13 @@ def open_doors(host: str, port: int, count: int, backlog: int) -> list[Door]:
     return doors
 
 
-def port_of(door: Door) -> int:
+def port_of(door: Listener) -> int:
     """The port that it is."""
     port: int = door[0].getsockname()[1]
     return port
 
 
-def close(doors: Sequence[Door]) -> None:
+def close(doors: Sequence[Listener]) -> None:
     """Listen no more, as far as this process is concerned."""
     for door in doors:
         for sock in door:

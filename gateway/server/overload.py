@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.http.errors import TOO_MANY_CONNECTIONS, Refusal
+from gateway.http.errors import TOO_MANY_CONNECTIONS, Rejection
 from gateway.proxy.replies import bare_answer
 from gateway.telemetry.exchange import Exchange, request_id
 
@@ -11,7 +11,7 @@ from gateway.telemetry.exchange import Exchange, request_id
 PATIENCE = 1.0
 
 
-class TurnedAway(asyncio.Protocol):
+class OverloadProtocol(asyncio.Protocol):
     """Answers the first bytes that come with a 503, whatever they are.
 
     Not before: a browser has no use for an answer on a connection that it opened to have one ready.
@@ -32,7 +32,7 @@ class TurnedAway(asyncio.Protocol):
         if self._is_answered:
             return
         self._is_answered = True
-        refusal = Refusal(TOO_MANY_CONNECTIONS)
+        refusal = Rejection(TOO_MANY_CONNECTIONS)
         exchange = Exchange("", "", request_id(None), "", address_of(self._transport))
         self._transport.write(bare_answer(refusal, exchange))
         self._transport.write_eof()

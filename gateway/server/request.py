@@ -6,16 +6,16 @@ from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.auth.cors import Access  # noqa: TC001 - compiled, it is needed at run time
-from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Refusal
+from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Rejection
 from gateway.http.forwarded import Networks, client_of
 from gateway.http.headers import Headers, by_name, origin_form, upgrades_to_websocket
-from gateway.server.connection import Arrival
+from gateway.server.connection import ParsedRequest
 from gateway.telemetry.exchange import Exchange, request_id, traceparent
 
 MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 
 
-class Incoming:
+class Request:
     """What came in, and its record, which begins now.
 
     `path` and `query` are as received; `query` has its question mark, if any. `access` is what
@@ -23,7 +23,7 @@ class Incoming:
     `is_websocket` is whether it asks for WebSocket, and can have it.
     """
 
-    def __init__(self, arrival: Arrival, trusted_proxies: Networks) -> None:
+    def __init__(self, arrival: ParsedRequest, trusted_proxies: Networks) -> None:
         target, headers = origin_form(arrival.target, arrival.headers)
         path, mark, query = target.partition("?")
         self.arrival = arrival
@@ -115,12 +115,12 @@ class Incoming:
     def check_head(self, limit: int) -> None:
         """Refuse what is larger as a whole than `limit` bytes, or has no one meaning."""
         if sum(len(name) + len(value) for name, value in self.headers) > limit:
-            raise Refusal(HEADERS_TOO_LARGE)
+            raise Rejection(HEADERS_TOO_LARGE)
         if self.version < HttpVersion10:
-            raise Refusal(BAD_REQUEST, "HTTP/0.9 is not spoken here; use HTTP/1.1.")
+            raise Rejection(BAD_REQUEST, "HTTP/0.9 is not spoken here; use HTTP/1.1.")
         if "#" in self.path or "#" in self.query:
             # Not in the grammar of RFC 9112 3.2, so that readers differ on where the query ends.
-            raise Refusal(BAD_REQUEST, "The request target holds a '#'; percent-encode it.")
+            raise Rejection(BAD_REQUEST, "The request target holds a '#'; percent-encode it.")
 
     def check_body(self, limit: int) -> None:
         """Refuse a body that is announced too large, or framed as no service could read it."""
@@ -129,12 +129,14 @@ class Incoming:
             raise over(limit)
         codings = [value.lower() for value in self.values(b"transfer-encoding")]
         if codings and (codings != [b"chunked"] or not self.is_http_11):
-            raise Refusal(BAD_REQUEST, "The only transfer coding taken here is HTTP/1.1's chunked.")
+            raise Rejection(
+                BAD_REQUEST, "The only transfer coding taken here is HTTP/1.1's chunked."
+            )
 
 
-def over(limit: int) -> Refusal:
+def over(limit: int) -> Rejection:
     """Say that a body is over the limit, which is in bytes."""
-    return Refusal(BODY_TOO_LARGE, f"The request body is over this route's limit, {limit} bytes.")
+    return Rejection(BODY_TOO_LARGE, f"The request body is over this route's limit, {limit} bytes.")
 
 
 def raw(text: str) -> bytes:

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from gateway.config.model import Limits
 from gateway.server.admission import Admission
-from gateway.server.connection import BrowserConnection, Handle, Report
-from gateway.server.disconnects import Hangups
+from gateway.server.connection import ClientConnection, Handle, Report
+from gateway.server.disconnects import DisconnectWatcher
 from gateway.telemetry.exchange import Exchange
 
 MAX_HEADERS = 256
@@ -30,12 +30,12 @@ class Server(web.Server):
         self._handle = handle
         self.limits = limits or Limits()
         self._admission = admission or Admission()
-        self._hangups = Hangups()
+        self._hangups = DisconnectWatcher()
         self._report = report
 
-    def __call__(self) -> BrowserConnection:
+    def __call__(self) -> ClientConnection:
         """A protocol for a new connection."""
-        connection = BrowserConnection(
+        connection = ClientConnection(
             self,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 
 
-class Outlet:
+class SocketWriter:
     """The writing end of a connection, beside its transport, whose write mark must be zero.
 
     With that mark the transport says `pause` whenever it holds bytes and `resume` when it holds

@@ -8,7 +8,7 @@ from typing import Final
 NEVER: Final = inf
 
 
-class Alarm:
+class Timer:
     """Rings once, at the time it is set for or before: whoever set it looks whether it is due.
 
     To ask the loop for a timer, and to take it back, costs more than all else about a bound. So a

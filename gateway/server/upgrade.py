@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 
-class Taker(Protocol):
+class UpgradeReceiver(Protocol):
     """What takes the browser's bytes."""
 
     def sent(self, data: bytes) -> None:
@@ -14,14 +14,14 @@ class Taker(Protocol):
         """It sends no more. Whether it may still be sent to: if not, the connection closes."""
 
 
-class Switched(asyncio.Protocol):
+class UpgradedProtocol(asyncio.Protocol):
     """What the event loop calls instead of the browser's HTTP, from the switch on.
 
     Only what it reads is told to another. The rest is the connection's own, which writes and ends
     as ever: so HTTP pays nothing for what may come after it.
     """
 
-    def __init__(self, browser: asyncio.Protocol, taker: Taker) -> None:
+    def __init__(self, browser: asyncio.Protocol, taker: UpgradeReceiver) -> None:
         self._browser = browser
         self._taker = taker
 

@@ -62,7 +62,7 @@ class Histogram:
         self.total += other.total
 
 
-class Tally:
+class Counters:
     """One route's numbers since the start. `requests` has them by method and status.
 
     `active` counts the streams and WebSockets under way, in a copy that they were added to.
@@ -112,9 +112,9 @@ class Tally:
         self._add_first_byte(exchange)
         self._add_relayed(exchange)
 
-    def copy(self) -> "Tally":
+    def copy(self) -> "Counters":
         """What it says now, to keep."""
-        copy = Tally()
+        copy = Counters()
         copy.requests = self.requests.copy()
         copy.durations = self.durations.copy()
         copy.first_bytes = self.first_bytes.copy()
@@ -124,7 +124,7 @@ class Tally:
         copy.bytes_in, copy.bytes_out, copy.events = self.bytes_in, self.bytes_out, self.events
         return copy
 
-    def merge(self, other: "Tally") -> None:
+    def merge(self, other: "Counters") -> None:
         """Add another's numbers, its event streams under way among them."""
         for key, count in other.requests.items():
             self.requests[key] = self.requests.get(key, 0) + count
@@ -169,8 +169,8 @@ def _tally(
     histograms: tuple[Histogram, Histogram, Histogram],
     counts: tuple[dict[tuple[str, int], int], dict[str, int], dict[str, int]],
     numbers: tuple[int, int, int, int | None],
-) -> Tally:
-    made = Tally()
+) -> Counters:
+    made = Counters()
     made.durations, made.first_bytes, made.stream_durations = histograms
     made.requests, made.streams, made.upstream_errors = counts
     made.active, made.bytes_in, made.bytes_out, made.events = numbers

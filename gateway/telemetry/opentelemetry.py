@@ -31,7 +31,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.status import Status, StatusCode
 
-from gateway.server.request import Incoming
+from gateway.server.request import Request
 from gateway.telemetry.counters import METHODS, upstream_code
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
@@ -70,7 +70,7 @@ class Tracer:
         _tell_of_faults()
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
 
-    def begin(self, incoming: Incoming) -> None:
+    def begin(self, incoming: Request) -> None:
         """Decide whether there is a span; if so it is the parent that the service is told."""
         trace_id = int(incoming.exchange.trace_id, 16)
         parent = _parent(incoming, trace_id) if incoming.continues_trace else None
@@ -133,7 +133,7 @@ def _resource() -> Resource:
     return Resource.create({} if is_named else {SERVICE_NAME: "gateway"})
 
 
-def _parent(incoming: Incoming, trace_id: int) -> SpanContext:
+def _parent(incoming: Request, trace_id: int) -> SpanContext:
     """The caller's span, as its traceparent tells it (W3C Trace Context 3.2)."""
     parts = incoming.traceparent.split(b"-")
     states = [state.decode("latin-1") for state in incoming.tracestate]

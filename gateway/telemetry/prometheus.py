@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counters import Histogram, Tally
+from gateway.telemetry.counters import Counters, Histogram
 
 RestartReason = Literal["exited", "hung"]
 
@@ -34,7 +34,7 @@ class Snapshot(Collector):
     by why, where there are several.
     """
 
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, Counters]
     auth_failures: Mapping[str, int]
     reloads: Mapping[str, int]
     upstreams: Mapping[tuple[str, str], bool]
@@ -53,7 +53,7 @@ class Snapshot(Collector):
         All is added up, but for what is so of all: an upstream is up where it is for each of them,
         and limits are shared where each shares them.
         """
-        tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        tallies: defaultdict[str, Counters] = defaultdict(Counters)
         for each in all_:
             for route, tally in each.tallies.items():
                 tallies[route].merge(tally)
@@ -121,7 +121,7 @@ class Snapshot(Collector):
         yield info
 
 
-def _of_requests(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
+def _of_requests(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     yield _counter(
         "requests",
         "Requests that ended, by the status they got: 0 where none was sent.",
@@ -144,7 +144,7 @@ def _of_requests(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
     )
 
 
-def _of_streams(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
+def _of_streams(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     yield _counter(
         "streams",
         "Event streams and WebSockets that began and have ended, by why.",
@@ -163,7 +163,7 @@ def _of_streams(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
 
 
 def _of_upstreams(
-    tallies: Mapping[str, Tally], upstreams: Mapping[tuple[str, str], bool]
+    tallies: Mapping[str, Counters], upstreams: Mapping[tuple[str, str], bool]
 ) -> Iterator[Metric]:
     up = GaugeMetricFamily(
         "gateway_upstream_up",
@@ -210,7 +210,7 @@ def _of_workers(
         )
 
 
-def _of_bytes(tallies: Mapping[str, Tally]) -> Iterator[Metric]:
+def _of_bytes(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     active = GaugeMetricFamily(
         "gateway_active_streams", "Event streams and WebSockets under way.", labels=["route"]
     )

@@ -12,7 +12,7 @@ from gateway.config.model import Route
 from gateway.endpoints.health import Health
 from gateway.proxy.active_exchanges import Condition, Stream
 from gateway.telemetry.prometheus import Snapshot
-from gateway.upstream.pool import Upstreams
+from gateway.upstream.pool import UpstreamRegistry
 
 
 class LiveStream(NamedTuple):
@@ -84,7 +84,7 @@ def live_streams(streams: Iterable[Stream], worker: int) -> tuple[LiveStream, ..
     return tuple(_live(stream, now, worker) for stream in streams)
 
 
-def served_routes(routes: Iterable[Route], upstreams: Upstreams) -> tuple[ServedRoute, ...]:
+def served_routes(routes: Iterable[Route], upstreams: UpstreamRegistry) -> tuple[ServedRoute, ...]:
     """How each route's upstreams stand."""
     return tuple(
         ServedRoute(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
-from gateway.server.request import Incoming
+from gateway.server.request import Request
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log
 
@@ -19,7 +19,7 @@ _PROTOCOL = "http/protobuf"
 class Tracer(Protocol):
     """Tells of exchanges as spans."""
 
-    def begin(self, incoming: Incoming) -> None:
+    def begin(self, incoming: Request) -> None:
         """A request came; may set the traceparent that the service gets."""
 
     def ended(self, exchange: Exchange, now: float) -> None:

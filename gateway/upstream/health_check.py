@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.background import in_background
 from gateway.config.model import HealthCheck, Upstream
-from gateway.http.errors import TOO_MANY_CONNECTIONS, Failure, Refusal
+from gateway.http.errors import TOO_MANY_CONNECTIONS, Failure, Rejection
 from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection
@@ -59,7 +59,7 @@ class Answer(Receiver):
         self.done.set()
 
 
-class UpstreamCheck:
+class HealthChecker:
     """Asks one upstream, over a connection of its own each time, from `start` to `stop`."""
 
     def __init__(self, upstream: Upstream, settings: HealthCheck, connect: Connect) -> None:
@@ -109,7 +109,7 @@ class UpstreamCheck:
                 return await self._answer(connection)
         except TimeoutError:
             return f"it did not answer within {bound:g}s"
-        except Refusal as refusal:
+        except Rejection as refusal:
             return None if refusal.failure is TOO_MANY_CONNECTIONS else refusal.reason
 
     async def _answer(self, connection: Connection) -> str:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Collection, Sequence
 from math import ceil
 
 from gateway.config.model import Balance, Route, Upstream
-from gateway.http.errors import UPSTREAM_UNHEALTHY, Refusal
-from gateway.upstream.health_check import UpstreamCheck
-from gateway.upstream.pool import Pool, Upstreams
+from gateway.http.errors import UPSTREAM_UNHEALTHY, Rejection
+from gateway.upstream.health_check import HealthChecker
+from gateway.upstream.pool import Pool, UpstreamRegistry
 
 
 class Place:
     """One upstream of a route. `base` and `host` are what its requests begin with."""
 
-    def __init__(self, upstream: Upstream, pool: Pool, check: UpstreamCheck | None = None) -> None:
+    def __init__(self, upstream: Upstream, pool: Pool, check: HealthChecker | None = None) -> None:
         self.url = upstream.url
         self.base = upstream.base_path.encode()
         self.host = upstream.authority.encode()
@@ -33,7 +33,7 @@ class Place:
         return self._check is None or self._check.is_up
 
 
-class Balancer:
+class LoadBalancer:
     """The upstreams of one route. `retry_after` is what a refusal tells the client, in seconds."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Balancer:
         self._turn = 0
 
     @classmethod
-    def of(cls, route: Route, upstreams: Upstreams) -> "Balancer":
+    def of(cls, route: Route, upstreams: UpstreamRegistry) -> "LoadBalancer":
         """What a route says."""
         check = route.health_check
         places = [
@@ -84,7 +84,7 @@ class Balancer:
         up = [place for place in self.places if place.is_up]
         if not up:
             told = (("Retry-After", str(self._retry_after)),)
-            raise Refusal(UPSTREAM_UNHEALTHY, headers=told, reason="health_check")
+            raise Rejection(UPSTREAM_UNHEALTHY, headers=told, reason="health_check")
         fit = [place for place in up if not place.standing.is_out(now)] or up
         return [place for place in fit if place not in tried] or fit
 

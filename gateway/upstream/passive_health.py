@@ -10,7 +10,7 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0  # seconds that it is let be: twice as long 
 JITTER = 0.1  # of a pause, more or less, so that replicas do not come back together
 
 
-class Standing:
+class PassiveHealth:
     """What is known of an upstream from its use. `under_way` counts exchanges."""
 
     def __init__(self) -> None:

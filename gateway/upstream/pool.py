@@ -12,15 +12,15 @@ from gateway.http.errors import (
     TOO_MANY_CONNECTIONS,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNREACHABLE,
-    Refusal,
+    Rejection,
 )
 from gateway.open_files import OpenFiles
 from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import dial
 from gateway.upstream.dns import Address, Resolver, numeric
-from gateway.upstream.health_check import UpstreamCheck
-from gateway.upstream.passive_health import Standing
+from gateway.upstream.health_check import HealthChecker
+from gateway.upstream.passive_health import PassiveHealth
 
 # Shorter than the 5 s after which the common service servers (uvicorn, node) close an idle
 # connection, so that a request seldom meets one that is just being closed.
@@ -44,7 +44,7 @@ class Pool:
         files: OpenFiles | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        self.standing = Standing()
+        self.standing = PassiveHealth()
         self._resolver = resolver or Resolver()
         address = numeric(upstream.host)
         self._numeric = () if address is None else (address,)
@@ -66,7 +66,7 @@ class Pool:
         return None
 
     async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - told apart
-        """A new connection, within `timeout` seconds, or `Refusal` (502, 503 or 504).
+        """A new connection, within `timeout` seconds, or `Rejection` (502, 503 or 504).
 
         Whether a timeout is the upstream's fault is for the caller to say: see `was_too_slow`.
         """
@@ -74,12 +74,12 @@ class Pool:
             async with asyncio.timeout(timeout):
                 connection = await self._open()
         except TimeoutError:
-            raise Refusal(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
+            raise Rejection(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
         except (OSError, RuntimeError) as error:  # uvloop raises either from a socket
             if self._files.caused(error):  # which is no failure of the upstream
-                raise Refusal(TOO_MANY_CONNECTIONS, reason="too many open files") from error
+                raise Rejection(TOO_MANY_CONNECTIONS, reason="too many open files") from error
             self._note_failure(str(error))
-            raise Refusal(UPSTREAM_UNREACHABLE, reason=str(error)) from error
+            raise Rejection(UPSTREAM_UNREACHABLE, reason=str(error)) from error
         self._note_success()
         return connection
 
@@ -168,7 +168,7 @@ def _rotated(items: list[T], turn: int) -> list[T]:
     return items[start:] + items[:start]
 
 
-class Upstreams:
+class UpstreamRegistry:
     """The pools of all upstreams, and their health checks, each one for all routes that share it.
 
     Certificates are verified against the system's trust store.
@@ -178,7 +178,7 @@ class Upstreams:
         self._files = files or OpenFiles()
         self._resolver = resolver or Resolver()
         self._pools: dict[Upstream, Pool] = {}
-        self._checks: dict[tuple[Upstream, HealthCheck], UpstreamCheck] = {}
+        self._checks: dict[tuple[Upstream, HealthCheck], HealthChecker] = {}
         self._tls: ssl.SSLContext | None = None
 
     def pool(self, upstream: Upstream) -> Pool:
@@ -195,12 +195,12 @@ class Upstreams:
         for upstream in self._pools.keys() - set(upstreams):
             self._pools.pop(upstream).close()
 
-    def check(self, upstream: Upstream, settings: HealthCheck) -> UpstreamCheck:
+    def check(self, upstream: Upstream, settings: HealthCheck) -> HealthChecker:
         """The health check of an upstream, which asks nothing before `watch`."""
         check = self._checks.get((upstream, settings))
         if check is None:
             connect = self.pool(upstream).connect
-            check = self._checks[upstream, settings] = UpstreamCheck(upstream, settings, connect)
+            check = self._checks[upstream, settings] = HealthChecker(upstream, settings, connect)
         return check
 
     def watch(self, routes: Iterable[Route]) -> None:
