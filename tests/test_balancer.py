@@ -49,7 +49,7 @@ def say(place: Place, *, is_up: bool) -> None:
 
 def fail(place: Place, now: float) -> None:
     for _ in range(EJECT_AFTER):
-        place.standing.failed(now)
+        place.health.connect_failed(now)
 
 
 @given(st.integers(1, 7), st.integers(0, 50), st.sampled_from(BALANCES))
@@ -85,13 +85,13 @@ def test_those_that_are_left_share_what_a_sick_one_would_have_got(
 def test_by_load_the_one_with_the_fewest_exchanges_is_next(loads: list[int], requests: int) -> None:
     all_places = places(len(loads))
     for place, load in zip(all_places, loads, strict=True):
-        place.standing.under_way = load
+        place.health.open_exchanges = load
     balancer = LoadBalancer(all_places, "least_streams")
     for _ in range(requests):
-        before = [place.standing.under_way for place in all_places]
+        before = [place.health.open_exchanges for place in all_places]
         place = balancer.pick()
-        assert place.standing.under_way == min(before)
-        place.standing.under_way += 1
+        assert place.health.open_exchanges == min(before)
+        place.health.open_exchanges += 1
 
 
 @given(st.integers(1, 5), st.data())
@@ -147,7 +147,7 @@ def test_after_its_pause_one_gets_one_request_and_the_rest_when_that_went_well()
     assert {balancer.pick() for _ in range(4)} == {well}
     clock.now += 2
     assert Counter(balancer.pick() for _ in range(10)) == {sick: 1, well: 9}
-    sick.standing.connected()
+    sick.health.connected()
     assert Counter(balancer.pick() for _ in range(10)) == {sick: 5, well: 5}
 
 

@@ -82,7 +82,7 @@ async def test_a_handler_that_fails_leaves_the_channel_as_it_is() -> None:
     async with pair({"fail": fail, "well": well}) as (asks, _):
         with capture_logs() as lines, pytest.raises(Unanswered):
             await asks.ask("fail", within=PATIENCE)
-        assert lines[0]["event"] == "message_failed"
+        assert lines[0]["event"] == "ipc_message_failed"
         assert await asks.ask("well", within=PATIENCE) == "well"
 
 

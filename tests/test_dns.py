@@ -137,13 +137,13 @@ async def test_while_dns_fails_the_last_answer_serves_for_a_while(
             dns.now += RETRY
             assert await resolver.addresses(HOST) == (OLD,)
             await settle()
-        assert [line["event"] for line in lines] == ["dns_failing"]
+        assert [line["event"] for line in lines] == ["dns_lookup_failed"]
         dns.now += STALE
         with pytest.raises(OSError, match="no answer"):
             await resolver.addresses(HOST)
         dns.answer, dns.now = Answer((NEW,), 1.0), dns.now + RETRY
         assert await resolver.addresses(HOST) == (NEW,)
-    assert [line["event"] for line in lines] == ["dns_failing", "dns_recovered"]
+    assert [line["event"] for line in lines] == ["dns_lookup_failed", "dns_recovered"]
     assert lines[0]["name"] == HOST
 
 
@@ -250,7 +250,7 @@ async def test_without_inotify_the_systems_resolver_is_asked_and_that_is_logged_
         for _ in range(2):
             answer = await cares("localhost")
             assert "127.0.0.1" in {each.host for each in answer.addresses}
-    assert [line["event"] for line in lines] == ["dns_by_system"]
+    assert [line["event"] for line in lines] == ["dns_resolver_fallback"]
     cares.close()
 
 

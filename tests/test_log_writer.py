@@ -191,7 +191,7 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(
 
 WRITE = """
 import io, sys
-from gateway.log_writer import LogWriter
+from gateway.telemetry.log_writer import LogWriter
 writer = LogWriter(io.FileIO(1, "w"), lambda count: b"", 10_000_000)
 for number in range(3000):
     writer.write(f"{sys.argv[1]} {number} {sys.argv[1] * (number % 300)}\\n")

@@ -10,8 +10,8 @@ import pytest
 
 WRITE = """
 import sys
-from gateway.account import Exchange
-from gateway.logs import configure_logging, log
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.logging import configure_logging, log
 configure_logging(sys.argv[1], sys.argv[2])
 def verify(token):
     raise ValueError("a fault of our own")
@@ -88,7 +88,7 @@ def test_a_process_whose_log_is_full_works_on_and_ends_well() -> None:
 
 LIBRARY = """
 import logging
-from gateway.logs import configure_logging
+from gateway.telemetry.logging import configure_logging
 configure_logging("json", "info")
 logger = logging.getLogger("asyncio")
 logger.info("detail")

@@ -202,12 +202,12 @@ def test_an_upstream_is_up_or_down_as_it_is_known_now_for_as_long_as_it_is_serve
     metrics = metrics_of(upstreams=upstreams)
     metrics.serves(Config((Route("/jobs/{id}", (), place),)))
     labels = {"route": "/jobs/{id}", "upstream": "http://jobs:8080"}
-    standing = upstreams.pool(place).standing
+    health = upstreams.pool(place).health
     assert value(metrics, "gateway_upstream_up", **labels) == 1
     for _ in range(EJECT_AFTER):
-        standing.failed(0)
+        health.connect_failed(0)
     assert value(metrics, "gateway_upstream_up", **labels) == 0
-    standing.connected()
+    health.connected()
     assert value(metrics, "gateway_upstream_up", **labels) == 1
     metrics.serves(Config(()))
     assert value(metrics, "gateway_upstream_up", **labels) is None

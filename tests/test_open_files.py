@@ -100,7 +100,7 @@ async def test_an_upstream_is_not_blamed_for_a_connection_that_had_no_descriptor
             with pytest.raises(Rejection) as refused:
                 await pool.connect(5)
             assert refused.value.failure is TOO_MANY_CONNECTIONS
-    assert not pool.standing.is_failing
+    assert not pool.health.is_failing
     assert [line["event"] for line in lines] == ["open_files_exhausted"]
 
 

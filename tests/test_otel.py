@@ -133,7 +133,7 @@ async def test_a_collector_that_never_answers_is_not_waited_for(
         with capture_logs() as lines:
             await tracer.close()
         assert time.monotonic() - began < CLOSE_TIMEOUT + SLACK
-    assert [line["event"] for line in lines if line["event"] == "spans_lost"]
+    assert [line["event"] for line in lines if line["event"] == "spans_dropped"]
 
 
 async def test_the_sdk_s_complaints_are_told_as_our_own_line_and_not_each_time(
@@ -144,6 +144,6 @@ async def test_the_sdk_s_complaints_are_told_as_our_own_line_and_not_each_time(
         for _ in range(3):
             logging.getLogger("opentelemetry.sdk").warning("Queue full, dropping %s.", "Span")
     assert [(line["event"], line["reason"]) for line in lines] == [
-        ("spans_not_sent", "Queue full, dropping Span.")
+        ("spans_export_failed", "Queue full, dropping Span.")
     ]
     await tracer.close()

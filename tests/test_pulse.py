@@ -136,7 +136,7 @@ async def test_a_report_that_fails_costs_one_event(watched: Watched) -> None:
     with capture_logs() as lines:
         async with aiohttp.ClientSession() as session, session.get(watched.url) as response:
             assert await next_id(response) == "0002"
-    assert [line["event"] for line in lines] == ["status_not_told"]
+    assert [line["event"] for line in lines] == ["live_feed_failed"]
 
 
 async def test_at_the_end_each_stream_ends_well(watched: Watched) -> None:

@@ -183,7 +183,7 @@ async def test_without_redis_nobody_can_tell_and_it_is_found_again(
         one.leave(before)
         redis.start()
         await until(lambda: found(one))
-    assert [line["event"] for line in lines] == ["limits_not_shared", "limits_shared"]
+    assert [line["event"] for line in lines] == ["limit_store_unavailable", "limit_store_available"]
     assert lines[0]["error"] == "redis: ConnectionError"
 
     async def only_those_of_now() -> bool:

@@ -193,7 +193,7 @@ async def test_one_service_is_tried_again_after_a_moment() -> None:
         pool = dead(taken)
         async with relaying(pool, retries=4) as client:
             assert (await response_to(client)).status == 502
-            assert pool.standing.is_failing  # three failures of one request
+            assert pool.health.is_failing  # three failures of one request
 
 
 @pytest.fixture
@@ -210,10 +210,10 @@ async def test_one_service_that_does_not_accept_in_time_is_not_waited_for_again(
     pool = Pool(deaf, None)
     async with relaying(pool, retries=10, timeouts=Timeouts(connect=0.05)) as client:
         assert (await response_to(client)).status == 504
-        assert not pool.standing.is_failing
+        assert not pool.health.is_failing
         for _ in range(2):
             await response_to(client)
-    assert pool.standing.is_failing
+    assert pool.health.is_failing
 
 
 async def test_a_service_that_does_not_accept_in_time_is_passed_by(
@@ -231,7 +231,7 @@ async def test_no_attempt_is_made_when_the_time_is_up_and_that_is_not_the_servic
     async with relaying(*pools, retries=10, timeouts=Timeouts(total=0.05)) as client:
         for _ in range(8):
             assert (await response_to(client)).status == 504
-    assert not any(pool.standing.is_failing for pool in pools)
+    assert not any(pool.health.is_failing for pool in pools)
 
 
 async def test_without_retries_a_reused_connection_that_closes_is_a_502(service: Upstream) -> None:
@@ -246,14 +246,14 @@ async def test_what_is_under_way_is_counted(service: Upstream) -> None:
     counts: list[int] = []
 
     async def script(exchange: Exchange) -> None:
-        counts.append(pool.standing.under_way)
+        counts.append(pool.health.open_exchanges)
         await answers(b"")(exchange)
 
     service.script = script
     async with relaying(pool) as client:
         for _ in range(2):
             await response_to(client)
-    assert (counts, pool.standing.under_way) == ([1, 1], 0)
+    assert (counts, pool.health.open_exchanges) == ([1, 1], 0)
 
 
 async def test_a_browser_that_leaves_is_counted_no_more(deaf: Address) -> None:
@@ -261,12 +261,12 @@ async def test_a_browser_that_leaves_is_counted_no_more(deaf: Address) -> None:
     async with relaying(pool) as client:
         await client.request("/")
         async with asyncio.timeout(10):
-            while pool.standing.under_way == 0:  # noqa: ASYNC110 - no event tells
+            while pool.health.open_exchanges == 0:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.001)
             client.close()
-            while pool.standing.under_way:  # noqa: ASYNC110 - no event tells
+            while pool.health.open_exchanges:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.001)
-    assert not pool.standing.is_failing
+    assert not pool.health.is_failing
 
 
 @pytest.mark.parametrize("body", [b"x\r\n", b"2\r\nhi!\r\n", b"2\r\nhi\r\n-1\r\n"])

@@ -85,8 +85,8 @@ async def test_asked_many_times_before_it_begins_it_reads_once(file: Path, taker
 @pytest.mark.parametrize(
     ("error", "event", "told"),
     [
-        (ConfigError([Fault(1, 2, "no")]), "reload_refused", (Fault(1, 2, "no"),)),
-        (RuntimeError("broken"), "reload_failed", ()),
+        (ConfigError([Fault(1, 2, "no")]), "reload_failed", (Fault(1, 2, "no"),)),
+        (RuntimeError("broken"), "reload_crashed", ()),
     ],
 )
 async def test_whatever_goes_wrong_is_told_and_the_next_one_is_tried(
@@ -112,7 +112,10 @@ async def test_where_nothing_can_be_watched_it_still_does_what_it_is_asked(
         async with asyncio.timeout(PATIENCE):
             while not lines:  # noqa: ASYNC110 - the log has no event for it
                 await asyncio.sleep(0.01)
-        assert (lines[0]["event"], lines[0]["mend"]) == ("routes_not_watched", "reload with SIGHUP")
+        assert (lines[0]["event"], lines[0]["hint"]) == (
+            "config_watch_failed",
+            "send SIGHUP to reload",
+        )
         reload.ask()
         await until(taker, success=0, failure=1)
 

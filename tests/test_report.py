@@ -74,8 +74,8 @@ def test_a_route_is_told_with_how_its_upstreams_stand() -> None:
     upstreams = UpstreamRegistry()
     one, other = Upstream("http://a", "http", "a", 80), Upstream("http://b", "http", "b", 80)
     for _ in range(EJECT_AFTER):
-        upstreams.pool(other).standing.failed(0)
-    upstreams.pool(one).standing.under_way = 3
+        upstreams.pool(other).health.connect_failed(0)
+    upstreams.pool(one).health.open_exchanges = 3
     made = Route("/", (), one, frozenset({"PUT", "GET"}), others=(other,), description="Words")
     assert served_routes([made], upstreams) == (
         ServedRoute(

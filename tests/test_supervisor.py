@@ -88,10 +88,10 @@ async def test_workers_that_die_young_again_are_waited_with(
     async with running(supervised) as lines:
         for _ in range(2):
             # The first death is mended at once; the second, of the same place, is not.
-            dead = {line["pid"] for line in lines if line["event"] == "worker_ended"}
+            dead = {line["pid"] for line in lines if line["event"] == "worker_exited"}
             for pid in set(workers_of(supervised)) - dead:
                 os.kill(pid, signal.SIGKILL)
-            await logged(lines, "worker_ended", len(dead) + 2)
+            await logged(lines, "worker_exited", len(dead) + 2)
             if not dead:
                 await logged(lines, "worker_replaced", 2)
         assert (await health(lines))["workers"] == {"ok": False, "ready": 0, "wanted": 2}
@@ -108,7 +108,7 @@ async def test_a_worker_that_cannot_be_replaced_is_told_of_and_tried_again(
         with monkeypatch.context() as broken:
             broken.setattr("sys.executable", "/nowhere/python")
             os.kill(victim, signal.SIGKILL)
-            (line, *_) = await logged(lines, "worker_not_started")
+            (line, *_) = await logged(lines, "worker_start_failed")
         assert "No such file" in line["error"]
         await logged(lines, "worker_replaced")
         assert (await health(lines))["workers"]["ok"] is True
@@ -154,10 +154,10 @@ async def test_faults_of_a_file_are_told_until_it_is_mended(file: Path) -> None:
     supervised = supervisor(file)
     async with running(supervised) as lines:
         write(file, "- nonsense\n")
-        await logged(lines, "reload_refused")
+        await logged(lines, "reload_failed")
         assert (await health(lines))["reload"] == {"ok": False, "faults": 1}
         write(file, "limits: {redis: 'redis://127.0.0.1:1'}\nroutes:\n" + ROUTE)
-        await logged(lines, "reload_refused", 2)
+        await logged(lines, "reload_failed", 2)
         write(file, ROUTE + ROUTE.replace("/,", "/b,"))
         await logged(lines, "reloaded")
         told = await health(lines)
@@ -171,8 +171,8 @@ async def test_a_file_that_one_worker_cannot_take_is_taken_by_none(
     async with running(supervisor(file)) as lines:
         auth = "auth: {jwks_url: 'http://127.0.0.1:1/', algorithms: [ES256]}\nroutes:\n"
         write(file, auth + ROUTE.replace("/,", "/b,").replace("false", "true"))
-        (refused,) = await logged(lines, "reload_refused")
-        assert "jwks_url" in refused["fault"]
+        (refused,) = await logged(lines, "reload_failed")
+        assert "jwks_url" in refused["errors"][0]
         told = await health(lines)
         assert told["reload"] == {"ok": False, "faults": 1}
         assert told["keys"] == {"ok": True}

@@ -14,7 +14,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 ASK = """\
 import sys
 {before}
-from gateway.tracing import tracer
+from gateway.telemetry.tracing import tracer
 assert tracer({environ}) is None
 print(sorted(name for name in sys.modules if name.startswith("opentelemetry")))
 """
@@ -56,7 +56,7 @@ def test_another_protocol_is_told_with_the_mend(name: str) -> None:
     with capture_logs() as lines:
         assert tracer({**ENDPOINT, name: "grpc"}) is None
     [line] = lines
-    assert (line["event"], line["log_level"]) == ("tracing_off", "warning")
+    assert (line["event"], line["log_level"]) == ("tracing_disabled", "warning")
     assert line["reason"] == f"{name} is grpc; the gateway speaks http/protobuf: set it to that"
 
 

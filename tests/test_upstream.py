@@ -315,22 +315,23 @@ async def test_failures_in_a_row_and_the_connection_after_them_are_logged() -> N
         pool = Pool(Upstream("http://it", "http", "127.0.0.1", taken.getsockname()[1]), None)
         for _ in range(2 * EJECT_AFTER - 1):
             await refused(pool)
-        assert pool.standing.is_out(time.monotonic())
+        assert pool.health.is_ejected(time.monotonic())
         taken.listen()
         (await pool.connect(PATIENCE)).abort()
     assert [(line["event"], line["upstream"]) for line in lines] == [
-        ("upstream_failing", "http://it"),
+        ("upstream_ejected", "http://it"),
         ("upstream_recovered", "http://it"),
     ]
     assert lines[0]["error"]
-    assert lines[0]["pause"] > 0
+    assert lines[0]["for_s"] > 0
+    assert lines[0]["failures"] == 3
 
 
 async def test_being_too_slow_is_a_failure_where_it_is_said_to_be_one(pool: Pool) -> None:
     with capture_logs() as lines:
         for _ in range(EJECT_AFTER):
             await refused(pool, 0)
-        assert not pool.standing.is_failing
+        assert not pool.health.is_failing
         for _ in range(EJECT_AFTER):
             pool.was_too_slow()
     assert [line["error"] for line in lines] == ["connect_timeout"]
@@ -343,9 +344,9 @@ async def test_an_exchange_that_went_well_on_an_older_connection_ends_the_pause(
     with capture_logs():
         for _ in range(EJECT_AFTER):
             pool.was_too_slow()
-        assert pool.standing.is_failing
+        assert pool.health.is_failing
         pool.release(connection)
-    assert not pool.standing.is_failing
+    assert not pool.health.is_failing
 
 
 # The addresses behind a name
@@ -424,7 +425,7 @@ async def test_the_state_of_each_upstream_of_each_route_can_be_read() -> None:
     checked, plain = route_to(well, ill), route_to(ill, failing, check=None)
     upstreams.check(ill, CHECK)._health.is_up = False
     for _ in range(EJECT_AFTER):
-        upstreams.pool(failing).standing.failed(time.monotonic())
+        upstreams.pool(failing).health.connect_failed(time.monotonic())
     assert list(upstreams.states([checked, plain])) == [
         (checked, well, True),
         (checked, ill, False),

@@ -120,13 +120,20 @@ async def test_any_other_answer_than_a_whole_2xx_in_time_takes_it_down_until_it_
         service.script = answers(b"", status="204 Fine")
         await until(lambda: check.is_up)
     told = changes(lines)
-    assert [line["event"] for line in told] == ["upstream_down", "upstream_up"]
+    assert [line["event"] for line in told] == [
+        "upstream_marked_unhealthy",
+        "upstream_marked_healthy",
+    ]
     assert told[0]["error"].startswith(fault)
     assert {line["upstream"] for line in told} == {"http://it"}
 
 
 def changes(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
-    return [line for line in lines if line["event"] in {"upstream_down", "upstream_up"}]
+    return [
+        line
+        for line in lines
+        if line["event"] in {"upstream_marked_unhealthy", "upstream_marked_healthy"}
+    ]
 
 
 async def test_a_service_that_takes_no_connection_is_down(

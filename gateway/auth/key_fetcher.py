@@ -165,7 +165,7 @@ class KeyFetcher:
         self._keys = keys = KeySet.parse(text, self._algorithms)
         self._take(keys)
         self._text = text
-        log.info("keys_fetched", url=self._place, keys=len(keys))
+        log.info("jwks_fetched", url=self._place, keys=len(keys))
 
     def _fail(self, error: Exception) -> None:
         """Try again soon. Who waits for the very first keys goes on to wait."""
@@ -175,11 +175,11 @@ class KeyFetcher:
             self._settled.set()
         told = str(error) or type(error).__name__
         log.warning(
-            "keys_not_fetched",
+            "jwks_fetch_failed",
             url=self._place,
             error=told,
-            retry_in=self._delay,
-            kept=self.has_keys,
+            retry_in_s=self._delay,
+            has_keys=self.has_keys,
         )
 
 

@@ -95,7 +95,7 @@ class LiveFeed:
                 # In a thread: with thousands of streams it takes as long as many events.
                 beat = await asyncio.to_thread(event, Report.merged(await self._reports()))
             except Exception:  # noqa: BLE001 - told, and the next one may go well
-                log.exception("status_not_told")
+                log.exception("live_feed_failed")
             else:
                 async with self._news:
                     self._beat, self._number = beat, self._number + 1

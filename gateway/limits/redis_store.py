@@ -199,12 +199,12 @@ class RedisLimitStore:
     def _lost(self, error: Exception) -> None:
         if self.is_reached:
             self.is_reached = False
-            log.error("limits_not_shared", error=f"redis: {type(error).__name__}")
+            log.error("limit_store_unavailable", error=f"redis: {type(error).__name__}")
 
     def _found(self) -> None:
         if not self.is_reached:
             self.is_reached = True
-            log.info("limits_shared")
+            log.info("limit_store_available")
             self._begin_to_strike()
 
 

@@ -40,7 +40,7 @@ class Forwarder:
         tried: tuple[Place, ...] = ()
         while True:
             self.incoming.exchange.upstream = place.url
-            place.standing.under_way += 1
+            place.health.open_exchanges += 1
             try:
                 if connection is not None:
                     await self._over(connection, place, is_repeatable=left > 0 and self._is_safe)
@@ -51,7 +51,7 @@ class Forwarder:
                 if connection is not None and not self.pipe.was_stale:
                     return
             finally:
-                place.standing.under_way -= 1
+                place.health.open_exchanges -= 1
             left -= 1
             tried = (*tried, place)
             place = await self._another(tried, is_hasty=connection is not None)

@@ -45,7 +45,7 @@ DNS_SERVERS = "GATEWAY_DNS_SERVERS"
 REDIS_STAYS = Fault(
     0, 0, "limits.redis differs from that at the start, and what was used is written there: restart"
 )
-_NO_KEYS = Fault(0, 0, "auth.jwks_url gave no keys: see keys_not_fetched, mend it and reload")
+_NO_KEYS = Fault(0, 0, "auth.jwks_url gave no keys: see jwks_fetch_failed, mend it and reload")
 
 
 class StartupError(Exception):

@@ -120,7 +120,7 @@ class Channel:
         except Rejection as refusal:
             answer = (None, _kept(refusal))
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the channel
-            log.exception("message_failed", message=name)
+            log.exception("ipc_message_failed", message=name)
             answer = (None, name)
         if number and self._is_open:
             self._send((number, "", answer))

@@ -60,7 +60,7 @@ class Reload:
             async for _ in self._source.changes(self._stop):
                 self.ask()
         except Exception as error:  # noqa: BLE001 - nobody awaits it, and a signal still reloads
-            log.warning("routes_not_watched", error=str(error), mend="reload with SIGHUP")
+            log.warning("config_watch_failed", error=str(error), hint="send SIGHUP to reload")
 
     async def _serve(self) -> None:
         while True:
@@ -75,7 +75,7 @@ class Reload:
         except ConfigError as error:
             self._refuse(error)
         except Exception:  # noqa: BLE001 - whatever it is: what runs goes on
-            log.exception("reload_failed")
+            log.exception("reload_crashed")
             self._refuse(ConfigError([_BROKEN], str(self._source.path)))
         else:
             self.faults = ()
@@ -85,5 +85,4 @@ class Reload:
     def _refuse(self, error: ConfigError) -> None:
         self.faults = error.faults
         self._count("failure")
-        for line in str(error).splitlines():
-            log.error("reload_refused", fault=line)
+        log.error("reload_failed", errors=str(error).splitlines())

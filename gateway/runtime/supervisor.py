@@ -203,7 +203,7 @@ class Supervisor:
         slots(self._headcount)[member.number] = 0
         self._muster.bury(member)
         if member.pid and not self._stop.is_set():
-            log.error("worker_ended", worker=member.number, pid=member.pid, exit_code=code)
+            log.error("worker_exited", worker=member.number, pid=member.pid, exit_code=code)
         self._share_doors()
 
     async def _replace(self, number: int) -> None:
@@ -211,7 +211,7 @@ class Supervisor:
         try:
             await self._begin(member)
         except StartupError as error:
-            log.error("worker_not_started", worker=number, error=str(error))
+            log.error("worker_start_failed", worker=number, error=str(error))
         else:
             log.info("worker_replaced", worker=number, pid=member.pid)
 

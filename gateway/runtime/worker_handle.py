@@ -29,7 +29,7 @@ TAKE_PATIENCE = 30.0  # for a worker to serve by another configuration
 _ROOT = str(Path(gateway.__file__).parents[1])
 _CODE = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root);"
-    " from gateway.worker import main; sys.exit(main(sys.argv[2:]))"
+    " from gateway.runtime.worker import main; sys.exit(main(sys.argv[2:]))"
 )
 
 

@@ -123,7 +123,7 @@ class Tracer:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await closed.wait()
         except TimeoutError:
-            log.warning("spans_lost", reason="the collector does not answer")
+            log.warning("spans_dropped", reason="the collector does not answer")
 
 
 def _resource() -> Resource:
@@ -192,7 +192,7 @@ class _Faults(logging.Handler):
         now = time.monotonic()
         if now >= self._next:
             self._next = now + TELL_AGAIN
-            log.warning("spans_not_sent", reason=record.getMessage())
+            log.warning("spans_export_failed", reason=record.getMessage())
 
 
 def _tell_of_faults() -> None:

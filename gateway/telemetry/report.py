@@ -92,7 +92,7 @@ def served_routes(routes: Iterable[Route], upstreams: UpstreamRegistry) -> tuple
             tuple(sorted(route.methods)),
             route.description,
             tuple(
-                UpstreamState(upstream.url, is_up, upstreams.pool(upstream).standing.under_way)
+                UpstreamState(upstream.url, is_up, upstreams.pool(upstream).health.open_exchanges)
                 for _, upstream, is_up in upstreams.states((route,))
             ),
         )

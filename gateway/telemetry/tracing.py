@@ -38,7 +38,7 @@ def tracer(environ: Mapping[str, str]) -> Tracer | None:
         return None
     fault = _fault(environ)
     if fault:
-        log.warning("tracing_off", reason=fault)
+        log.warning("tracing_disabled", reason=fault)
         return None
     # The SDK takes a third of a second to import, which only those pay who use it.
     from gateway.telemetry.opentelemetry import Tracer  # noqa: PLC0415

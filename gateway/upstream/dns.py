@@ -155,7 +155,7 @@ class Resolver:
     def _failed(self, host: str, name: _Name, error: OSError) -> None:
         name.retry = self._clock() + RETRY
         if name.error is None and name.addresses:
-            log.warning("dns_failing", name=host, error=str(error), serving="the last answer")
+            log.warning("dns_lookup_failed", name=host, error=str(error), serving="the last answer")
         name.error = error
 
     def _forget(self, now: float) -> None:
@@ -216,7 +216,9 @@ class CAres:
         except pycares.AresError as error:
             if not self._is_replaced:
                 self._is_replaced = True
-                log.warning("dns_by_system", error=str(error), hint="raise max_user_instances")
+                log.warning(
+                    "dns_resolver_fallback", error=str(error), hint="raise max_user_instances"
+                )
             return None
         if self._servers:
             try:

@@ -132,6 +132,6 @@ class HealthChecker:
         if not self._health.note(is_well=not fault):
             return
         if fault:
-            log.warning("upstream_down", upstream=self._upstream.url, error=fault)
+            log.warning("upstream_marked_unhealthy", upstream=self._upstream.url, error=fault)
         else:
-            log.info("upstream_up", upstream=self._upstream.url)
+            log.info("upstream_marked_healthy", upstream=self._upstream.url)

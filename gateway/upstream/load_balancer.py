@@ -24,7 +24,7 @@ class Place:
         self.base = upstream.base_path.encode()
         self.host = upstream.authority.encode()
         self.pool = pool
-        self.standing = pool.standing
+        self.health = pool.health
         self._check = check
 
     @property
@@ -76,7 +76,7 @@ class LoadBalancer:
                 return place
         now = self._clock()
         place = self._choose(self._fit(now, tried))
-        place.standing.try_again(now)
+        place.health.begin_attempt(now)
         return place
 
     def _fit(self, now: float, tried: Collection[Place]) -> list[Place]:
@@ -85,13 +85,13 @@ class LoadBalancer:
         if not up:
             told = (("Retry-After", str(self._retry_after)),)
             raise Rejection(UPSTREAM_UNHEALTHY, headers=told, reason="health_check")
-        fit = [place for place in up if not place.standing.is_out(now)] or up
+        fit = [place for place in up if not place.health.is_ejected(now)] or up
         return [place for place in fit if place not in tried] or fit
 
     def _choose(self, fit: list[Place]) -> Place:
         """Each in turn; by load, each in turn of those with the fewest exchanges."""
         if self._is_by_load:
-            least = min(place.standing.under_way for place in fit)
-            fit = [place for place in fit if place.standing.under_way == least]
+            least = min(place.health.open_exchanges for place in fit)
+            fit = [place for place in fit if place.health.open_exchanges == least]
         self._turn += 1
         return fit[self._turn % len(fit)]

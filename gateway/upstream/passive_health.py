@@ -1,62 +1,62 @@
-"""How an upstream stands with this process: what is under way to it, and whether it is let be.
+"""Passive health of one upstream: open exchanges, consecutive connect failures, ejection.
 
 Pure. Times are seconds of one monotonic clock.
 """
 
 import random
 
-EJECT_AFTER = 3  # failures to connect, one after the other
-FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0  # seconds that it is let be: twice as long each time
-JITTER = 0.1  # of a pause, more or less, so that replicas do not come back together
+EJECT_AFTER = 3  # consecutive connect failures
+FIRST_EJECTION, LAST_EJECTION = 1.0, 60.0  # seconds; each ejection lasts twice as long as the last
+JITTER = 0.1  # share of an ejection, plus or minus, so that replicas do not come back together
 
 
 class PassiveHealth:
-    """What is known of an upstream from its use. `under_way` counts exchanges."""
+    """What the exchanges with one upstream show. `open_exchanges` counts those under way."""
 
     def __init__(self) -> None:
-        self.under_way = 0
-        self._failures = 0
-        self._pauses = 0  # since it last took a connection
-        self._back_at = 0.0
+        self.open_exchanges = 0
+        self.failures = 0  # consecutive
+        self._ejections = 0  # since the last successful connection
+        self._ejected_until = 0.0
         self._is_on_trial = False
 
     @property
     def is_failing(self) -> bool:
-        """Whether its connections failed again and again, and none was made since."""
-        return self._pauses > 0
+        """Whether the upstream was ejected and no connection succeeded since."""
+        return self._ejections > 0
 
-    def is_out(self, now: float) -> bool:
-        """Whether it is let be, where there is another."""
-        return self._pauses > 0 and now < self._back_at
+    def is_ejected(self, now: float) -> bool:
+        """Whether a route that has another upstream avoids this one."""
+        return self._ejections > 0 and now < self._ejected_until
 
-    def failed(self, now: float) -> float | None:
-        """Count a connection that could not be made; the pause, in seconds, where one begins.
+    def connect_failed(self, now: float) -> float | None:
+        """Count a failed connection. Returns the seconds of the ejection that it causes, or None.
 
-        What was begun before the pause and fails within it tells nothing new.
+        A connection that was begun before an ejection and fails during it is not counted.
         """
-        if self.is_out(now) and not self._is_on_trial:
+        if self.is_ejected(now) and not self._is_on_trial:
             return None
-        self._failures += 1
-        if self._failures < EJECT_AFTER:
+        self.failures += 1
+        if self.failures < EJECT_AFTER:
             return None
-        pause = self._pause() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
-        self._pauses += 1
-        self._back_at = now + pause
+        seconds = self._ejection() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+        self._ejections += 1
+        self._ejected_until = now + seconds
         self._is_on_trial = False
-        return pause
+        return seconds
 
     def connected(self) -> bool:
-        """Take it that it is well; True where it was failing."""
-        was_failing = self._pauses > 0
-        self._failures = self._pauses = 0
+        """End an ejection and reset the counts. Returns whether the upstream was failing."""
+        was_failing = self._ejections > 0
+        self.failures = self._ejections = 0
         self._is_on_trial = False
         return was_failing
 
-    def try_again(self, now: float) -> None:
-        """Say that it gets a request now. After a pause it is one alone: a trial."""
-        if self._pauses > 0 and now >= self._back_at:
+    def begin_attempt(self, now: float) -> None:
+        """Record that a request is sent to the upstream. After an ejection it is a single trial."""
+        if self._ejections > 0 and now >= self._ejected_until:
             self._is_on_trial = True
-            self._back_at = now + self._pause()
+            self._ejected_until = now + self._ejection()
 
-    def _pause(self) -> float:
-        return float(min(FIRST_PAUSE * 2.0 ** min(self._pauses, 10), LAST_PAUSE))
+    def _ejection(self) -> float:
+        return float(min(FIRST_EJECTION * 2.0 ** min(self._ejections, 10), LAST_EJECTION))

@@ -44,7 +44,7 @@ class Pool:
         files: OpenFiles | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        self.standing = PassiveHealth()
+        self.health = PassiveHealth()
         self._resolver = resolver or Resolver()
         address = numeric(upstream.host)
         self._numeric = () if address is None else (address,)
@@ -114,13 +114,18 @@ class Pool:
         self._sweep = loop.call_at(self._idle[0][0], self._expire) if self._idle else None
 
     def _note_failure(self, why: str) -> None:
-        pause = self.standing.failed(time.monotonic())
-        if pause is not None:
-            url = self._upstream.url
-            log.warning("upstream_failing", upstream=url, error=why, pause=round(pause, 3))
+        seconds = self.health.connect_failed(time.monotonic())
+        if seconds is not None:
+            log.warning(
+                "upstream_ejected",
+                upstream=self._upstream.url,
+                error=why,
+                for_s=round(seconds, 3),
+                failures=self.health.failures,
+            )
 
     def _note_success(self) -> None:
-        if self.standing.is_failing and self.standing.connected():
+        if self.health.is_failing and self.health.connected():
             log.info("upstream_recovered", upstream=self._upstream.url)
 
     async def _open(self) -> Connection:
@@ -229,7 +234,7 @@ class UpstreamRegistry:
         """Whether each upstream of each route is up: it is healthy, and takes connections."""
         for route in routes:
             for upstream in route.upstreams:
-                is_failing = self.pool(upstream).standing.is_failing
+                is_failing = self.pool(upstream).health.is_failing
                 yield route, upstream, self.is_healthy(upstream, route) and not is_failing
 
     def close(self) -> None:

@@ -189,7 +189,7 @@ async def test_a_service_that_is_killed_costs_no_request_and_is_found_again(
     assert await names(client, 4) == {"a": 2, "b": 2}
     await one.kill()
     assert await names(client, 20) == {"b": 20}
-    assert len(await gateway.await_lines("upstream_failing")) == 1
+    assert len(await gateway.await_lines("upstream_ejected")) == 1
     one.revive()
     await until(client, lambda got: got.body == b"a", "/x")
     await asyncio.to_thread(gateway.await_output, "upstream_recovered")
@@ -261,11 +261,11 @@ async def test_a_service_that_says_it_is_ill_gets_nothing_until_it_is_well(
     gateway = await start(CHECKED, one, other)
     client = await connect(gateway.port)
     one.health = 503
-    await asyncio.to_thread(gateway.await_output, '"upstream_down"')
+    await asyncio.to_thread(gateway.await_output, '"upstream_marked_unhealthy"')
     assert await names(client, 6) == {"b": 6}
     assert (await client.fetch("/readyz")).status == 200, "one of two is enough"
     one.health = 200
-    await asyncio.to_thread(gateway.await_output, '"upstream_up"')
+    await asyncio.to_thread(gateway.await_output, '"upstream_marked_healthy"')
     assert await names(client, 6) == {"a": 3, "b": 3}
 
 
@@ -349,20 +349,22 @@ async def test_after_a_reload_the_checks_are_those_of_the_new_routes(
 
     async def fall_ill_and_recover(replica: Replica, times: int) -> None:
         replica.health = 503
-        downs = await gateway.await_lines("upstream_down", times)
+        downs = await gateway.await_lines("upstream_marked_unhealthy", times)
         assert downs[-1]["upstream"] == replica.url
         replica.health = 200
-        await gateway.await_lines("upstream_up", times - 1)
+        await gateway.await_lines("upstream_marked_healthy", times - 1)
 
     one.health = 503
-    await gateway.await_lines("upstream_down")
+    await gateway.await_lines("upstream_marked_unhealthy")
     await reload(first + second, 1)
     assert (await client.fetch("/a")).json()["code"] == "upstream_unhealthy"
     assert (await client.fetch("/b")).body == b"b"
     ready = (await client.fetch("/readyz")).json()
     assert ready["checks"]["upstreams"]["routes_without"] == ["/a"]
     await fall_ill_and_recover(other, 2)
-    assert len(gateway.lines("upstream_down")) == 2, "what was known of the first one was kept"
+    assert len(gateway.lines("upstream_marked_unhealthy")) == 2, (
+        "what was known of the first one was kept"
+    )
 
     await reload(second, 2)
     assert (await client.fetch("/readyz")).status == 200

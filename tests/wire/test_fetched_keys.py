@@ -99,7 +99,7 @@ async def test_a_gateway_whose_issuer_is_away_says_so_and_recovers(
         pass
     assert await outcome(client, KEY.token()) == PASSED
     assert await readiness(client) == (200, True)
-    assert "keys_not_fetched" in gateway.output
+    assert "jwks_fetch_failed" in gateway.output
 
 
 async def test_a_new_key_is_fetched_when_a_token_names_it(
@@ -107,7 +107,7 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(
 ) -> None:
     gateway = await start()
     client = await connect(gateway.port)
-    await asyncio.to_thread(gateway.await_output, "keys_fetched")
+    await asyncio.to_thread(gateway.await_output, "jwks_fetched")
     new = Key("two")
     issuer.text = key_set(new)
     assert await outcome(client, new.token()) == PASSED
@@ -120,7 +120,7 @@ async def test_made_up_key_names_cannot_make_it_ask_the_issuer_again_and_again(
 ) -> None:
     gateway = await start()
     client = await connect(gateway.port)
-    await asyncio.to_thread(gateway.await_output, "keys_fetched")
+    await asyncio.to_thread(gateway.await_output, "jwks_fetched")
     for number in range(30):
         assert await outcome(client, Key(f"made-up-{number}").token()) == UNKNOWN
     assert len(issuer.fetches) <= 2
@@ -133,7 +133,7 @@ async def test_old_keys_are_kept_while_the_issuer_is_out_of_order(
 ) -> None:
     gateway = await start()
     client, other = await connect(gateway.port), await connect(gateway.port)
-    await asyncio.to_thread(gateway.await_output, "keys_fetched")
+    await asyncio.to_thread(gateway.await_output, "jwks_fetched")
     new = Key("two")
     issuer.text = key_set(new)
     if fault == "away":

@@ -328,13 +328,17 @@ async def test_without_redis_streams_go_on_and_each_replica_holds_the_limits_alo
     assert await code(await connect(other.port), "/each", bearer()) == "too_many_streams"
     await exchange.send(chunk(b"data: 2\n\n"))
     await running.until(b"data: 2")
-    other.await_output("limits_not_shared")
+    other.await_output("limit_store_unavailable")
     redis.start()
-    other.await_output("limits_shared")
+    other.await_output("limit_store_available")
     running.close()
     await one.request_line(route="/each", status=200)
     assert await code(await connect(one.port), "/each", bearer()) == "too_many_streams"
-    assert other.output.count("limits_not_shared") == other.output.count("limits_shared") == 1
+    assert (
+        other.output.count("limit_store_unavailable")
+        == other.output.count("limit_store_available")
+        == 1
+    )
 
 
 async def test_a_redis_that_hangs_holds_back_a_request_for_a_moment_and_the_next_not_at_all(
@@ -351,7 +355,7 @@ async def test_a_redis_that_hangs_holds_back_a_request_for_a_moment_and_the_next
     assert 200 < waits[-1] < 1000
     assert sum(waits[:-1]) < 2000
     redis.thaw()
-    replicas.one.await_output('"limits_shared"')
+    replicas.one.await_output('"limit_store_available"')
 
 
 async def test_the_streams_of_a_replica_that_was_killed_make_room_when_their_leases_run_out(

@@ -103,7 +103,7 @@ async def test_an_address_that_is_gone_costs_no_request(
     await services[1]["127.0.0.2"].stop()
     client = await connect(gateway.port)
     assert await who(client, 6) == {"127.0.0.3": 6}
-    assert "upstream_failing" not in gateway.output
+    assert "upstream_ejected" not in gateway.output
 
 
 async def test_addresses_that_change_behind_a_name_are_followed(

@@ -111,7 +111,7 @@ async def test_an_upstream_is_not_ejected_when_connections_to_it_get_no_descript
     await gateway.await_lines("open_files_recovered")
     service.script = answers(b"hello")
     assert await status_of(await connect(gateway.port), "/x") == 200
-    assert gateway.lines("upstream_failing") == []
+    assert gateway.lines("upstream_ejected") == []
 
 
 async def test_the_limit_is_raised_at_the_start(start: Start, connect: Connect) -> None:

@@ -168,8 +168,8 @@ async def test_a_collector_that_is_away_holds_nothing_up_and_is_told_once(
     )
     client = await connect(gateway.port)
     assert (await client.fetch("/jobs/7")).status == 200
-    gateway.await_output("spans_not_sent")
+    gateway.await_output("spans_export_failed")
     assert (await client.fetch("/jobs/8")).status == 200
     assert gateway.stop() == 0
-    assert gateway.output.count("spans_not_sent") == 1
+    assert gateway.output.count("spans_export_failed") == 1
     assert gateway.error_output == ""

@@ -135,7 +135,7 @@ async def test_a_worker_that_is_killed_costs_its_own_streams_and_is_replaced(
     os.kill(victim, signal.SIGKILL)
     for _ in range(8):  # new ones are served at once, by whoever is there
         await opened(connect, gateway.port)
-    line = (await gateway.await_lines("worker_ended"))[0]
+    line = (await gateway.await_lines("worker_exited"))[0]
     assert (line["pid"], line["exit_code"]) == (victim, -signal.SIGKILL)
     replaced = (await gateway.await_lines("worker_replaced"))[0]
     assert replaced["worker"] == line["worker"]
@@ -222,7 +222,7 @@ async def test_a_changed_file_is_served_by_all_or_by_none(
     assert await statuses(connect, gateway.port, "/new") == [200] * 8
     file.write_text("- nonsense\n")
     gateway.signal(signal.SIGHUP)
-    await gateway.await_lines("reload_refused")
+    await gateway.await_lines("reload_failed")
     assert await statuses(connect, gateway.port, "/new") == [200] * 8
     os.kill(workers_of(gateway)[0], signal.SIGKILL)  # the next one serves what the others do
     await gateway.await_lines("worker_replaced")
@@ -380,7 +380,7 @@ async def test_what_is_counted_is_the_sum_and_never_falls(
     assert sent > 0
     for pid in workers_of(gateway):
         os.kill(pid, signal.SIGKILL)
-    await gateway.await_lines("worker_ended", 2)
+    await gateway.await_lines("worker_exited", 2)
     told = await samples(connect, gateway)
     assert (told["gateway_requests_total"], told["gateway_active_streams"]) == (8, 0)
     assert told["gateway_relayed_bytes_total"] == sent
