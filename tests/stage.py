@@ -60,8 +60,8 @@ class Stage:
         finally:
             self.pipe.close()
             self.is_over.set()
-        if self.pipe.refusal is not None:
-            return answer(self.pipe.refusal, self.exchange)
+        if self.pipe.rejection is not None:
+            return answer(self.pipe.rejection, self.exchange)
         return AlreadySent(keep_alive=self.pipe.keep_alive)
 
 

@@ -108,7 +108,7 @@ async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -
         assert isinstance(browser, ClientConnection)
         browser.pause_writing()
         browser.resume_writing()
-        browser.flow = flow
+        browser.listener = flow
         browser.pause_writing()
         browser.resume_writing()
         return web.Response(headers={"Connection": "close"})
@@ -192,19 +192,19 @@ class Held:
     browser: ClientConnection
 
     def __init__(self) -> None:
-        self.flow = ConnectionListener()
+        self.listener = ConnectionListener()
         self.has_begun = asyncio.Event()
         self.is_over = asyncio.Event()
 
     async def handle(self, arrival: ParsedRequest) -> Served:
-        self.browser = arrival.connection
-        self.browser.flow = self.flow
+        self.client = arrival.connection
+        self.client.listener = self.listener
         self.has_begun.set()
         try:
             await asyncio.get_running_loop().create_future()
             raise AssertionError("a future that nobody sets was set")
         finally:
-            self.browser.flow = None
+            self.client.listener = None
             self.is_over.set()
 
     async def over(self) -> None:
@@ -235,27 +235,27 @@ async def test_a_browser_that_leaves_behind_requests_that_nobody_reads_ends_the_
 ) -> None:
     async with holding() as (held, client):
         await client.send(GET * 100)
-        await until(lambda: bool(held.browser._hangups._watched))
+        await until(lambda: bool(held.client._disconnects._watched))
         client.close() if how == "close" else client.reset()
         await held.over()
 
 
 async def test_who_is_read_from_again_is_heard_by_the_event_loop_alone() -> None:
     async with holding() as (held, client):
-        held.browser._pause_transport_reading()
-        held.browser._resume_transport_reading()
-        assert not held.browser._hangups._watched
+        held.client._pause_transport_reading()
+        held.client._resume_transport_reading()
+        assert not held.client._disconnects._watched
         client.close()
         await held.over()
 
 
 async def test_a_stalled_browser_that_half_closes_is_reset() -> None:
     async with holding() as (held, client):
-        held.browser.send(b"x" * (16 << 20))
-        assert held.flow.told == ["pause"]
+        held.client.send(b"x" * (16 << 20))
+        assert held.listener.told == ["pause"]
         client.half_close()
         await held.over()
-        assert held.browser.unsent() == 0
+        assert held.client.unsent() == 0
 
 
 @pytest.mark.parametrize(
@@ -265,25 +265,25 @@ async def test_nonsense_behind_a_request_under_way_is_told_once(start: bytes) ->
     async with holding(start.removesuffix(b"\r\n\r\n") + b"\r\n\r\n") as (held, client):
         for _ in range(3):
             await client.send(b"\x01\x02\r\n")
-        await until(lambda: bool(held.flow.told))
-        assert set(held.flow.told) == {"malformed"}
+        await until(lambda: bool(held.listener.told))
+        assert set(held.listener.told) == {"malformed"}
 
 
 async def test_a_request_that_waits_its_turn_is_no_nonsense() -> None:
     async with holding() as (held, client):
         await client.send(GET)
-        await until(lambda: len(held.browser._messages) == 1)
-        assert held.flow.told == []
+        await until(lambda: len(held.client._messages) == 1)
+        assert held.listener.told == []
 
 
 async def test_a_connection_that_is_gone_takes_every_call_in_peace() -> None:
     async with holding() as (held, client):
         client.reset()
         await held.over()
-        await until(lambda: held.browser.transport is None)
-        held.browser.send(b"x")
-        held.browser.reset()
-        held.browser.outlet.write(b"x")
-        held.browser.outlet.writelines([b"x", b"y"])
-        assert held.browser.is_flushed()
-        assert held.browser.unsent() == 0
+        await until(lambda: held.client.transport is None)
+        held.client.send(b"x")
+        held.client.reset()
+        held.client.writer.write(b"x")
+        held.client.writer.writelines([b"x", b"y"])
+        assert held.client.is_flushed()
+        assert held.client.unsent() == 0

@@ -43,7 +43,7 @@ async def supervised() -> AsyncIterator[tuple[Channel, Channel, WorkerClaims]]:
 async def test_leave_is_had_and_given_back() -> None:
     async with supervised() as (channel, _, claims), asyncio.timeout(PATIENCE):
         quota = SupervisorQuota("/a", LIMITS, channel)
-        first, second = quota.permit("ada"), quota.permit("bob")
+        first, second = quota.slot("ada"), quota.slot("bob")
         await first.take()
         with pytest.raises(Rejection) as caught:
             await second.take()
@@ -52,7 +52,7 @@ async def test_leave_is_had_and_given_back() -> None:
         assert len(claims) == 1
         first.release()
         first.release()
-        third = quota.permit("eve")
+        third = quota.slot("eve")
         await third.take()
         assert len(claims) == 1
 
@@ -60,7 +60,7 @@ async def test_leave_is_had_and_given_back() -> None:
 async def test_without_a_supervisor_nothing_begins() -> None:
     async with supervised() as (channel, supervisor, _), asyncio.timeout(PATIENCE):
         await supervisor.finish()
-        permit = SupervisorQuota("/a", LIMITS, channel).permit("ada")
+        permit = SupervisorQuota("/a", LIMITS, channel).slot("ada")
         with pytest.raises(Rejection) as caught:
             await permit.take()
         assert caught.value.failure == DRAINING

@@ -71,7 +71,7 @@ async def test_what_is_given_up_while_it_waits_is_given_back(
         def leave(self, _: object) -> None:
             pass
 
-    monkeypatch.setattr(quota, "_ledger", Stuck())
+    monkeypatch.setattr(quota, "_store", Stuck())
     one, other = crew(commons)
     for give_up in (one.release, lambda _: asyncio.to_thread(lambda: None)):
         taking = asyncio.create_task(one.take(1, NAME, "ada"))
@@ -81,7 +81,7 @@ async def test_what_is_given_up_while_it_waits_is_given_back(
         one.drop()
         await taking
         assert len(one) == 0
-    monkeypatch.setattr(quota, "_ledger", None)
+    monkeypatch.setattr(quota, "_store", None)
     await other.take(1, NAME, "ada")
 
 

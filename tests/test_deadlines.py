@@ -170,8 +170,8 @@ async def test_a_byte_that_moved_begins_the_wait_anew(bound: Bound, watched: Wat
 async def test_a_service_that_said_all_is_not_silent(bound: Bound, watched: Watched) -> None:
     deadlines = bound(only(total=LATER, idle=SOON))
     deadlines.await_body(is_stream=False)
-    deadlines.forget_service()
-    deadlines.browser_took()
+    deadlines.forget_upstream()
+    deadlines.client_took()
     assert await watched.told() == "out of time"
 
 
@@ -217,7 +217,7 @@ async def test_an_upload_that_nothing_bounds_is_looked_at_until_it_is_the_servic
 
 async def test_a_browser_that_takes_nothing_is_told(bound: Bound, watched: Watched) -> None:
     watched.left = 10
-    bound(only(total=LATER, send=SOON)).await_browser()
+    bound(only(total=LATER, send=SOON)).await_client()
     assert await watched.told() == "took nothing"
 
 
@@ -231,7 +231,7 @@ async def test_a_browser_that_takes_a_little_is_given_more_time(
         watched.left -= 1
         loop.call_later(SOON / 3, take)
 
-    bound(only(total=LATER, send=SOON)).await_browser()
+    bound(only(total=LATER, send=SOON)).await_client()
     loop.call_soon(take)
     assert await watched.told() == "out of time"
 
@@ -241,7 +241,7 @@ async def test_what_is_written_after_the_pause_does_not_hide_what_is_taken(
 ) -> None:
     """The write that fills the buffer pauses in its midst: its rest comes after."""
     watched.left = 10
-    bound(only(total=LATER, send=LATER * 0.6)).await_browser()
+    bound(only(total=LATER, send=LATER * 0.6)).await_client()
     watched.left = 100
     asyncio.get_running_loop().call_later(LATER / 4, setattr, watched, "left", 50)
     assert await watched.told() == "out of time"
@@ -249,7 +249,7 @@ async def test_what_is_written_after_the_pause_does_not_hide_what_is_taken(
 
 async def test_without_a_bound_a_browser_may_take_its_time(bound: Bound, watched: Watched) -> None:
     watched.left = 10
-    bound(only(total=LATER)).await_browser()
+    bound(only(total=LATER)).await_client()
     assert await watched.told() == "out of time"
 
 
@@ -258,7 +258,7 @@ async def test_the_service_is_not_silent_while_the_browser_is_waited_for(
 ) -> None:
     deadlines = bound(only(total=LATER, idle=SOON))
     deadlines.await_body(is_stream=False)
-    deadlines.await_browser()
+    deadlines.await_client()
     assert await watched.told() == "out of time"
 
 
@@ -267,8 +267,8 @@ async def test_after_the_browser_took_all_it_is_the_services_turn(
 ) -> None:
     deadlines = bound(only(total=LATER, idle=SOON, send=SOON / 2))
     deadlines.await_body(is_stream=False)
-    deadlines.await_browser()
-    deadlines.browser_took()
+    deadlines.await_client()
+    deadlines.client_took()
     assert await watched.told() == "fell silent"
 
 
@@ -279,7 +279,7 @@ async def test_after_the_end_nothing_is_told(bound: Bound) -> None:
     ended = Watched()
     deadlines = Deadlines(ended, only(total=SOON, first_byte=SOON, idle=SOON, send=SOON), Timer())
     deadlines.await_head()
-    deadlines.await_browser()
+    deadlines.await_client()
     deadlines.cancel()
     clock = Watched()
     running = Deadlines(clock, only(total=SOON * 3), Timer())

@@ -273,7 +273,7 @@ async def test_a_services_own_transient_error_is_a_refusal_with_its_status(
     stage, _ = await open_stage(terms=SOFT)
     starts(stage, head((b"Retry-After", b"7"), status=status), b"busy")
     assert await over(stage) is EndReason.ERROR
-    refusal = stage.pipe.refusal
+    refusal = stage.pipe.rejection
     assert refusal is not None
     assert (refusal.failure.status, refusal.failure.code) == (status, "upstream_error")
     assert refusal.headers == (("Retry-After", "7"),)

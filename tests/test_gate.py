@@ -22,7 +22,7 @@ async def test_with_a_secret_there_is_nothing_to_wait_for() -> None:
     gate = AuthService(Config((), Auth(secret=SECRET)))
     gate.start()
     assert gate.has_keys
-    await gate.look_again()
+    await gate.refetch_keys()
     await gate.close()
 
 
@@ -65,13 +65,13 @@ async def test_a_key_that_was_withdrawn_lets_nobody_in_who_was_known(tmp_path: P
 
     token = {key: key.token() for key in (old, new)}
     assert not gate.has_keys
-    await gate.look_again()
+    await gate.refetch_keys()
     assert gate.has_keys
     assert [subject(old), subject(old)] == ["ada", "ada"]
     remote.text = key_set(new)
     assert gate.issuer
     gate.issuer._next_ask = 0
-    await gate.look_again()
+    await gate.refetch_keys()
     assert subject(new) == "ada"
     with pytest.raises(Rejection, match="a key that is not known"):
         subject(old)
@@ -140,7 +140,7 @@ async def test_fetched_keys_are_kept_where_the_issuer_is_the_same() -> None:
     auth = Auth(algorithms=("ES256",), jwks_url=remote.url)
     first = AuthService(Config((), auth))
     first.start()
-    await first.look_again()
+    await first.refetch_keys()
     second = AuthService(Config((), replace(auth, leeway=3.0)), first)
     second.start()
     await second.await_keys(first)

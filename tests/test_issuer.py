@@ -58,7 +58,7 @@ async def told(keys: Watched, event: str, times: int = 1) -> Line:
 
 async def refusal(keys: KeyFetcher) -> Rejection:
     with pytest.raises(Rejection) as caught:
-        await keys.look_again()
+        await keys.refetch_keys()
     return caught.value
 
 
@@ -80,7 +80,7 @@ async def test_a_fetch_asks_for_no_more_than_it_needs(remote: KeyIssuer, keys: W
     keys.start()
     await told(keys, "jwks_fetched")
     keys._next_ask = 0
-    await keys.look_again()
+    await keys.refetch_keys()
     assert [headers.get("Cookie") for headers in remote.fetches] == [None, None]
     assert {headers["User-Agent"] for headers in remote.fetches} == {"gateway"}
 
@@ -128,7 +128,7 @@ async def test_all_who_look_for_a_key_at_once_share_one_fetch(
     await told(keys, "jwks_fetched")
     remote.text = key_set(KEY, OTHER)
     remote.is_free.clear()
-    looking = [asyncio.create_task(keys.look_again()) for _ in range(50)]
+    looking = [asyncio.create_task(keys.refetch_keys()) for _ in range(50)]
     await remote.until_fetched(2)
     remote.is_free.set()
     await asyncio.gather(*looking)
@@ -142,7 +142,7 @@ async def test_who_looks_for_keys_that_nobody_has_causes_few_fetches(
     keys.start()
     await told(keys, "jwks_fetched")
     for _ in range(100):
-        await keys.look_again()
+        await keys.refetch_keys()
     assert len(remote.fetches) == 2
 
 
@@ -198,7 +198,7 @@ async def test_who_waits_for_the_first_keys_gets_them_though_the_first_fetch_fai
     remote.status = 503
     keys.start()
     await told(keys, "jwks_fetch_failed")
-    looking = asyncio.create_task(keys.look_again())
+    looking = asyncio.create_task(keys.refetch_keys())
     remote.status = 200
     await looking
     assert keys.has_keys
@@ -217,7 +217,7 @@ async def test_it_is_asked_less_and_less_while_it_is_away(
     failed = [line for line in keys.lines if line["event"] == "jwks_fetch_failed"]
     assert [line["retry_in_s"] for line in failed[:4]] == [0.002, 0.004, 0.007, 0.007]
     assert not failed[0]["has_keys"]
-    await keys.look_again()
+    await keys.refetch_keys()
 
 
 async def test_one_that_was_never_started_has_nothing_to_close() -> None:

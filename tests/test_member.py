@@ -17,7 +17,7 @@ from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 from gateway.runtime.worker import WorkerBriefing
 from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared
-from gateway.server.listeners import close, open_doors
+from gateway.server.listeners import close_listeners, open_listeners
 
 PATIENCE = 40.0
 ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"
@@ -34,7 +34,7 @@ def member(data: bytes = ROUTE) -> tuple[WorkerHandle, WorkerClaims]:
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    doors, headcount = open_doors("127.0.0.1", 0, 1, 8), shared(1)
+    doors, headcount = open_listeners("127.0.0.1", 0, 1, 8), shared(1)
     started: list[WorkerHandle] = []
 
     def begin(member: WorkerHandle) -> "asyncio.Task[None]":
@@ -46,7 +46,7 @@ async def start() -> AsyncIterator[Start]:
         for each in started:
             each.kill()
             await each.ended()
-    close(doors)
+    close_listeners(doors)
     os.close(headcount)
 
 

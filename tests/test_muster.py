@@ -31,7 +31,7 @@ class Told(WorkerHandle):
 
 async def told(muster: ReportAggregator, *members: WorkerHandle) -> tuple[int, int, int]:
     """How many reports came, the bytes and the active streams of all."""
-    reports, counts = await muster.call(members)
+    reports, counts = await muster.collect(members)
     total = Snapshot.merged([*(each.snapshot for each in reports), *counts])
     return len(reports), total.tallies["/a"].bytes_out, total.tallies["/a"].active
 
@@ -39,11 +39,11 @@ async def told(muster: ReportAggregator, *members: WorkerHandle) -> tuple[int, i
 async def test_the_dead_are_counted_as_they_last_told() -> None:
     muster, one, other = ReportAggregator(), Told(10), Told(5)
     assert await told(muster, one, other) == (2, 15, 2)
-    muster.bury(one)
+    muster.keep_counters(one)
     assert await told(muster, other) == (1, 15, 1)
-    muster.bury(other)
-    muster.bury(Told(1))  # it never told anything
-    reports, (counts,) = await muster.call([])
+    muster.keep_counters(other)
+    muster.keep_counters(Told(1))  # it never told anything
+    reports, (counts,) = await muster.collect([])
     assert (reports, counts.tallies["/a"].bytes_out, counts.upstreams) == ([], 15, {})
     assert await told(muster, Told(1)) == (1, 16, 1)
 

@@ -27,18 +27,18 @@ class Owner(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         writable = cast("asyncio.Transport", transport)
         writable.set_write_buffer_limits(high=0)
-        self.outlet = SocketWriter(writable)
+        self.writer = SocketWriter(writable)
 
     def pause_writing(self) -> None:
         self.told.append("pause")
-        self.outlet.pause()
+        self.writer.pause()
 
     def resume_writing(self) -> None:
         self.told.append("resume")
-        self.outlet.resume()
+        self.writer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as its base has it
-        self.outlet.close()
+        self.writer.close()
         self.lost.set()
 
 
@@ -81,7 +81,7 @@ async def test_a_little_is_with_the_kernel_when_the_call_returns(
     send: Callable[[SocketWriter, bytes], None],
 ) -> None:
     async with connected() as (owner, transport, theirs):
-        send(owner.outlet, b"a little")
+        send(owner.writer, b"a little")
         assert theirs.recv(100) == b"a little"  # the event loop had no turn
         assert transport.get_write_buffer_size() == 0
         assert owner.told == []
@@ -92,21 +92,21 @@ async def test_what_the_kernel_does_not_take_queues_and_what_follows_stays_behin
     send: Callable[[SocketWriter, bytes], None],
 ) -> None:
     async with connected() as (owner, transport, theirs):
-        send(owner.outlet, LARGE)
+        send(owner.writer, LARGE)
         assert owner.told == ["pause"]
         left = transport.get_write_buffer_size()
         assert 0 < left < len(LARGE)  # part of it went at once
-        send(owner.outlet, b"what follows")
+        send(owner.writer, b"what follows")
         assert await read(theirs, len(LARGE) + 12) == LARGE + b"what follows"
         assert owner.told == ["pause", "resume"]
-        send(owner.outlet, b"and once more at once")
+        send(owner.writer, b"and once more at once")
         assert theirs.recv(100) == b"and once more at once"
 
 
 async def test_every_boundary_between_parts_may_be_where_the_kernel_stops() -> None:
     async with connected() as (owner, _, theirs):
         parts = [LARGE[at : at + 65536] for at in range(0, len(LARGE), 65536)]
-        owner.outlet.writelines(parts)
+        owner.writer.writelines(parts)
         assert owner.told == ["pause"]
         assert await read(theirs, len(LARGE)) == LARGE
 
@@ -118,7 +118,7 @@ async def test_a_peer_that_is_gone_is_for_the_transport_to_find(
     async with connected() as (owner, _, theirs):
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         theirs.close()  # with a reset
-        send(owner.outlet, b"nobody reads this")
+        send(owner.writer, b"nobody reads this")
         async with asyncio.timeout(PATIENCE):
             await owner.lost.wait()
 
@@ -126,5 +126,5 @@ async def test_a_peer_that_is_gone_is_for_the_transport_to_find(
 async def test_a_closed_outlet_leaves_the_descriptor_to_its_transport() -> None:
     async with connected() as (owner, transport, _):
         descriptor = transport.get_extra_info("socket").fileno()
-        owner.outlet.close()
+        owner.writer.close()
         assert socket.socket(fileno=descriptor).detach() == descriptor  # it is still open

@@ -45,7 +45,7 @@ async def test_an_answer_of_our_own_replaces_a_response_that_did_not_begin(
 ) -> None:
     stage, client = await open_stage()
     stage.pipe.refuse(Rejection(BODY_TOO_LARGE))
-    assert await over(stage) is EndReason.REFUSED or stage.pipe.refusal is not None
+    assert await over(stage) is EndReason.REFUSED or stage.pipe.rejection is not None
     assert (await response_of(client)).status == 413
     assert stage.exchange.end_reason is EndReason.REFUSED
 
@@ -77,7 +77,7 @@ async def test_an_unused_connection_that_was_closed_is_stale_and_no_end(open_sta
     stage.pipe.broken(UPSTREAM_BAD_RESPONSE, "closed")
     assert again.done()
     assert stage.pipe.was_stale
-    assert stage.pipe.refusal is None
+    assert stage.pipe.rejection is None
     assert stage.exchange.end_reason is None
     stage.ended = stage.pipe.attach(Connection(), is_repeatable=False)
     assert not stage.pipe.was_stale
@@ -197,7 +197,7 @@ async def test_a_browser_that_reads_late_gets_the_last_byte_too(open_stage: Open
 
 async def test_the_last_few_bytes_are_waited_for_too(open_stage: Open) -> None:
     stage, client = await open_stage(receive_buffer=4096)
-    transport = stage.pipe._browser.transport
+    transport = stage.pipe._client.transport
     assert transport is not None
     stage.pipe.head(STREAM)
     stage.pipe.head_read()

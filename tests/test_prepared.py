@@ -74,10 +74,10 @@ async def test_a_request_is_met_with_what_its_refusals_need(
     routes: tuple[Route, Route], received: Received
 ) -> None:
     incoming = await received(get("/jobs/7", EVENTS, "Origin: https://page.example"))
-    prepared(routes[0]).meet(incoming)
+    prepared(routes[0]).apply_error_format(incoming)
     assert incoming.wants_retry
     assert incoming.access is not None
-    prepared(routes[1]).meet(incoming)
+    prepared(routes[1]).apply_error_format(incoming)
     assert incoming.access is None
 
 
@@ -85,8 +85,8 @@ async def test_an_event_source_alone_is_told_to_come_back(
     routes: tuple[Route, Route], received: Received
 ) -> None:
     incoming = await received(get("/jobs/7"))
-    prepared(routes[0]).meet(incoming)
+    prepared(routes[0]).apply_error_format(incoming)
     assert not incoming.wants_retry
     incoming = await received(get("/jobs/7", EVENTS))
-    prepared(replace(routes[0], stream=routes[1].stream)).meet(incoming)
+    prepared(replace(routes[0], stream=routes[1].stream)).apply_error_format(incoming)
     assert not incoming.wants_retry

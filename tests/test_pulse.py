@@ -66,7 +66,7 @@ class Watched:
     """A pulse, whose reports are counted, or fail."""
 
     def __init__(self) -> None:
-        self.pulse = LiveFeed(self.reports)
+        self.live_feed = LiveFeed(self.reports)
         self.asked = 0
         self.fails = False
         self.left = asyncio.Event()
@@ -81,7 +81,7 @@ class Watched:
 
     async def serve(self, arrival: ParsedRequest) -> web.StreamResponse:
         try:
-            return await self.pulse.serve(arrival.request)
+            return await self.live_feed.serve(arrival.request)
         finally:
             self.left.set()
 
@@ -96,7 +96,7 @@ async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     watched.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     async with asyncio.timeout(PATIENCE):
         yield watched
-    await watched.pulse.close()
+    await watched.live_feed.close()
     await runner.cleanup()
 
 
@@ -126,7 +126,7 @@ async def test_nothing_is_asked_while_nobody_watches(watched: Watched) -> None:
         async with session.get(watched.url) as response:
             last = await next_id(response)
         await watched.left.wait()
-        assert watched.pulse._task is None
+        assert watched.live_feed._task is None
         async with session.get(watched.url) as response:
             assert int(await next_id(response)) > int(last)  # and no old event is told
 
@@ -142,6 +142,6 @@ async def test_a_report_that_fails_costs_one_event(watched: Watched) -> None:
 async def test_at_the_end_each_stream_ends_well(watched: Watched) -> None:
     async with aiohttp.ClientSession() as session, session.get(watched.url) as response:
         await next_id(response)
-        await watched.pulse.close()
+        await watched.live_feed.close()
         await response.content.read()  # raises where the end is a cut
         assert response.content.at_eof()

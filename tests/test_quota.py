@@ -10,13 +10,13 @@ from gateway.limits.quota import Lease, LimitStore, Quota, Slot, too_fast, too_m
 
 
 async def taken(quota: Quota, user: str = "ada") -> Slot:
-    permit = quota.permit(user)
+    permit = quota.slot(user)
     await permit.take()
     return permit
 
 
 async def refused(quota: Quota, user: str = "ada") -> Rejection:
-    permit = quota.permit(user)
+    permit = quota.slot(user)
     with pytest.raises(Rejection) as caught:
         await permit.take()
     permit.release()
@@ -47,7 +47,7 @@ async def test_released_twice_or_never_taken_changes_nothing() -> None:
     quota = Quota("/a", RouteLimits(max_streams=1), None)
     permit = await taken(quota)
     for _ in range(2):
-        quota.permit("ada").release()
+        quota.slot("ada").release()
         permit.release()
     await taken(quota)
     assert (await refused(quota)).failure is TOO_MANY_STREAMS
@@ -169,7 +169,7 @@ async def test_a_browser_that_leaves_while_the_ledger_is_asked_is_not_under_way(
             return True
 
     quota = Quota("/a", SHARED, Slow(True))
-    permit = quota.permit("ada")
+    permit = quota.slot("ada")
     task = asyncio.create_task(permit.take())
     await asyncio.sleep(0)
     assert quota._of_user == {"ada": 1}

@@ -67,8 +67,8 @@ async def relaying(
             return answer(refusal, incoming.exchange)
         finally:
             pipe.close()
-        if pipe.refusal is not None:
-            return answer(pipe.refusal, incoming.exchange)
+        if pipe.rejection is not None:
+            return answer(pipe.rejection, incoming.exchange)
         return AlreadySent(keep_alive=pipe.keep_alive)
 
     runner = web.ServerRunner(Server(handle), shutdown_timeout=0.1)

@@ -63,13 +63,13 @@ def test_it_stands_for_the_login_token_as_long_as_that_lives() -> None:
     assert identity.scopes == {"a", "b", "c"}
     assert identity.headers == ((b"X-Email", b"ada@example"),)
     assert identity.expires_at == NOW + 300
-    assert (identity.ticket.path, identity.ticket.expires) == (PATH, NOW + 60)
+    assert (identity.one_use_token.path, identity.one_use_token.expires) == (PATH, NOW + 60)
     payload = token.split(b".")[1]
     assert b"secret_of_mine" not in base64.urlsafe_b64decode(payload + b"==")
 
 
 def test_each_has_an_id_of_its_own() -> None:
-    assert verdict(issued()).ticket.id != verdict(issued()).ticket.id
+    assert verdict(issued()).one_use_token.id != verdict(issued()).one_use_token.id
 
 
 @pytest.mark.parametrize(("left", "life"), [(300, 60), (60, 60), (40, 45), (0.5, 5), (-4, 1)])
@@ -77,7 +77,7 @@ def test_it_lives_a_minute_or_what_is_left_of_the_login_token(left: float, life:
     token, told = StreamTokens(AUTH, ()).issue(login(exp=NOW + left), PATH)
     assert told == life
     with time_machine.travel(NOW + life - 0.01, tick=False):
-        assert verdict(token.encode()).ticket
+        assert verdict(token.encode()).one_use_token
     with time_machine.travel(NOW + life, tick=False):
         assert verdict(token.encode()) is errors.TOKEN_EXPIRED
 
@@ -93,7 +93,7 @@ def test_claims_that_fit_into_no_url_are_refused() -> None:
 def test_a_login_token_is_no_stream_token_whatever_it_says_of_itself() -> None:
     claims = {**login(), "aud": AUDIENCE, "jti": "1", "path": PATH, "login": login()}
     assert verdict(signed(claims, typ=TYPE)) is errors.TOKEN_INVALID
-    assert verdict(signed(claims)).ticket is None
+    assert verdict(signed(claims)).one_use_token is None
 
 
 def test_a_stream_token_is_no_login_token_whatever_it_says_of_itself() -> None:

@@ -19,7 +19,7 @@ from gateway.runtime import liveness
 from gateway.runtime import supervisor as module
 from gateway.runtime.gateway import Settings, StartupError
 from gateway.runtime.supervisor import Supervisor
-from gateway.server.listeners import close, open_doors, port_of
+from gateway.server.listeners import close_listeners, open_listeners, port_of
 
 PATIENCE = 40.0
 ROUTE = "- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false}\n"
@@ -63,7 +63,7 @@ async def logged(lines: Lines, event: str, count: int = 1) -> Lines:
 
 
 def workers_of(supervised: Supervisor) -> list[int]:
-    return [member.pid for member in supervised._members]
+    return [member.pid for member in supervised._handles]
 
 
 def write(file: Path, text: str) -> None:
@@ -124,7 +124,7 @@ async def test_a_supervisor_that_was_suspended_with_its_workers_kills_none(
         workers = workers_of(supervised)
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
-        while any(member.is_answering for member in supervised._members):  # noqa: ASYNC110
+        while any(member.is_answering for member in supervised._handles):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         time.sleep(liveness.MAX_MISSED * liveness.INTERVAL)  # noqa: ASYNC251 - it is suspended too
         for pid in workers:
@@ -146,8 +146,8 @@ async def test_a_worker_that_hangs_does_not_keep_it_from_ending(
         os.kill(stopped, signal.SIGSTOP)
         began = time.monotonic()
     assert time.monotonic() - began < liveness.INTERVAL * liveness.MAX_MISSED
-    assert supervised._members[0].pid == stopped
-    assert await supervised._members[0].ended() == -signal.SIGKILL
+    assert supervised._handles[0].pid == stopped
+    assert await supervised._handles[0].ended() == -signal.SIGKILL
 
 
 async def test_faults_of_a_file_are_told_until_it_is_mended(file: Path) -> None:
@@ -185,10 +185,10 @@ async def test_a_file_with_faults_starts_nothing(file: Path) -> None:
 
 
 async def test_a_port_that_is_taken_starts_nothing(file: Path) -> None:
-    doors = open_doors("127.0.0.1", 0, 1, 8)
+    doors = open_listeners("127.0.0.1", 0, 1, 8)
     with capture_logs(), pytest.raises(StartupError, match="cannot listen on"):
         await supervisor(file, port_of(doors[0])).run()
-    close(doors)
+    close_listeners(doors)
 
 
 async def test_told_to_stop_while_it_starts_it_ends(file: Path) -> None:

@@ -58,7 +58,7 @@ class Stage:
             tunnel.close()
             connection.abort()
             self.is_over.set()
-        return CLOSING if tunnel.refusal is None else answer(tunnel.refusal, self.exchange)
+        return CLOSING if tunnel.rejection is None else answer(tunnel.rejection, self.exchange)
 
     async def ending(self) -> EndReason | None:
         async with asyncio.timeout(PATIENCE):

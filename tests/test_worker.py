@@ -14,7 +14,7 @@ from gateway.runtime.gateway import Settings
 from gateway.runtime.ipc import Channel
 from gateway.runtime.worker import Worker, WorkerBriefing
 from gateway.server.connection_count import ConnectionCount
-from gateway.server.listeners import Listener, close, open_doors, port_of
+from gateway.server.listeners import Listener, close_listeners, open_listeners, port_of
 from gateway.telemetry import logging
 
 PATIENCE = 10.0
@@ -25,7 +25,7 @@ ROUTE = b"- {path: /, proxy_upstream: 'http://127.0.0.1:1', auth_required: false
 class Seat:
     """The supervisor's place: what the worker said, and the channel to it."""
 
-    doors: list[Listener]
+    listeners: list[Listener]
     data: bytes = ROUTE
     faults: list[str] = field(default_factory=list)
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,22 +56,22 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @asynccontextmanager
 async def at_work(data: bytes = ROUTE) -> AsyncIterator[tuple[Seat, Channel, Awaitable[int]]]:
-    seat = Seat(open_doors("127.0.0.1", 0, 2, 8), data)
+    seat = Seat(open_listeners("127.0.0.1", 0, 2, 8), data)
     handlers: dict[str, Callable[..., Awaitable[object]]] = {
         name: getattr(seat, name) for name in ("brief", "ready", "failed")
     }
     ours, theirs = socket.socketpair()
     channel = await Channel.over(ours, handlers)
     serving = asyncio.create_task(channel.serve())
-    doors = [[each.dup() for each in door] for door in seat.doors]
+    doors = [[each.dup() for each in door] for door in seat.listeners]
     worker = Worker(3, ConnectionCount.alone(), doors)
     running = asyncio.create_task(worker.run(theirs))
     async with asyncio.timeout(PATIENCE):
         yield seat, channel, running
         await channel.finish()
         await asyncio.gather(running, serving)
-    close(seat.doors)
-    close(doors)
+    close_listeners(seat.listeners)
+    close_listeners(doors)
 
 
 async def status_of(port: int, path: str) -> int:
@@ -86,7 +86,7 @@ async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop()
     async with at_work() as (seat, channel, running):
         await seat.is_ready.wait()
         channel.tell("accept_at", [0, 1])
-        port = port_of(seat.doors[0])
+        port = port_of(seat.listeners[0])
         assert [await status_of(port, "/healthz") for _ in range(8)] == [200] * 8
         assert await channel.ask("take", ROUTE.replace(b"/,", b"/b,"), "r", within=PATIENCE) == ()
         assert await status_of(port, "/") == 404

@@ -60,7 +60,7 @@ class Identity:
 
     `subject` is empty without a `sub` claim. `expires_at` is in seconds since the epoch: of a
     stream token, that of the login token that it stands for. `headers` are the forwarded claims,
-    ready for the upstream. Only a stream token has a `ticket`, which is to be claimed.
+    ready for the upstream. Only a stream token has a `one_use_token`, which is to be claimed.
     """
 
     subject: str
@@ -68,7 +68,7 @@ class Identity:
     expires_at: float
     source: TokenSource
     headers: tuple[tuple[bytes, bytes], ...]
-    ticket: OneUseToken | None = None
+    one_use_token: OneUseToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,9 @@ class Authenticator:
         known = self._remembered.get(key)
         if known is not None and known.holds(time.time(), self._auth.leeway):
             return known.identity
-        claims, ticket = self._verify(token)
-        identity = self._identity(claims, source, ticket)
-        if ticket is None:
+        claims, one_use_token = self._verify(token)
+        identity = self._identity(claims, source, one_use_token)
+        if one_use_token is None:
             self._remember(key, _Verified.of(identity, claims))
         return identity
 
@@ -147,8 +147,8 @@ class Authenticator:
         Raises Refusal, as `authenticate` does.
         """
         token, source = find_token(self._login_auth, authorization, b"", cookies)
-        claims, ticket = self._verify(token)
-        if ticket is not None:
+        claims, one_use_token = self._verify(token)
+        if one_use_token is not None:
             raise Rejection(TOKEN_INVALID, "A stream token gets no other; send the log-in's token.")
         return self._identity(claims, source, None), claims
 
@@ -159,7 +159,7 @@ class Authenticator:
         return self._stream_tokens.issue(login, path)
 
     def _identity(
-        self, claims: Mapping[str, Any], source: TokenSource, ticket: OneUseToken | None
+        self, claims: Mapping[str, Any], source: TokenSource, one_use_token: OneUseToken | None
     ) -> Identity:
         return Identity(
             subject=_subject(claims),
@@ -171,7 +171,7 @@ class Authenticator:
                 for claim, name in self._headers
                 if claims.get(claim) is not None
             ),
-            ticket=ticket,
+            one_use_token=one_use_token,
         )
 
     def _remember(self, key: bytes, verified: _Verified) -> None:
@@ -188,7 +188,7 @@ class Authenticator:
             return self._verify_login(token, header), None
         # Hostile bytes may take PyJWT, json and cryptography beyond the errors they document.
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            raise _refusal(error) from None
+            raise _rejection(error) from None
 
     def _verify_login(self, token: bytes, header: Mapping[str, Any]) -> dict[str, Any]:
         algorithm = _algorithm(header)
@@ -254,7 +254,7 @@ def require_scopes(identity: Identity, required: Iterable[str]) -> None:
         raise Rejection(SCOPE_MISSING, f"The token lacks: {', '.join(missing)}.")
 
 
-def _refusal(error: Exception) -> Rejection:
+def _rejection(error: Exception) -> Rejection:
     reason = type(error).__name__
     if isinstance(error, jwt.ExpiredSignatureError):
         return Rejection(TOKEN_EXPIRED, "The token expired; get a new one.", reason=reason)

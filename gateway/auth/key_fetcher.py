@@ -120,7 +120,7 @@ class KeyFetcher:
         if self._session is not None:
             await self._session.close()
 
-    async def look_again(self) -> None:
+    async def refetch_keys(self) -> None:
         """Wait for a fetch, for a token whose key is not known; then the key may be.
 
         Raises Refusal KEYS_UNAVAILABLE where the issuer has not answered: who is to know then?

@@ -27,22 +27,22 @@ class RedisUsedTokens:
         self._is_reached = True
         self._redis = client(url, TIMEOUT)
 
-    async def claim(self, ticket: OneUseToken) -> None:
+    async def claim(self, one_use_token: OneUseToken) -> None:
         """Use a token up. See `UsedTokens`."""
         try:
             async with asyncio.timeout(TIMEOUT):
-                is_ours = await self._write(PREFIX + ticket.id, self._life(ticket))
+                is_ours = await self._write(PREFIX + one_use_token.id, self._life(one_use_token))
         except (RedisError, OSError, TimeoutError) as error:
             raise self._unreached(error) from None
         self._reached()
         if not is_ours:
             raise used()
 
-    async def release(self, ticket: OneUseToken) -> None:
+    async def release(self, one_use_token: OneUseToken) -> None:
         """Take a claim back. Where that fails, the token stays used."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT):
-                await self._redis.delete(PREFIX + ticket.id)
+                await self._redis.delete(PREFIX + one_use_token.id)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -58,9 +58,9 @@ class RedisUsedTokens:
             return True
         return bool(await self._redis.get(key) == mark)
 
-    def _life(self, ticket: OneUseToken) -> int:
+    def _life(self, one_use_token: OneUseToken) -> int:
         """Seconds to remember it: until it expired also by a clock as late as ours is early."""
-        return max(1, math.ceil(ticket.expires - time.time() + 2 * self.leeway))
+        return max(1, math.ceil(one_use_token.expires - time.time() + 2 * self.leeway))
 
     def _unreached(self, error: Exception) -> Rejection:
         reason = f"redis: {type(error).__name__}"

@@ -72,20 +72,20 @@ class AuthService:
         Raises Refusal KEYS_UNAVAILABLE.
         """
         if self.issuer is not None and self.issuer is not other.issuer:
-            await self.issuer.look_again()
+            await self.issuer.refetch_keys()
 
-    async def look_again(self) -> None:
+    async def refetch_keys(self) -> None:
         """Wait for the keys, after `KeyUnknown`. Raises Refusal KEYS_UNAVAILABLE."""
         if self.issuer is not None:
-            await self.issuer.look_again()
+            await self.issuer.refetch_keys()
 
-    async def claim(self, ticket: OneUseToken) -> None:
+    async def claim(self, one_use_token: OneUseToken) -> None:
         """Use a stream token up. Raises Refusal, see `UsedTokens`."""
-        await self.used.claim(ticket)
+        await self.used.claim(one_use_token)
 
-    async def release(self, ticket: OneUseToken) -> None:
+    async def release(self, one_use_token: OneUseToken) -> None:
         """Take a claim back."""
-        await self.used.release(ticket)
+        await self.used.release(one_use_token)
 
     def _issuer_of(self, auth: Auth, after: "AuthService | None") -> KeyFetcher | None:
         if auth.jwks_url is None:

@@ -17,14 +17,14 @@ class UsedTokens(Protocol):
 
     leeway: float
 
-    async def claim(self, ticket: OneUseToken) -> None:
+    async def claim(self, one_use_token: OneUseToken) -> None:
         """Use a token up. Of any number of claims at once, anywhere, one succeeds.
 
         Raises Refusal: TOKEN_INVALID for one that was used before, or TOKEN_STORE_UNAVAILABLE where
         that cannot be known.
         """
 
-    async def release(self, ticket: OneUseToken) -> None:
+    async def release(self, one_use_token: OneUseToken) -> None:
         """Take a claim back: nothing came of it. Where that fails, the token stays used."""
 
     async def close(self) -> None:
@@ -42,19 +42,19 @@ class MemoryUsedTokens:
         self.leeway = leeway
         self._until: dict[str, float] = {}  # in the order of their use
 
-    async def claim(self, ticket: OneUseToken) -> None:
+    async def claim(self, one_use_token: OneUseToken) -> None:
         """Use a token up. See `UsedTokens`."""
         now = time.time()
         self._forget_expired(now)
-        if ticket.id in self._until:
+        if one_use_token.id in self._until:
             raise used()
         if len(self._until) >= MAX_USED:
             raise Rejection(TOKEN_STORE_UNAVAILABLE, reason=f"{MAX_USED} tokens were used")
-        self._until[ticket.id] = ticket.expires + self.leeway
+        self._until[one_use_token.id] = one_use_token.expires + self.leeway
 
-    async def release(self, ticket: OneUseToken) -> None:
+    async def release(self, one_use_token: OneUseToken) -> None:
         """Take a claim back."""
-        self._until.pop(ticket.id, None)
+        self._until.pop(one_use_token.id, None)
 
     async def close(self) -> None:
         """Nothing is held."""

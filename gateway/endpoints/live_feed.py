@@ -126,8 +126,8 @@ def _totals(snapshot: Snapshot) -> dict[str, object]:
     `first_bytes` counts values within each of `bounds`, in seconds, and over the last.
     """
     total = Counters()
-    for tally in snapshot.tallies.values():
-        total.merge(tally)
+    for counters in snapshot.tallies.values():
+        total.merge(counters)
     return {
         "active": total.active,
         "bytes_out": total.bytes_out,
@@ -137,23 +137,23 @@ def _totals(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def _route(route: ServedRoute, tally: Counters) -> dict[str, object]:
+def _route(route: ServedRoute, counters: Counters) -> dict[str, object]:
     """A route, with the numbers of its path: routes that differ in the method share them."""
     return {
         "path": route.path,
         "methods": route.methods,
         "description": route.description,
         "upstreams": [each._asdict() for each in route.upstreams],
-        "active": tally.active,
-        "requests": sum(tally.requests.values()),
-        "errors": _errors(tally),
+        "active": counters.active,
+        "requests": sum(counters.requests.values()),
+        "errors": _errors(counters),
     }
 
 
-def _errors(tally: Counters) -> int:
+def _errors(counters: Counters) -> int:
     """Answers of 500 and above, and event streams that the service broke off or let fall silent."""
     answered = sum(
-        count for (_, status), count in tally.requests.items() if status >= _SERVER_ERROR
+        count for (_, status), count in counters.requests.items() if status >= _SERVER_ERROR
     )
-    broken = (tally.streams.get(each, 0) for each in ("upstream_closed", "upstream_timeout"))
+    broken = (counters.streams.get(each, 0) for each in ("upstream_closed", "upstream_timeout"))
     return answered + sum(broken)

@@ -26,11 +26,11 @@ class Ops:
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._pulse = LiveFeed(reports)
+        self._live_feed = LiveFeed(reports)
 
-    async def __call__(self, arrival: ParsedRequest) -> web.StreamResponse:
+    async def __call__(self, parsed: ParsedRequest) -> web.StreamResponse:
         """Answer what is asked for; 404 for what is not there, 405 for what would change it."""
-        request = arrival.request
+        request = parsed.request
         path = request.path
         if path not in PATHS and path not in status_page.PATHS:
             return told({"paths": list(PATHS)}, 404)
@@ -41,14 +41,14 @@ class Ops:
         if path == "/healthz":
             return alive()
         if path == "/events":
-            return await self._pulse.serve(request)
+            return await self._live_feed.serve(request)
         if path in status_page.PATHS:
             return status_page.page(path)
         return await self._tell(request)
 
     async def close(self) -> None:
         """End the event streams of the status page."""
-        await self._pulse.close()
+        await self._live_feed.close()
 
     async def _tell(self, request: web.BaseRequest) -> web.Response:
         """Answer of what is so now, in all processes."""
@@ -62,10 +62,10 @@ class Ops:
 
 def _streams(report: Report, query: str) -> web.Response:
     try:
-        listing = StreamList.of(parse_qsl(query, keep_blank_values=True))
+        stream_list = StreamList.of(parse_qsl(query, keep_blank_values=True))
     except QueryError as error:
         return told({"detail": str(error)}, 400)
-    return told(listing.answer(report.streams))
+    return told(stream_list.answer(report.streams))
 
 
 async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:

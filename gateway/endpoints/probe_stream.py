@@ -98,65 +98,65 @@ class Plan:
 class ProbeStreamEndpoint:
     """Answers with test streams. Its own `path` is None where it is off."""
 
-    def __init__(self, config: Config, gate: AuthService, streams: ActiveExchanges) -> None:
+    def __init__(self, config: Config, auth_service: AuthService, streams: ActiveExchanges) -> None:
         self.path = config.probe
         self._auth = auth = config.auth
         self._is_open = not auth.has_key
-        self._gate = gate
+        self._auth_service = auth_service
         self._streams = streams
         self._under_way = 0
 
-    async def answer(self, incoming: Request) -> web.StreamResponse:
+    async def answer(self, request: Request) -> web.StreamResponse:
         """Serve one stream, to its end. Raises Refusal as a route does."""
-        incoming.exchange.route = incoming.path
-        if incoming.method != "GET":
+        request.exchange.route = request.path
+        if request.method != "GET":
             detail = "The test stream takes GET alone."
             raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "GET"),))
-        await self._authenticate(incoming)
-        plan = Plan.of(incoming.query[1:])
+        await self._authenticate(request)
+        plan = Plan.of(request.query[1:])
         if self._under_way >= MOST_STREAMS:
             raise Rejection(TOO_MANY_STREAMS)
-        stream = _TestStream(incoming.exchange)
+        stream = _TestStream(request.exchange)
         try:
             self._under_way += 1
             self._streams.admit(stream)
-            return await stream.serve(incoming.arrival.request, plan, self._hello(incoming, plan))
+            return await stream.serve(request.parsed.request, plan, self._hello(request, plan))
         finally:
             self._under_way -= 1
             self._streams.release(stream)
 
-    async def _authenticate(self, incoming: Request) -> None:
+    async def _authenticate(self, request: Request) -> None:
         if self._is_open:
             return
         try:
-            identity = self._identity(incoming)
+            identity = self._identity(request)
         except KeyUnknown:
-            await self._gate.look_again()
-            identity = self._identity(incoming)
-        if identity.ticket is not None:
+            await self._auth_service.refetch_keys()
+            identity = self._identity(request)
+        if identity.one_use_token is not None:
             detail = "The test stream is opened several times: it needs a token of many uses."
             raise Rejection(TOKEN_INVALID, detail)
-        incoming.exchange.subject = identity.subject
+        request.exchange.subject = identity.subject
 
-    def _identity(self, incoming: Request) -> Identity:
-        return self._gate.authenticator.authenticate(
-            authorization=incoming.values(b"authorization"),
-            query=raw(incoming.query[1:]),
+    def _identity(self, request: Request) -> Identity:
+        return self._auth_service.authenticator.authenticate(
+            authorization=request.values(b"authorization"),
+            query=raw(request.query[1:]),
             cookies=(),  # no other site's page is to open it
         )
 
-    def _hello(self, incoming: Request, plan: Plan) -> dict[str, object]:
+    def _hello(self, request: Request, plan: Plan) -> dict[str, object]:
         """What came of the request: its version, and its headers as far as they may be told.
 
         With it what is to come, and where a token is looked for: `query` is the parameter's name.
         """
         saw = {
-            name.decode(): b", ".join(incoming.values(name)).decode("latin-1")[:ECHO_LIMIT]
+            name.decode(): b", ".join(request.values(name)).decode("latin-1")[:ECHO_LIMIT]
             for name in ECHOED
-            if incoming.values(name)
+            if request.values(name)
         }
-        version = incoming.version
-        chain = addresses(incoming.headers)
+        version = request.version
+        chain = addresses(request.headers)
         return {
             "gateway": "probe",
             "version": f"{version.major}.{version.minor}",
@@ -166,8 +166,8 @@ class ProbeStreamEndpoint:
             "takes_bearer": self._auth.bearer,
             "saw": saw,
             "addresses": len(chain),
-            "is_first": chain[:1] == [incoming.client.address],
-            "is_front_trusted": is_trusted(incoming.connection.address, self._auth.trusted_proxies),
+            "is_first": chain[:1] == [request.client.address],
+            "is_front_trusted": is_trusted(request.connection.address, self._auth.trusted_proxies),
         }
 
 

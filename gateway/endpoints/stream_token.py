@@ -32,10 +32,14 @@ class StreamTokenEndpoint:
     """
 
     def __init__(
-        self, config: Config, table: Router, policies: Mapping[Cors, CorsPolicy], gate: AuthService
+        self,
+        config: Config,
+        router: Router,
+        policies: Mapping[Cors, CorsPolicy],
+        auth_service: AuthService,
     ) -> None:
         self.path = config.auth.token_endpoint
-        self._table, self._policies, self._gate = table, policies, gate
+        self._router, self._policies, self._auth_service = router, policies, auth_service
         self._policy = policies[config.cors] if config.cors is not None else None
         sections = dict.fromkeys([config.cors, *(route.cors for route in config.routes)])
         self._listed = [policies[cors] for cors in sections if cors is not None]
@@ -49,50 +53,52 @@ class StreamTokenEndpoint:
         with_cookie = (each for each in allowing if each.allows_cookie(origin))
         return next(with_cookie, allowing[0] if allowing else self._policy)
 
-    async def answer(self, incoming: Request) -> web.Response:
+    async def answer(self, request: Request) -> web.Response:
         """Issue a token.
 
         Raises Refusal as a route does, so that a page is told here, where it can read it, what its
         EventSource would run into; and BAD_REQUEST for any other body or path.
         """
-        incoming.exchange.route = incoming.path
-        policy = self.policy(incoming.first(b"origin") or b"")
+        request.exchange.route = request.path
+        policy = self.policy(request.first(b"origin") or b"")
         if policy is not None:
-            incoming.access = policy.access(incoming.first(b"origin"))
-        if incoming.method != "POST":
+            request.access = policy.access(request.first(b"origin"))
+        if request.method != "POST":
             detail = "The token endpoint takes POST alone."
             raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "POST"),))
-        incoming.check_body(MAX_BODY)
-        identity, claims = await self._login(incoming)
-        path = _path(await _body(incoming))
+        request.check_body(MAX_BODY)
+        identity, claims = await self._login(request)
+        path = _path(await _body(request))
         route = self._route(path)
         if identity.source is TokenSource.COOKIE:
             policy = self._policies[route.cors] if route.cors is not None else None
-            require_same_origin(incoming.headers, incoming.client, policy)
+            require_same_origin(request.headers, request.client, policy)
         require_scopes(identity, route.scopes)
-        token, life = self._gate.authenticator.issue(claims, path)
-        return issued({"token": token, "expires_in": life}, incoming.exchange)
+        token, life = self._auth_service.authenticator.issue(claims, path)
+        return issued({"token": token, "expires_in": life}, request.exchange)
 
-    async def _login(self, incoming: Request) -> tuple[Identity, Mapping[str, Any]]:
+    async def _login(self, request: Request) -> tuple[Identity, Mapping[str, Any]]:
         try:
-            identity, claims = self._verify(incoming)
+            identity, claims = self._verify(request)
         except KeyUnknown:
-            await self._gate.look_again()
-            identity, claims = self._verify(incoming)
-        incoming.exchange.subject = identity.subject
+            await self._auth_service.refetch_keys()
+            identity, claims = self._verify(request)
+        request.exchange.subject = identity.subject
         return identity, claims
 
-    def _verify(self, incoming: Request) -> tuple[Identity, Mapping[str, Any]]:
-        return self._gate.authenticator.login(
-            authorization=incoming.values(b"authorization"), cookies=incoming.values(b"cookie")
+    def _verify(self, request: Request) -> tuple[Identity, Mapping[str, Any]]:
+        return self._auth_service.authenticator.login(
+            authorization=request.values(b"authorization"), cookies=request.values(b"cookie")
         )
 
     def _route(self, path: str) -> Route:
         """The route that will take the token."""
         try:
-            route = self._table.match("GET", path).route
-        except Rejection as refusal:
-            cause = refusal.detail if refusal.failure is BAD_REQUEST else "No route has it for GET."
+            route = self._router.match("GET", path).route
+        except Rejection as rejection:
+            cause = (
+                rejection.detail if rejection.failure is BAD_REQUEST else "No route has it for GET."
+            )
             raise Rejection(BAD_REQUEST, f"This path cannot be streamed from. {cause}") from None
         if not route.auth_required:
             raise Rejection(
@@ -101,11 +107,11 @@ class StreamTokenEndpoint:
         return route
 
 
-async def _body(incoming: Request) -> bytes:
+async def _body(request: Request) -> bytes:
     """The request body, of a client that takes neither too much space nor too much time."""
-    content, exchange = incoming.content, incoming.exchange
-    if incoming.expects_continue:
-        incoming.connection.send(_CONTINUE)
+    content, exchange = request.content, request.exchange
+    if request.expects_continue:
+        request.connection.send(_CONTINUE)
     body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):

@@ -119,7 +119,7 @@ class ResponseReader:
         self.has_excess = False
         self.keeps_alive = False
         self.ends_with_connection = False
-        self.refusal = ""
+        self.rejection = ""
         self._receiver = receiver
         self._is_head = is_head
         self._is_in_head = True
@@ -270,7 +270,7 @@ class ResponseReader:
 
     def on_headers_complete(self) -> None:
         """Called by llhttp at the end of a head, also of a 1xx one."""
-        if self.is_complete or self.refusal:
+        if self.is_complete or self.rejection:
             return
         if self._parser.get_http_version() not in {"1.0", "1.1"}:
             self._refuse("it answered in another version of HTTP than 1.x")
@@ -329,7 +329,7 @@ class ResponseReader:
         """Called by llhttp for each part of the body."""
         if self.is_complete:
             self.has_excess = True
-        elif not self.refusal:
+        elif not self.rejection:
             self._framing_size = 0
             self._receiver.body(data)
 
@@ -337,8 +337,8 @@ class ResponseReader:
         """Called by llhttp at the end of each response, also of a 1xx one."""
         self._is_parser_ready = True
         is_under_way = not self._is_in_head and not self._is_switched
-        if is_under_way and not self.is_complete and not self.refusal:
+        if is_under_way and not self.is_complete and not self.rejection:
             self.finish()
 
     def _refuse(self, why: str) -> None:
-        self.refusal = self.refusal or why
+        self.rejection = self.rejection or why

@@ -46,22 +46,22 @@ class Quota:
     The counts are exact: there is one for each user who has an exchange under way, and no other.
     """
 
-    def __init__(self, route: str, limits: RouteLimits, ledger: LimitStore | None) -> None:
-        """`route` tells it from others; `ledger` is None for a replica on its own."""
+    def __init__(self, route: str, limits: RouteLimits, store: LimitStore | None) -> None:
+        """`route` tells it from others; `store` is None for a replica on its own."""
         self.route = route
         self.limits = limits
-        self._ledger = ledger
+        self._store = store
         self._under_way = 0
         self._of_user: dict[str, int] = {}
-        self._meter = _meter(limits)
+        self._bucket = _bucket(limits)
 
     def adopt(self, limits: RouteLimits) -> None:
         """Hold these limits from now on. What is under way counts as before."""
         if (limits.interval, limits.burst) != (self.limits.interval, self.limits.burst):
-            self._meter = _meter(limits)
+            self._bucket = _bucket(limits)
         self.limits = limits
 
-    def permit(self, user: str) -> "Slot":
+    def slot(self, user: str) -> "Slot":
         """What an exchange of this user asks for leave with."""
         return Slot(self, user)
 
@@ -82,10 +82,10 @@ class Quota:
         if not self._of_user[user]:
             del self._of_user[user]
 
-    def meter(self, user: str) -> None:
+    def bucket(self, user: str) -> None:
         """Take one of those that may come by now. Raises Refusal RATE_LIMITED."""
-        if self._meter is not None:
-            wait = self._meter.take(user, time.monotonic_ns())
+        if self._bucket is not None:
+            wait = self._bucket.take(user, time.monotonic_ns())
             if wait:
                 raise too_fast(wait)
 
@@ -93,7 +93,7 @@ class Quota:
         """Where the limits are kept that hold for all replicas together, if there are any."""
         limits = self.limits
         is_shared = limits.interval is not None or limits.max_streams_per_user is not None
-        return self._ledger if is_shared else None
+        return self._store if is_shared else None
 
 
 class Slot:
@@ -115,13 +115,13 @@ class Slot:
         quota = self._quota
         quota.count(self._user)
         self._is_counted = True
-        ledger = quota.shared()
-        if ledger is not None:
+        store = quota.shared()
+        if store is not None:
             lease = Lease(quota.route, self._user)
-            self._lease = (ledger, lease)
-            if await ledger.enter(lease, quota.limits):
+            self._lease = (store, lease)
+            if await store.enter(lease, quota.limits):
                 return
-        quota.meter(self._user)
+        quota.bucket(self._user)
 
     def release(self) -> None:
         """It is over, or never began."""
@@ -129,9 +129,9 @@ class Slot:
             self._is_counted = False
             self._quota.discount(self._user)
         if self._lease is not None:
-            ledger, lease = self._lease
+            store, lease = self._lease
             self._lease = None
-            ledger.leave(lease)
+            store.leave(lease)
 
 
 def too_many(most: int) -> Rejection:
@@ -146,5 +146,5 @@ def too_fast(wait: float) -> Rejection:
     return Rejection(RATE_LIMITED, headers=(("Retry-After", str(math.ceil(wait))),))
 
 
-def _meter(limits: RouteLimits) -> TokenBucket | None:
+def _bucket(limits: RouteLimits) -> TokenBucket | None:
     return None if limits.interval is None else TokenBucket(limits.interval, limits.burst)

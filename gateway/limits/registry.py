@@ -23,7 +23,7 @@ class QuotaRegistry:
     ) -> None:
         self._redis = redis
         self._make = make or self._made
-        self._ledger: RedisLimitStore | None = None
+        self._store: RedisLimitStore | None = None
         self._quotas: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
     def of(self, route: Route) -> Quota | None:
@@ -45,25 +45,25 @@ class QuotaRegistry:
     @property
     def is_shared(self) -> bool | None:
         """Whether Redis was there when it was last asked; None where no limits are in it."""
-        return self._ledger.is_reached if self._ledger is not None else None
+        return self._store.is_reached if self._store is not None else None
 
     @property
     def fallbacks(self) -> int | None:
         """How often limits held in this process alone, as Redis was out of reach; None as above."""
-        return self._ledger.fallbacks if self._ledger is not None else None
+        return self._store.fallbacks if self._store is not None else None
 
     async def close(self) -> None:
         """Let go of Redis."""
-        if self._ledger is not None:
-            await self._ledger.close()
+        if self._store is not None:
+            await self._store.close()
 
     def _made(self, name: str, limits: RouteLimits) -> Quota:
         return Quota(name, limits, self._shared())
 
     def _shared(self) -> "RedisLimitStore | None":
-        if self._ledger is None and self._redis is not None:
+        if self._store is None and self._redis is not None:
             # The client takes a tenth of a second to import, which only those pay who use it.
             from gateway.limits.redis_store import RedisLimitStore  # noqa: PLC0415
 
-            self._ledger = RedisLimitStore(self._redis)
-        return self._ledger
+            self._store = RedisLimitStore(self._redis)
+        return self._store

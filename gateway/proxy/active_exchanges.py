@@ -37,7 +37,7 @@ class ActiveExchanges:
         self._nobody_left = asyncio.Event()
         self._nobody_left.set()
         self.is_closed = False
-        self.is_leaving = False
+        self.is_draining = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -64,7 +64,7 @@ class ActiveExchanges:
 
     def leave(self) -> None:
         """Let each connection go after its response: its client is to find another gateway."""
-        self.is_leaving = True
+        self.is_draining = True
 
     def close(self) -> None:
         """Admit nobody from now on."""

@@ -27,13 +27,13 @@ class CompiledRoute:
         route: Route,
         auth: Auth,
         policy: CorsPolicy | None,
-        balancer: LoadBalancer,
+        load_balancer: LoadBalancer,
         quota: Quota | None = None,
     ) -> None:
         self.route = route
         self.quota = quota
         self.policy = policy
-        self.balancer = balancer
+        self.load_balancer = load_balancer
         self._leeway = auth.leeway
         self._credentials = Credentials.of(auth)
         self._request_edits = Edits.of(route.request_headers)
@@ -42,64 +42,62 @@ class CompiledRoute:
         if route.stream != StreamOptions():
             self._options = route.stream
 
-    def meet(self, incoming: Request) -> None:
+    def apply_error_format(self, request: Request) -> None:
         """Say of a request how this route's refusals are told, before there can be any."""
         if self._options is not None and self._options.retries_transient:
-            incoming.wants_retry = accepts_event_stream(incoming.headers)
+            request.wants_retry = accepts_event_stream(request.headers)
         if self.policy is not None:
-            incoming.access = self.policy.access(incoming.first(b"origin"))
+            request.access = self.policy.access(request.first(b"origin"))
         else:
-            incoming.access = None
+            request.access = None
 
-    def permit(self, incoming: Request, identity: Identity | None) -> Slot | None:
+    def slot(self, request: Request, identity: Identity | None) -> Slot | None:
         """What asks for leave under the route's limits; None without limits."""
         if self.quota is None:
             return None
         if identity is not None and identity.subject:
-            return self.quota.permit(f"subject {identity.subject}")
-        return self.quota.permit(f"address {subscriber(incoming.client.address)}")
+            return self.quota.slot(f"subject {identity.subject}")
+        return self.quota.slot(f"address {subscriber(request.client.address)}")
 
     def request_head(
-        self, incoming: Request, match: Match, identity: Identity | None
+        self, request: Request, match: Match, identity: Identity | None
     ) -> RequestHead:
         """What the service gets to see of a request, less its body."""
         route, credentials = self.route, self._credentials
-        target = credentials.strip_target(raw(target_path(match) + incoming.query))
-        host = incoming.client.host if route.preserve_host else b""
-        own = credentials.strip(
-            for_upstream(incoming.headers), is_authenticated=route.auth_required
-        )
+        target = credentials.strip_target(raw(target_path(match) + request.query))
+        host = request.client.host if route.preserve_host else b""
+        own = credentials.strip(for_upstream(request.headers), is_authenticated=route.auth_required)
         headers = [
             *own,
-            *incoming.client.forwarded,
-            (b"X-Request-Id", incoming.exchange.request_id.encode()),
-            (b"traceparent", incoming.traceparent),
-            *[(b"tracestate", state) for state in incoming.tracestate],
+            *request.client.forwarded,
+            (b"X-Request-Id", request.exchange.request_id.encode()),
+            (b"traceparent", request.traceparent),
+            *[(b"tracestate", state) for state in request.tracestate],
             *(identity.headers if identity else ()),
         ]
         headers = self._request_edits.apply(headers)
-        switch = TO_WEBSOCKET if incoming.is_websocket else ()
-        return RequestHead(incoming.method, target, host, [*headers, *incoming.framing, *switch])
+        switch = TO_WEBSOCKET if request.is_websocket else ()
+        return RequestHead(request.method, target, host, [*headers, *request.framing, *switch])
 
-    def pipe(self, incoming: Request, identity: Identity | None) -> ResponsePump:
+    def pump(self, request: Request, identity: Identity | None) -> ResponsePump:
         """What takes the response."""
         reply = Reply(
-            is_http_11=incoming.is_http_11,
-            keep_alive=incoming.keeps_alive,
-            expects_continue=incoming.expects_continue,
+            is_http_11=request.is_http_11,
+            keep_alive=request.keeps_alive,
+            expects_continue=request.expects_continue,
             had_query_token=identity is not None and identity.source is TokenSource.QUERY,
-            request_id=incoming.exchange.request_id,
+            request_id=request.exchange.request_id,
             edits=self._response_edits,
-            access=incoming.access,
+            access=request.access,
         )
-        browser = incoming.connection
+        client = request.connection
         options, timeouts = self._options, self.route.timeouts
-        if incoming.is_websocket:
-            return WebSocketTunnel(browser, incoming.exchange, reply, timeouts)
+        if request.is_websocket:
+            return WebSocketTunnel(client, request.exchange, reply, timeouts)
         if options is None:
-            return ResponsePump(browser, incoming.exchange, reply, timeouts)
-        terms = StreamTerms(options, self._expiry(identity, options), incoming.wants_retry)
-        return EventStreamPump(browser, incoming.exchange, reply, timeouts, terms)
+            return ResponsePump(client, request.exchange, reply, timeouts)
+        terms = StreamTerms(options, self._expiry(identity, options), request.wants_retry)
+        return EventStreamPump(client, request.exchange, reply, timeouts, terms)
 
     def _expiry(self, identity: Identity | None, options: StreamOptions) -> float | None:
         """When a token holds no more, in seconds since the epoch, where a stream ends with it.

@@ -36,7 +36,7 @@ class Deadlines:
     that moves is written down, and no more.
     """
 
-    def __init__(self, bounded: Bounded, timeouts: Timeouts, alarm: Timer) -> None:
+    def __init__(self, bounded: Bounded, timeouts: Timeouts, timer: Timer) -> None:
         self._bounded = bounded
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
@@ -45,10 +45,10 @@ class Deadlines:
         self._is_total_watched = True
         self._silence_bound: float | None = None
         self._is_browser_awaited = False
-        self._browser_due = NEVER
+        self._client_due = NEVER
         self._unsent = 0
-        self._alarm = alarm
-        alarm.listen(self._ring)
+        self._timer = timer
+        timer.listen(self._ring)
         self._bound_total(timeouts.total)
 
     def seconds_left(self) -> float | None:
@@ -75,32 +75,32 @@ class Deadlines:
         bounds = self._timeouts
         self._bound_silence(bounds.stream_idle if is_stream else bounds.idle)
         if self._due() == NEVER:
-            self._alarm.silence()  # such a stream may go on for hours
+            self._timer.silence()  # such a stream may go on for hours
 
-    def await_browser(self) -> None:
+    def await_client(self) -> None:
         """Bytes wait for the browser; the service is not asked for more meanwhile."""
         self._is_browser_awaited = True
-        self._browser_due = NEVER
+        self._client_due = NEVER
         if self._timeouts.send is not None:
             # After this callback: the bytes still to be written now do not count as taken.
-            self._loop.call_soon(self._watch_browser)
+            self._loop.call_soon(self._watch_client)
 
-    def browser_took(self) -> None:
+    def client_took(self) -> None:
         """The browser took what waited: it is the service's turn again."""
         self._is_browser_awaited = False
-        self._browser_due = NEVER
+        self._client_due = NEVER
         self._bound_silence(self._silence_bound)
 
-    def forget_service(self) -> None:
+    def forget_upstream(self) -> None:
         """The service has said all it had to say."""
         self._silence_bound = None
 
     def cancel(self) -> None:
         """Bound nothing any more."""
         self._is_total_watched = self._is_browser_awaited = False
-        self._browser_due = NEVER
+        self._client_due = NEVER
         self._silence_bound = None
-        self._alarm.ignore()
+        self._timer.ignore()
 
     def _bound_total(self, bound: float | None) -> None:
         self._total_due = NEVER if bound is None else self._started + bound
@@ -111,38 +111,38 @@ class Deadlines:
         self.touch()
         self._arm()
 
-    def _watch_browser(self) -> None:
+    def _watch_client(self) -> None:
         """Look what the browser has yet to take, and look again after its time."""
         if self._is_browser_awaited and self._timeouts.send is not None:
             self._unsent = self._bounded.unsent()
-            self._browser_due = self._loop.time() + self._timeouts.send
+            self._client_due = self._loop.time() + self._timeouts.send
             self._arm()
 
     def _due(self) -> float:
         """When the first of the bounds runs out."""
-        due = min(self._browser_due, self._total_due if self._is_total_watched else NEVER)
+        due = min(self._client_due, self._total_due if self._is_total_watched else NEVER)
         if self._silence_bound is None or self._is_browser_awaited:
             return due
         return min(due, self._moved + self._silence_bound)
 
     def _arm(self) -> None:
-        self._alarm.set(self._due())
+        self._timer.set(self._due())
 
     def _ring(self) -> None:
         now = self._loop.time()
         if self._is_total_watched and self._total_due <= now:
             self._is_total_watched = False
             self._bounded.out_of_time()
-        elif self._browser_due <= now:
-            self._check_browser()
+        elif self._client_due <= now:
+            self._check_client()
         elif self._silence_bound is not None and not self._is_browser_awaited:
             self._check_silence(now)
         else:
             self._arm()
 
-    def _check_browser(self) -> None:
+    def _check_client(self) -> None:
         if self._bounded.unsent() < self._unsent:
-            self._watch_browser()
+            self._watch_client()
         else:
             self._bounded.took_nothing()
 
@@ -153,4 +153,4 @@ class Deadlines:
         if due <= now:
             self._bounded.fell_silent()
         else:
-            self._alarm.set(min(due, self._total_due) if self._is_total_watched else due)
+            self._timer.set(min(due, self._total_due) if self._is_total_watched else due)

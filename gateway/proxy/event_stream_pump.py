@@ -63,13 +63,13 @@ class EventStreamPump(ResponsePump):
 
     def __init__(
         self,
-        browser: ClientConnection,
+        client: ClientConnection,
         exchange: Exchange,
         reply: Reply,
         timeouts: Timeouts,
         terms: StreamTerms,
     ) -> None:
-        super().__init__(browser, exchange, reply, timeouts)
+        super().__init__(client, exchange, reply, timeouts)
         self._terms = terms
         self._events: EventStream | None = None
         self._heartbeat: Heartbeat | None = None
@@ -160,7 +160,7 @@ class EventStreamPump(ResponsePump):
         events = self._events
         if events is None or self._state != RELAYING:
             return False
-        return events.is_between and not self._browser.writing_paused
+        return events.is_between and not self._client.writing_paused
 
     def _beat(self) -> None:
         if self._events is not None and self._events.takes_comment and self._may_speak():

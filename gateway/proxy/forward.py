@@ -20,13 +20,13 @@ _SENT = RequestHead("", b"", b"", [])
 
 @dataclass(slots=True)
 class Forwarder:
-    """One exchange with a service: the request `head` is ready, the `pipe` takes the response."""
+    """One exchange with a service: the request `head` is ready, the `pump` takes the response."""
 
-    incoming: Request
+    request: Request
     route: Route
     head: RequestHead
-    pipe: ResponsePump
-    balancer: LoadBalancer
+    pump: ResponsePump
+    load_balancer: LoadBalancer
 
     async def run(self) -> None:
         """Do it, to whatever end. Raises `Rejection` where no connection can be made.
@@ -35,11 +35,11 @@ class Forwarder:
         came about, or an idle one was closed just when it was used, which is no fault of anyone's.
         """
         left = self.route.retries
-        place = self.balancer.pick()
-        connection = None if self.incoming.is_websocket else place.pool.take_idle()
+        place = self.load_balancer.pick()
+        connection = None if self.request.is_websocket else place.pool.take_idle()
         tried: tuple[Place, ...] = ()
         while True:
-            self.incoming.exchange.upstream = place.url
+            self.request.exchange.upstream = place.url
             place.health.open_exchanges += 1
             try:
                 if connection is not None:
@@ -48,7 +48,7 @@ class Forwarder:
                     connection = await self._connect(place, left)
                     if connection is not None:
                         await self._over(connection, place, is_repeatable=False)
-                if connection is not None and not self.pipe.was_stale:
+                if connection is not None and not self.pump.was_stale:
                     return
             finally:
                 place.health.open_exchanges -= 1
@@ -60,43 +60,43 @@ class Forwarder:
     @property
     def _is_safe(self) -> bool:
         """Whether it does no harm that a service may get the request twice."""
-        return not self.incoming.has_body and self.incoming.method in IDEMPOTENT
+        return not self.request.has_body and self.request.method in IDEMPOTENT
 
     async def _connect(self, place: Place, left: int) -> Connection | None:
         """A new connection; None where none came about and another attempt is left."""
         connect_timeout = self.route.timeouts.connect
-        bound = self.pipe.seconds_left(connect_timeout)
+        bound = self.pump.seconds_left(connect_timeout)
         try:
             return await place.pool.connect(bound)
-        except Rejection as refusal:
-            is_late = refusal.failure is UPSTREAM_TIMEOUT
+        except Rejection as rejection:
+            is_late = rejection.failure is UPSTREAM_TIMEOUT
             if is_late and bound == connect_timeout:
                 place.pool.was_too_slow()
             # One service alone that does not accept in time is not waited for twice.
-            if left == 0 or (is_late and self.balancer.is_alone) or not self.pipe.has_time:
+            if left == 0 or (is_late and self.load_balancer.is_alone) or not self.pump.has_time:
                 raise
             return None
 
     async def _another(self, tried: tuple[Place, ...], *, is_hasty: bool) -> Place:
-        place = self.balancer.pick(tried)
+        place = self.load_balancer.pick(tried)
         if place in tried and not is_hasty:
             await asyncio.sleep(PAUSE * random.uniform(0.5, 1))  # noqa: S311 - no secret
         return place
 
     async def _over(self, connection: Connection, place: Place, *, is_repeatable: bool) -> None:
-        ended = self.pipe.attach(connection, is_repeatable=is_repeatable)
+        ended = self.pump.attach(connection, is_repeatable=is_repeatable)
         upload: asyncio.Task[None] | None = None
         try:
             if ended.done():  # its time ran out while the connection was made
                 return
-            has_body = self.incoming.has_body
-            is_head = self.incoming.method == "HEAD"
+            has_body = self.request.has_body
+            is_head = self.request.method == "HEAD"
             head = self.head.to(place.base, place.host)
-            connection.start(head, self.pipe, is_head=is_head, has_body=has_body)
+            connection.start(head, self.pump, is_head=is_head, has_body=has_body)
             if not is_repeatable:
                 self.head, head = _SENT, b""  # a stream may go on for hours
             if has_body:
-                self.pipe.owes_body = True
+                self.pump.owes_body = True
                 upload = asyncio.create_task(self._upload(connection))
             await ended
         finally:
@@ -107,13 +107,13 @@ class Forwarder:
 
     async def _upload(self, connection: Connection) -> None:
         """Send the request body on as it comes, under the service's backpressure."""
-        exchange, pipe, limit = self.incoming.exchange, self.pipe, self.route.max_body
-        is_chunked = self.incoming.is_chunked
+        exchange, pump, limit = self.request.exchange, self.pump, self.route.max_body
+        is_chunked = self.request.is_chunked
         try:
             while data := await self._next_bytes():
                 exchange.bytes_in += len(data)
                 if exchange.bytes_in > limit:
-                    pipe.refuse(over(limit))
+                    pump.refuse(over(limit))
                     return
                 connection.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
                 if (writable := connection.writable()) is not None:
@@ -122,7 +122,7 @@ class Forwarder:
             return  # the browser left: the handler is being cancelled for it
         except Exception:  # noqa: BLE001 - nobody awaits this task: here its fault is told
             log.exception("upload_failed", request_id=exchange.request_id)
-            pipe.refuse(Rejection(INTERNAL_ERROR))
+            pump.refuse(Rejection(INTERNAL_ERROR))
             return
         if is_chunked:
             connection.write(b"0\r\n\r\n")
@@ -130,9 +130,9 @@ class Forwarder:
 
     async def _next_bytes(self) -> bytes:
         """What came of the body since the last call; empty at its end."""
-        content = self.incoming.content
-        self.pipe.await_client(is_awaited=True)
+        content = self.request.content
+        self.pump.await_client(is_awaited=True)
         data = await content.readany()
-        self.pipe.await_client(is_awaited=False)
-        self.pipe.owes_body = not content.is_eof()
+        self.pump.await_client(is_awaited=False)
+        self.pump.owes_body = not content.is_eof()
         return data

@@ -49,7 +49,7 @@ class Handler:
         config: Config,
         streams: ActiveExchanges,
         upstreams: UpstreamRegistry,
-        gate: AuthService,
+        auth_service: AuthService,
         quotas: QuotaRegistry,
         health: HealthAnswer,
         *,
@@ -58,154 +58,162 @@ class Handler:
     ) -> None:
         self._auth = config.auth
         self._max_header_size = config.limits.max_header_size
-        self._table = Router(config.routes)
+        self._router = Router(config.routes)
         sections = {config.cors, *(route.cors for route in config.routes)}
         policies = {cors: CorsPolicy(cors) for cors in sections if cors is not None}
         self._policy = policies[config.cors] if config.cors else None
-        self._prepared: dict[int, CompiledRoute] = {}
+        self._compiled: dict[int, CompiledRoute] = {}
         for route in config.routes:
             policy = policies[route.cors] if route.cors is not None else None
-            balancer = LoadBalancer.of(route, upstreams)
+            load_balancer = LoadBalancer.of(route, upstreams)
             quota = quotas.of(route)
-            self._prepared[id(route)] = CompiledRoute(route, config.auth, policy, balancer, quota)
-        self._gate = gate
-        self._token_endpoint = StreamTokenEndpoint(config, self._table, policies, gate)
-        self._probe = ProbeStreamEndpoint(config, gate, streams)
-        self._preflights = Preflights(self._table, self._policy_of, self._token_endpoint)
+            self._compiled[id(route)] = CompiledRoute(
+                route, config.auth, policy, load_balancer, quota
+            )
+        self._auth_service = auth_service
+        self._token_endpoint = StreamTokenEndpoint(config, self._router, policies, auth_service)
+        self._probe = ProbeStreamEndpoint(config, auth_service, streams)
+        self._preflights = Preflights(self._router, self._policy_of, self._token_endpoint)
         self._streams = streams
         self._health = health
         self._report = report
         self._tracer = tracer
 
-    async def __call__(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
+    async def __call__(self, parsed: ParsedRequest) -> web.StreamResponse | AlreadySent:
         """Take a request and give back the response, on the wire or not."""
-        incoming = Request(arrival, self._auth.trusted_proxies)
-        if incoming.path in RESERVED_PATHS:
-            return self._health(incoming.path)
-        if self._streams.is_leaving:
-            incoming.keeps_alive = False
-        exchange = incoming.exchange
+        request = Request(parsed, self._auth.trusted_proxies)
+        if request.path in RESERVED_PATHS:
+            return self._health(request.path)
+        if self._streams.is_draining:
+            request.keeps_alive = False
+        exchange = request.exchange
         if self._tracer is not None:
-            self._tracer.begin(incoming)
+            self._tracer.begin(request)
         try:
-            return await self._serve(incoming)
-        except Rejection as refusal:
-            return _refuse(incoming, refusal)
+            return await self._serve(request)
+        except Rejection as rejection:
+            return _refuse(request, rejection)
         except asyncio.CancelledError:
             exchange.end(EndReason.CLIENT_CLOSED)
             raise
         except Exception:  # noqa: BLE001 - whatever it is, it is logged whole and answered
             log.exception("internal_error", request_id=exchange.request_id)
-            return _give_up(incoming)
+            return _give_up(request)
         finally:
             self._report(exchange)
 
-    async def _serve(self, incoming: Request) -> web.StreamResponse | AlreadySent:
+    async def _serve(self, request: Request) -> web.StreamResponse | AlreadySent:
         if self._policy is not None:
-            incoming.access = self._policy.access(incoming.first(b"origin"))
-        incoming.check_head(self._max_header_size)
-        if incoming.method == "OPTIONS":
-            told = self._preflights.answer(incoming)
+            request.access = self._policy.access(request.first(b"origin"))
+        request.check_head(self._max_header_size)
+        if request.method == "OPTIONS":
+            told = self._preflights.answer(request)
             if told is not None:
-                return _own(incoming, preflight_answer(told, incoming.exchange))
-        if incoming.path == self._token_endpoint.path:
-            return _own(incoming, await self._token_endpoint.answer(incoming))
-        if incoming.path == self._probe.path:
-            return await self._probe.answer(incoming)
+                return _own(request, preflight_answer(told, request.exchange))
+        if request.path == self._token_endpoint.path:
+            return _own(request, await self._token_endpoint.answer(request))
+        if request.path == self._probe.path:
+            return await self._probe.answer(request)
         try:
-            relay, permit, ticket = self._prepare(incoming)
+            forwarder, slot, one_use_token = self._prepare(request)
         except KeyUnknown:
-            await self._gate.look_again()
-            relay, permit, ticket = self._prepare(incoming)
-        incoming.forget_headers()
-        pipe = relay.pipe
+            await self._auth_service.refetch_keys()
+            forwarder, slot, one_use_token = self._prepare(request)
+        request.forget_headers()
+        pump = forwarder.pump
         try:
-            self._streams.admit(pipe)
-            if permit is not None:
-                await permit.take()
-            await (relay.run() if ticket is None else self._run_once(relay, ticket))
+            self._streams.admit(pump)
+            if slot is not None:
+                await slot.take()
+            await (
+                forwarder.run()
+                if one_use_token is None
+                else self._run_once(forwarder, one_use_token)
+            )
         finally:
-            pipe.close()
-            if permit is not None:
-                permit.release()
-            self._streams.release(pipe)
-        if pipe.refusal is not None:
-            raise pipe.refusal
-        return KEEPING if pipe.keep_alive else CLOSING
+            pump.close()
+            if slot is not None:
+                slot.release()
+            self._streams.release(pump)
+        if pump.rejection is not None:
+            raise pump.rejection
+        return KEEPING if pump.keep_alive else CLOSING
 
-    async def _run_once(self, relay: Forwarder, ticket: OneUseToken) -> None:
+    async def _run_once(self, forwarder: Forwarder, one_use_token: OneUseToken) -> None:
         """Run for a token of one use, which is used up unless no service was there to answer it.
 
         A browser that was told so may try again with the same URL.
         """
-        await self._gate.claim(ticket)
+        await self._auth_service.claim(one_use_token)
         try:
-            await relay.run()
+            await forwarder.run()
         except Rejection:
-            await self._gate.release(ticket)
+            await self._auth_service.release(one_use_token)
             raise
-        refusal = relay.pipe.refusal
-        status = relay.incoming.exchange.status if refusal is None else refusal.failure.status
+        rejection = forwarder.pump.rejection
+        status = (
+            forwarder.request.exchange.status if rejection is None else rejection.failure.status
+        )
         if status in TRANSIENT:
-            await self._gate.release(ticket)
+            await self._auth_service.release(one_use_token)
 
-    def _prepare(self, incoming: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:
+    def _prepare(self, request: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:
         """Match and authenticate; what is known only here is not kept while a stream goes on."""
-        match = self._table.match(incoming.method, incoming.path)
-        incoming.exchange.route = match.route.path
-        prepared = self._prepared[id(match.route)]
-        prepared.meet(incoming)
-        identity = self._authenticate(incoming, prepared)
-        incoming.check_body(match.route.max_body)
-        head = prepared.request_head(incoming, match, identity)
-        permit = prepared.permit(incoming, identity)
-        pipe = prepared.pipe(incoming, identity)
-        relay = Forwarder(incoming, match.route, head, pipe, prepared.balancer)
-        return relay, permit, identity.ticket if identity is not None else None
+        match = self._router.match(request.method, request.path)
+        request.exchange.route = match.route.path
+        compiled = self._compiled[id(match.route)]
+        compiled.apply_error_format(request)
+        identity = self._authenticate(request, compiled)
+        request.check_body(match.route.max_body)
+        head = compiled.request_head(request, match, identity)
+        slot = compiled.slot(request, identity)
+        pump = compiled.pump(request, identity)
+        forwarder = Forwarder(request, match.route, head, pump, compiled.load_balancer)
+        return forwarder, slot, identity.one_use_token if identity is not None else None
 
-    def _authenticate(self, incoming: Request, prepared: CompiledRoute) -> Identity | None:
+    def _authenticate(self, request: Request, compiled: CompiledRoute) -> Identity | None:
         """Who is asking; None on a route that does not ask."""
-        route = prepared.route
+        route = compiled.route
         if not route.auth_required:
             return None
-        identity = self._gate.authenticator.authenticate(
-            authorization=incoming.values(b"authorization"),
-            query=raw(incoming.query[1:]),
-            cookies=incoming.values(b"cookie"),
+        identity = self._auth_service.authenticator.authenticate(
+            authorization=request.values(b"authorization"),
+            query=raw(request.query[1:]),
+            cookies=request.values(b"cookie"),
         )
-        incoming.exchange.subject = identity.subject
+        request.exchange.subject = identity.subject
         if identity.source is TokenSource.COOKIE:
-            require_same_origin(incoming.headers, incoming.client, prepared.policy)
+            require_same_origin(request.headers, request.client, compiled.policy)
         require_scopes(identity, route.scopes)
-        if identity.ticket is not None:
-            identity.ticket.require(incoming.method, incoming.path)
+        if identity.one_use_token is not None:
+            identity.one_use_token.require(request.method, request.path)
         return identity
 
     def _policy_of(self, route: Route) -> CorsPolicy | None:
-        return self._prepared[id(route)].policy
+        return self._compiled[id(route)].policy
 
 
-def _refuse(incoming: Request, refusal: Rejection) -> web.Response:
-    is_softened = incoming.wants_retry and refusal.failure.status in TRANSIENT
-    return _own(incoming, (retry_later if is_softened else answer)(refusal, incoming.exchange))
+def _refuse(request: Request, rejection: Rejection) -> web.Response:
+    is_softened = request.wants_retry and rejection.failure.status in TRANSIENT
+    return _own(request, (retry_later if is_softened else answer)(rejection, request.exchange))
 
 
-def _own(incoming: Request, response: web.Response) -> web.Response:
+def _own(request: Request, response: web.Response) -> web.Response:
     """An answer of the gateway's own: a page that may reads it, wherever it comes from.
 
     It is the last one on a connection that has more of this request.
     """
-    disclose(response, incoming.access)
-    if not incoming.keeps_alive or not incoming.content.is_eof():
+    disclose(response, request.access)
+    if not request.keeps_alive or not request.content.is_eof():
         response.force_close()
     return response
 
 
-def _give_up(incoming: Request) -> web.StreamResponse | AlreadySent:
+def _give_up(request: Request) -> web.StreamResponse | AlreadySent:
     """After a fault of our own: a 500, or the cut of a response that is under way."""
-    exchange, transport = incoming.exchange, incoming.connection.transport
+    exchange, transport = request.exchange, request.connection.transport
     if exchange.first_byte_at is None:
-        return _refuse(incoming, Rejection(INTERNAL_ERROR))
+        return _refuse(request, Rejection(INTERNAL_ERROR))
     exchange.end(EndReason.ERROR)
     if transport is not None:
         transport.abort()

@@ -16,7 +16,7 @@ class Heartbeat:
         self._beat = beat
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._arm()
 
     def touch(self) -> None:
@@ -25,12 +25,12 @@ class Heartbeat:
 
     def cancel(self) -> None:
         """Beat no more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _arm(self) -> None:
-        self._alarm = self._loop.call_at(self._sent + self._interval, self._ring)
+        self._timer = self._loop.call_at(self._sent + self._interval, self._ring)
 
     def _ring(self) -> None:
         now = self._loop.time()

@@ -19,33 +19,33 @@ class Preflights:
 
     def __init__(
         self,
-        table: Router,
+        router: Router,
         policy_of: Callable[[Route], CorsPolicy | None],
         token_endpoint: StreamTokenEndpoint,
     ) -> None:
-        self._table = table
+        self._router = router
         self._policy_of = policy_of
         self._token_endpoint = token_endpoint
 
-    def answer(self, incoming: Request) -> Headers | None:
+    def answer(self, request: Request) -> Headers | None:
         """The headers that say so, or Refusal ORIGIN_DENIED.
 
         None where it is no preflight, or the route that it asks for has no CORS or is none: then
         it is an OPTIONS request as any other.
         """
-        origin = incoming.first(b"origin")
-        method = incoming.first(b"access-control-request-method")
+        origin = request.first(b"origin")
+        method = request.first(b"access-control-request-method")
         if not origin or not method:
             return None
-        asked = self._asked(method, origin, incoming.path)
+        asked = self._asked(method, origin, request.path)
         if asked is None:
             return None
-        incoming.exchange.route, methods, policy = asked
-        incoming.access = policy.access(origin)
+        request.exchange.route, methods, policy = asked
+        request.access = policy.access(origin)
         if not policy.allows(origin):
             detail = "This route takes no requests from pages of this origin."
             raise Rejection(ORIGIN_DENIED, detail, reason="cors does not list the origin")
-        requested = b", ".join(incoming.values(b"access-control-request-headers"))
+        requested = b", ".join(request.values(b"access-control-request-headers"))
         return policy.preflight(methods, requested)
 
     def _asked(
@@ -56,7 +56,7 @@ class Preflights:
             policy = self._token_endpoint.policy(origin)
             return (path, b"POST", policy) if policy is not None else None
         try:
-            route = self._table.match(method.decode("latin-1"), path).route
+            route = self._router.match(method.decode("latin-1"), path).route
         except Rejection:
             return None
         policy = self._policy_of(route)

@@ -30,22 +30,22 @@ _ENDINGS = {
 }
 
 
-def answer(refusal: Rejection, exchange: Exchange) -> web.Response:
+def answer(rejection: Rejection, exchange: Exchange) -> web.Response:
     """The response that tells a refusal; the exchange's record tells it from now on too."""
-    _record(refusal, exchange)
-    failure = refusal.failure
+    _record(rejection, exchange)
+    failure = rejection.failure
     return web.Response(
         status=failure.status,
-        body=refusal.problem(exchange.request_id),
+        body=rejection.problem(exchange.request_id),
         content_type="application/problem+json",
-        headers=[*failure.headers, *refusal.headers, *_own_headers(exchange)],
+        headers=[*failure.headers, *rejection.headers, *_own_headers(exchange)],
     )
 
 
-def bare_answer(refusal: Rejection, exchange: Exchange) -> bytes:
+def bare_answer(rejection: Rejection, exchange: Exchange) -> bytes:
     """The same as bytes, for one whose request nobody read: the last response on its connection."""
-    _record(refusal, exchange)
-    failure, body = refusal.failure, refusal.problem(exchange.request_id)
+    _record(rejection, exchange)
+    failure, body = rejection.failure, rejection.problem(exchange.request_id)
     headers = [
         *(each for each in failure.headers if each[0] != "Connection"),
         ("Connection", "close"),
@@ -77,18 +77,18 @@ def preflight_answer(told: Headers, exchange: Exchange) -> web.Response:
     )
 
 
-def retry_later(refusal: Rejection, exchange: Exchange) -> web.Response:
+def retry_later(rejection: Rejection, exchange: Exchange) -> web.Response:
     """An answer for an EventSource, which comes back by itself after a 200 alone (HTML 9.2.3).
 
     An event stream of two lines, and no blank one, which would be an event to some clients: a
     comment that names the code, and when to come back. The exchange's record has the status and
     code of the refusal all the same.
     """
-    response = answer(refusal, exchange)
+    response = answer(rejection, exchange)
     retry = delay(response.headers.popall("Retry-After", [None])[0])
     response.set_status(200)
     response.content_type = "text/event-stream"
-    response.body = b": %b\nretry: %d\n" % (refusal.failure.code.encode(), retry)
+    response.body = b": %b\nretry: %d\n" % (rejection.failure.code.encode(), retry)
     return response
 
 
@@ -102,10 +102,10 @@ def issued(body: Mapping[str, object], exchange: Exchange) -> web.Response:
     return response
 
 
-def _record(refusal: Rejection, exchange: Exchange) -> None:
-    failure = refusal.failure
+def _record(rejection: Rejection, exchange: Exchange) -> None:
+    failure = rejection.failure
     exchange.status, exchange.code = int(failure.status), failure.code
-    exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), refusal.reason)
+    exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), rejection.reason)
 
 
 def told(body: Mapping[str, object], status: int = 200) -> web.Response:

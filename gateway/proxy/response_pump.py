@@ -43,28 +43,28 @@ class ResponsePump(Receiver):
     """
 
     def __init__(
-        self, browser: ClientConnection, exchange: Exchange, reply: Reply, timeouts: Timeouts
+        self, client: ClientConnection, exchange: Exchange, reply: Reply, timeouts: Timeouts
     ) -> None:
-        self.refusal: Rejection | None = None
+        self.rejection: Rejection | None = None
         self.was_stale = False
         self.keep_alive = reply.keep_alive
         self.owes_body = False  # the browser: part of its request is still to come
         self.bytes_out = 0
-        self._browser = browser
+        self._client = client
         self._exchange = exchange
         self._reply = reply
         self._framing: Framing | None = None
         self._is_chunked = False
         self._held: list[bytes] = []  # the head, and what came with it
-        self._outlet: SocketWriter | None = None  # from when nothing is held
+        self._writer: SocketWriter | None = None  # from when nothing is held
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
         self._is_client_awaited = False
         self._state = RELAYING
         self._is_cut = False
-        self._deadlines = Deadlines(self, timeouts, browser.alarm)
-        browser.flow = self
+        self._deadlines = Deadlines(self, timeouts, client.timer)
+        client.listener = self
 
     # The handler's side
 
@@ -116,7 +116,7 @@ class ResponsePump(Receiver):
             return "waiting"
         if self._state == FLUSHING:
             return "flushing"
-        return "backpressure" if self._browser.writing_paused else "streaming"
+        return "backpressure" if self._client.writing_paused else "streaming"
 
     def silence(self) -> float | None:
         """Seconds since a byte moved; None where no bound of the route has that written down."""
@@ -126,7 +126,7 @@ class ResponsePump(Receiver):
         """Stop all timers and let go of the browser, however it ended."""
         self._state = ENDED
         self._deadlines.cancel()
-        self._browser.flow = None
+        self._client.listener = None
         self.record()
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
@@ -135,24 +135,24 @@ class ResponsePump(Receiver):
             return
         self._exchange.end(reason, why)
         if not self.has_started:
-            self.refusal = Rejection(failure, reason=why)
+            self.rejection = Rejection(failure, reason=why)
             self._finish()
             return
         self._release()
         self.keep_alive = False
         self._is_cut = True
-        if self._state == FLUSHING or self._browser.writing_paused:
-            self._browser.reset()  # what it has not taken by now, it is not waited for
+        if self._state == FLUSHING or self._client.writing_paused:
+            self._client.reset()  # what it has not taken by now, it is not waited for
             self._finish()
         else:
             self._flush()
 
-    def refuse(self, refusal: Rejection) -> None:
+    def refuse(self, rejection: Rejection) -> None:
         """End it with an answer of the gateway's own, or as a cut where it is too late."""
         if self.has_started:
-            self.end(EndReason.REFUSED, why=str(refusal))
+            self.end(EndReason.REFUSED, why=str(rejection))
         elif self._state == RELAYING:
-            self.refusal = refusal
+            self.rejection = rejection
             self._finish()
 
     # The service's side: `response.Receiver`
@@ -164,7 +164,7 @@ class ResponsePump(Receiver):
         if status == CONTINUE and not self._reply.expects_continue:
             return
         reason = responses.get(status, "").encode()
-        self._browser.send(informational_head(status, reason, end_to_end(headers)))
+        self._client.send(informational_head(status, reason, end_to_end(headers)))
 
     def head(self, head: ResponseHead) -> None:
         """Send the response head on."""
@@ -185,7 +185,7 @@ class ResponsePump(Receiver):
     def head_read(self) -> None:
         """Send the head, and what came with it, in one piece."""
         self._release()
-        self._outlet = self._browser.outlet
+        self._writer = self._client.writer
 
     def takes_chunks(self) -> bool:
         """Whether chunks may go on as they stand: where the browser knows them."""
@@ -197,10 +197,10 @@ class ResponsePump(Receiver):
             return
         self._deadlines.touch()
         self.bytes_out += payload
-        if self._outlet is None:
+        if self._writer is None:
             self._held.append(data)
         else:
-            self._outlet.write(data)
+            self._writer.write(data)
 
     def body(self, data: bytes) -> None:
         """Send bytes of the body on, at once."""
@@ -235,11 +235,11 @@ class ResponsePump(Receiver):
         """The browser takes no more for now: neither do we."""
         if self._connection is not None and self._state == RELAYING:
             self._connection.pause_reading()
-        self._deadlines.await_browser()
+        self._deadlines.await_client()
 
     def resume(self) -> None:
         """The browser takes bytes again."""
-        self._deadlines.browser_took()
+        self._deadlines.client_took()
         if self._state == FLUSHING:
             self._finish()
         elif self._connection is not None:
@@ -263,7 +263,7 @@ class ResponsePump(Receiver):
 
     def unsent(self) -> int:
         """Bytes that the browser has yet to take."""
-        return self._browser.unsent()
+        return self._client.unsent()
 
     def out_of_time(self) -> None:
         """End it: the whole exchange took too long."""
@@ -281,7 +281,7 @@ class ResponsePump(Receiver):
         """End it: the browser took nothing for too long."""
         self._exchange.end(EndReason.CLIENT_STALLED, "send_timeout")
         self.keep_alive = False
-        self._browser.reset()
+        self._client.reset()
         self._finish()
 
     # Inside
@@ -294,37 +294,37 @@ class ResponsePump(Receiver):
             parts = [b"%x\r\n%b\r\n" % (len(data), data)]
         else:  # as parts, so that no byte of it is copied: the kernel takes them as one
             parts = [b"%x\r\n" % len(data), data, b"\r\n"]
-        if self._outlet is None:
+        if self._writer is None:
             self._held += parts
         elif len(parts) == 1:
-            self._outlet.write(parts[0])
+            self._writer.write(parts[0])
         else:
-            self._outlet.writelines(parts)
+            self._writer.writelines(parts)
 
     def _release(self) -> None:
         """Send what is held."""
         if self._held:
-            self._browser.send(b"".join(self._held))
+            self._client.send(b"".join(self._held))
             self._held = []
 
     def _flush(self) -> None:
         """Finish when the last byte has left."""
         self._state = FLUSHING
-        self._deadlines.forget_service()
-        if self._browser.is_flushed():
+        self._deadlines.forget_upstream()
+        if self._client.is_flushed():
             self._finish()
         else:
-            self._deadlines.await_browser()
+            self._deadlines.await_client()
 
     def _finish(self) -> None:
         self._state = ENDED
         self._deadlines.cancel()
-        if self.refusal is None:
+        if self.rejection is None:
             self._exchange.end(EndReason.COMPLETE)
         if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
-            self._browser.reset()  # an orderly close would say that the body is whole
+            self._client.reset()  # an orderly close would say that the body is whole
         elif self._is_cut:
-            self._browser.finish()
+            self._client.finish()
         self._tell()
 
     def _tell(self) -> None:

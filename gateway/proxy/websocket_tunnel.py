@@ -40,13 +40,13 @@ class WebSocketTunnel(ResponsePump):
 
     def __init__(
         self,
-        browser: ClientConnection,
+        client: ClientConnection,
         exchange: Exchange,
         reply: Reply,
         timeouts: Timeouts,
         linger: float = LINGER,
     ) -> None:
-        super().__init__(browser, exchange, reply, timeouts)
+        super().__init__(client, exchange, reply, timeouts)
         self._loop = asyncio.get_running_loop()
         self._send_bound = timeouts.send
         self._is_open = False  # the 101 came
@@ -94,7 +94,7 @@ class WebSocketTunnel(ResponsePump):
         super().head_read()
         if self._is_open and self._connection is not None:
             self._connection.switch()
-            self._browser.switch(self)
+            self._client.switch(self)
 
     def body(self, data: bytes) -> None:
         """Send bytes on to the browser, at once."""
@@ -108,7 +108,7 @@ class WebSocketTunnel(ResponsePump):
             return False
         if not self._has_service_ended:
             self._has_service_ended = True
-            self._browser.finish()
+            self._client.finish()
             self._half_ended(EndReason.UPSTREAM_CLOSED)
         return True
 
@@ -145,7 +145,7 @@ class WebSocketTunnel(ResponsePump):
         if not self._is_service_full:
             writable = connection.writable()
             if writable is not None:
-                self._await_service(connection, writable)
+                self._await_upstream(connection, writable)
 
     def sent_all(self) -> bool:
         """Pass the browser's end on. What the service still sends may go to it."""
@@ -165,33 +165,33 @@ class WebSocketTunnel(ResponsePump):
         if not self._is_open or self._state != RELAYING or self._has_service_ended:
             return False
         is_between = self._frames.is_between and not self._frames.has_closed
-        return is_between and not self._browser.writing_paused
+        return is_between and not self._client.writing_paused
 
-    def _await_service(self, connection: Connection, writable: asyncio.Future[None]) -> None:
+    def _await_upstream(self, connection: Connection, writable: asyncio.Future[None]) -> None:
         """The service takes no more for now: neither do we."""
         self._is_service_full = True
-        self._browser.hold()
-        writable.add_done_callback(self._service_took)
-        self._watch_service(connection)
+        self._client.hold()
+        writable.add_done_callback(self._upstream_took)
+        self._watch_upstream(connection)
 
-    def _service_took(self, _: asyncio.Future[None]) -> None:
+    def _upstream_took(self, _: asyncio.Future[None]) -> None:
         self._is_service_full = False
         self._forget_stall()
         if self._state == RELAYING:
-            self._browser.unhold()
+            self._client.unhold()
             self._end_in_order()
 
-    def _watch_service(self, connection: Connection) -> None:
+    def _watch_upstream(self, connection: Connection) -> None:
         """Look after its time whether the service took any of what waits for it."""
         if self._send_bound is not None:
             unsent = connection.unsent()
             self._stall = self._loop.call_later(
-                self._send_bound, self._check_service, connection, unsent
+                self._send_bound, self._check_upstream, connection, unsent
             )
 
-    def _check_service(self, connection: Connection, unsent: int) -> None:
+    def _check_upstream(self, connection: Connection, unsent: int) -> None:
         if connection.unsent() < unsent:
-            self._watch_service(connection)
+            self._watch_upstream(connection)
         else:
             self.end(EndReason.UPSTREAM_TIMEOUT, why="send_timeout")
 

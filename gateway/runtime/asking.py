@@ -20,7 +20,7 @@ class SupervisorQuota(Quota):
         super().__init__(route, limits, None)
         self._channel = channel
 
-    def permit(self, user: str) -> Slot:
+    def slot(self, user: str) -> Slot:
         """What an exchange of this user asks for leave with."""
         return SupervisorSlot(self, user, self._channel)
 
@@ -59,16 +59,16 @@ class SupervisorUsedTokens:
         self.leeway = leeway
         self._channel = channel
 
-    async def claim(self, ticket: OneUseToken) -> None:
+    async def claim(self, one_use_token: OneUseToken) -> None:
         """Use a token up."""
         try:
-            await self._channel.ask("claim", ticket, self.leeway, within=PATIENCE)
+            await self._channel.ask("claim", one_use_token, self.leeway, within=PATIENCE)
         except Unanswered as error:
             raise Rejection(TOKEN_STORE_UNAVAILABLE, reason=f"supervisor: {error}") from None
 
-    async def release(self, ticket: OneUseToken) -> None:
+    async def release(self, one_use_token: OneUseToken) -> None:
         """Take a claim back."""
-        self._channel.tell("unclaim", ticket)
+        self._channel.tell("unclaim", one_use_token)
 
     async def close(self) -> None:
         """Nothing is held."""

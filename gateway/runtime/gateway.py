@@ -26,8 +26,7 @@ from gateway.runtime.status import Metrics
 from gateway.server.admission import Admission
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.connection_count import ConnectionCount
-from gateway.server.listeners import Listener
-from gateway.server.listeners import close as close_doors
+from gateway.server.listeners import Listener, close_listeners
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.logging import log
@@ -71,14 +70,14 @@ class Settings:
 class WorkerShare:
     """What a worker has in common with the others: it serves a part of what one gateway does.
 
-    Of the `doors`, which are all that there are, it is told by number where to accept.
+    Of the `listeners`, which are all that there are, it is told by number where to accept.
     """
 
     own_key: bytes
     quotas: QuotaRegistry
     used: UsedTokens
-    headcount: ConnectionCount
-    doors: Sequence[Listener]
+    connection_count: ConnectionCount
+    listeners: Sequence[Listener]
 
 
 class Gateway:
@@ -105,15 +104,15 @@ class Gateway:
         self._is_draining = False
         self.started = asyncio.Event()
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._force_stop = asyncio.Event()
         self._share = share
         self._moving = asyncio.Lock()  # from door to door
         self._sites: dict[int, list[web.SockSite]] = {}  # by the door's number
         if share is None:
-            self._gate = AuthService(config, addresses=self._resolver.addresses)
+            self._auth_service = AuthService(config, addresses=self._resolver.addresses)
             self._quotas = QuotaRegistry(config.limits.redis)
         else:
-            self._gate = AuthService(
+            self._auth_service = AuthService(
                 config,
                 own_key=share.own_key,
                 used=share.used,
@@ -121,12 +120,12 @@ class Gateway:
             )
             self._quotas = share.quotas
         self._tracer = tracer(os.environ)
-        admission = Admission(None if share is None else share.headcount, files)
+        admission = Admission(None if share is None else share.connection_count, files)
         self._metrics = Metrics(self._streams, self._upstreams, self._quotas, admission)
         self._metrics.serves(config)
         if share is None:
             self._metrics.reloaded("success")
-        self._handler = self._handler_of(config, self._gate)
+        self._handler = self._handler_of(config, self._auth_service)
         self.faults: int | None = None  # as a supervisor tells, where it is that which reloads
         self.reload: Reload | None = None
         if source is not None:
@@ -140,7 +139,7 @@ class Gateway:
     async def _start(self) -> None:
         """Open both ports. Raises `StartupError` where one cannot be had."""
         settings = self._settings
-        self._gate.start()
+        self._auth_service.start()
         self._upstreams.watch(self._config.routes)
         if self.reload is not None:
             self.reload.start()
@@ -161,11 +160,11 @@ class Gateway:
             routes=len(self._config.routes),
         )
 
-    async def accept_at(self, doors: Iterable[int]) -> None:
+    async def accept_at(self, listeners: Iterable[int]) -> None:
         """Take connections at these doors, and at no other. Not while it drains, nor after."""
         async with self._moving:
             if self._share is not None and not self._streams.is_closed:
-                await self._move(self._share, set(doors))
+                await self._move(self._share, set(listeners))
 
     async def _move(self, share: WorkerShare, wanted: set[int]) -> None:
         for number in self._sites.keys() - wanted:
@@ -175,7 +174,7 @@ class Gateway:
             # Of copies: a site closes its socket, and may be wanted again.
             sites = [
                 web.SockSite(self._public, each.dup(), backlog=BACKLOG)
-                for each in share.doors[number]
+                for each in share.listeners[number]
             ]
             self._sites[number] = sites
             for site in sites:
@@ -184,13 +183,13 @@ class Gateway:
     def stop(self) -> None:
         """Begin to drain; asked a second time, end at once."""
         if self._stop.is_set():
-            self._hurry.set()
+            self._force_stop.set()
         self._stop.set()
 
     async def run(self) -> None:
         """Serve until `stop`, then drain and close. SIGTERM and SIGINT stop it too."""
         if self._share is None:
-            self._heed_signals()
+            self._install_signal_handlers()
         try:
             await self._start()
             await self._stop.wait()
@@ -198,7 +197,7 @@ class Gateway:
         finally:
             await self._close()
 
-    def _heed_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -213,7 +212,7 @@ class Gateway:
         await self._public.cleanup()
         await self._status.close()
         await self._ops.cleanup()
-        await self._gate.close()
+        await self._auth_service.close()
         self._resolver.close()
         await self._quotas.close()
         if self._tracer is not None:
@@ -235,7 +234,7 @@ class Gateway:
         for site in list(self._public.sites):
             await site.stop()
         if self._share is not None:
-            close_doors(self._share.doors)
+            close_listeners(self._share.listeners)
         self._streams.close()
         await self._unless_hurried(self._streams.wait_empty(settings.drain_timeout))
         self._streams.end_all(EndReason.DRAINED)
@@ -243,21 +242,21 @@ class Gateway:
 
     async def _unless_hurried(self, waiting: Awaitable[object]) -> None:
         """Wait for something, but not past a second signal."""
-        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._hurry.wait())]
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._force_stop.wait())]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
 
-    def _answer(self, arrival: ParsedRequest) -> Awaitable[web.StreamResponse | AlreadySent]:
+    def _answer(self, parsed: ParsedRequest) -> Awaitable[web.StreamResponse | AlreadySent]:
         """Answer a request on the public port by the configuration of now, to its end."""
-        return self._handler(arrival)
+        return self._handler(parsed)
 
-    def _handler_of(self, config: Config, gate: AuthService) -> Handler:
+    def _handler_of(self, config: Config, auth_service: AuthService) -> Handler:
         return Handler(
             config,
             self._streams,
             self._upstreams,
-            gate,
+            auth_service,
             self._quotas,
             self._answer_health,
             report=self._account,
@@ -271,24 +270,24 @@ class Gateway:
         """
         if config.limits.redis != self._config.limits.redis:
             raise ConfigError([REDIS_STAYS], config.source)
-        before, gate = self._gate, AuthService(config, self._gate)
+        before, auth_service = self._auth_service, AuthService(config, self._auth_service)
         try:
-            gate.start()
-            await gate.await_keys(before)
-            handler = self._handler_of(config, gate)
+            auth_service.start()
+            await auth_service.await_keys(before)
+            handler = self._handler_of(config, auth_service)
         except BaseException as error:
-            await gate.close(before)
+            await auth_service.close(before)
             if isinstance(error, Rejection):
                 raise ConfigError([_NO_KEYS], config.source) from None
             raise
         # Nothing is waited for from here on: a request sees all of the one or all of the other.
-        gate.begin()
-        self._config, self._gate, self._handler = config, gate, handler
+        auth_service.begin()
+        self._config, self._auth_service, self._handler = config, auth_service, handler
         self._server.limits = config.limits
         self._upstreams.keep(each for route in config.routes for each in route.upstreams)
         self._upstreams.watch(config.routes)
         self._metrics.serves(config)
-        await before.close(gate)
+        await before.close(auth_service)
 
     def _answer_health(self, path: str) -> web.Response:
         """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
@@ -298,7 +297,7 @@ class Gateway:
         without, degraded = self._routes_with_upstreams_down()
         return Health(
             routes=len(self._config.routes),
-            has_keys=self._gate.has_keys,
+            has_keys=self._auth_service.has_keys,
             routes_without=without,
             routes_degraded=degraded,
             required_without=self._required_without(),

@@ -117,8 +117,8 @@ class Channel:
         answer: tuple[object, object]
         try:
             answer = (await self._handlers[name](*arguments), None)
-        except Rejection as refusal:
-            answer = (None, _kept(refusal))
+        except Rejection as rejection:
+            answer = (None, _kept(rejection))
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the channel
             log.exception("ipc_message_failed", message=name)
             answer = (None, name)
@@ -126,9 +126,9 @@ class Channel:
             self._send((number, "", answer))
 
 
-def _kept(refusal: Rejection) -> tuple[object, ...]:
+def _kept(rejection: Rejection) -> tuple[object, ...]:
     """All of a refusal: an exception's own pickle keeps its positional arguments alone."""
-    return refusal.failure, refusal.detail, refusal.headers, refusal.reason
+    return rejection.failure, rejection.detail, rejection.headers, rejection.reason
 
 
 def _revived(fault: Any) -> Exception:

@@ -13,7 +13,7 @@ INTERVAL = 2.0  # seconds between two pings, and at most for the answer to each
 MAX_MISSED = 5  # unanswered pings in a row; a worker that misses as many hangs
 
 
-async def until_hung(member: WorkerHandle, on_change: Callable[[], None]) -> float:
+async def until_hung(handle: WorkerHandle, on_change: Callable[[], None]) -> float:
     """Ping a worker until it hangs, and give the seconds that it was silent for.
 
     It keeps `member.is_answering`, and calls `on_change` when that has changed. The caller cancels
@@ -22,12 +22,12 @@ async def until_hung(member: WorkerHandle, on_change: Callable[[], None]) -> flo
     loop = asyncio.get_running_loop()
     answered_at, missed = loop.time(), 0
     while missed < MAX_MISSED:
-        is_answering, _ = await asyncio.gather(member.ping(INTERVAL), asyncio.sleep(INTERVAL))
+        is_answering, _ = await asyncio.gather(handle.ping(INTERVAL), asyncio.sleep(INTERVAL))
         if is_answering:
             answered_at, missed = loop.time(), 0
         else:
             missed += 1
-        if is_answering != member.is_answering:
-            member.is_answering = is_answering
+        if is_answering != handle.is_answering:
+            handle.is_answering = is_answering
             on_change()
     return loop.time() - answered_at

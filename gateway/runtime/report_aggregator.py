@@ -20,27 +20,27 @@ class ReportAggregator:
         self.silent = 0
         self._of_dead: list[Snapshot] = []
 
-    async def call(self, members: Sequence[WorkerHandle]) -> tuple[list[Report], list[Snapshot]]:
+    async def collect(self, handles: Sequence[WorkerHandle]) -> tuple[list[Report], list[Snapshot]]:
         """The reports of those who answer, and the counts of those who do not, or never again."""
-        answers = await asyncio.gather(*(member.report() for member in members))
+        answers = await asyncio.gather(*(handle.report() for handle in handles))
         # Nothing is waited for from here on, so that nobody counts as alive and as dead.
-        told = zip(members, answers, strict=True)
+        told = zip(handles, answers, strict=True)
         known = [(each.last_report, is_told) for each, is_told in told if each.last_report]
         self.silent = sum(
-            each.is_ready and not is_told for each, is_told in zip(members, answers, strict=True)
+            each.is_ready and not is_told for each, is_told in zip(handles, answers, strict=True)
         )
         reports = [report for report, is_told in known if is_told]
         silent = [_counts(report.snapshot) for report, is_told in known if not is_told]
         return reports, [*self._of_dead, *silent]
 
-    def bury(self, member: WorkerHandle) -> None:
+    def keep_counters(self, handle: WorkerHandle) -> None:
         """Keep what a worker that died had counted when it last told."""
-        report, member.last_report = member.last_report, None
+        report, handle.last_report = handle.last_report, None
         if report is not None:
             self._of_dead = [Snapshot.merged([*self._of_dead, _counts(report.snapshot)])]
 
 
 def _counts(snapshot: Snapshot) -> Snapshot:
     """What only ever grows, without what is so at a moment."""
-    tallies = {route: tally.copy() for route, tally in snapshot.tallies.items()}
+    tallies = {route: counters.copy() for route, counters in snapshot.tallies.items()}
     return replace(snapshot, tallies=tallies, upstreams={})

@@ -39,8 +39,8 @@ class WorkerClaims:
     What the worker had when it died is given back by `drop`. A token that it used stays used.
     """
 
-    def __init__(self, commons: SharedLimits) -> None:
-        self._commons = commons
+    def __init__(self, shared_limits: SharedLimits) -> None:
+        self._shared_limits = shared_limits
         self._permits: dict[int, Slot] = {}
         self._asking: dict[int, asyncio.Task[None]] = {}
 
@@ -53,11 +53,11 @@ class WorkerClaims:
 
         A route that has no limits by now has room.
         """
-        quota = self._commons.quotas.named(route)
+        quota = self._shared_limits.quotas.named(route)
         if quota is None:
             return
-        permit = self._permits[number] = quota.permit(user)
-        task = self._asking[number] = asyncio.ensure_future(permit.take())
+        slot = self._permits[number] = quota.slot(user)
+        task = self._asking[number] = asyncio.ensure_future(slot.take())
         try:
             await task
         except asyncio.CancelledError:
@@ -74,15 +74,15 @@ class WorkerClaims:
         elif number in self._permits:
             self._permits.pop(number).release()
 
-    async def claim(self, ticket: OneUseToken, leeway: float) -> None:
+    async def claim(self, one_use_token: OneUseToken, leeway: float) -> None:
         """Use a token up. Raises Refusal, see `UsedTokens`."""
-        used = self._commons.used
+        used = self._shared_limits.used
         used.leeway = leeway
-        await used.claim(ticket)
+        await used.claim(one_use_token)
 
-    async def unclaim(self, ticket: OneUseToken) -> None:
+    async def unclaim(self, one_use_token: OneUseToken) -> None:
         """Take a claim back."""
-        await self._commons.used.release(ticket)
+        await self._shared_limits.used.release(one_use_token)
 
     def drop(self) -> None:
         """The worker is gone, and all that it had with it."""

@@ -34,8 +34,7 @@ from gateway.runtime.status import ReloadResult
 from gateway.runtime.worker import WorkerBriefing
 from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared, slots
-from gateway.server.listeners import Listener, open_doors, port_of
-from gateway.server.listeners import close as close_doors
+from gateway.server.listeners import Listener, close_listeners, open_listeners, port_of
 from gateway.server.server import Server
 from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
 from gateway.telemetry.prometheus import RestartReason, Snapshot
@@ -67,16 +66,16 @@ class Supervisor:
         self._own_key = secrets.token_bytes(KEY_SIZE)
         self._data = b""
         self._config: Config
-        self._commons: SharedLimits
-        self._doors: list[Listener] = []
-        self._headcount = -1
-        self._members: list[WorkerHandle] = []
+        self._shared_limits: SharedLimits
+        self._listeners: list[Listener] = []
+        self._connection_count = -1
+        self._handles: list[WorkerHandle] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._force_stop = asyncio.Event()
         self._reload = Reload(source, self._take, self._reloaded)
         self._reloads: dict[str, int] = {"success": 1, "failure": 0}
-        self._muster = ReportAggregator()
+        self._aggregator = ReportAggregator()
         self._restarts: dict[RestartReason, int] = {"exited": 0, "hung": 0}
         self._status = Ops(self._reports)
         self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
@@ -85,14 +84,14 @@ class Supervisor:
     def stop(self) -> None:
         """Begin to drain; asked a second time, end at once."""
         if self._stop.is_set():
-            self._hurry.set()
+            self._force_stop.set()
         self._stop.set()
 
     async def run(self) -> None:
         """Serve until `stop`, then drain. Raises ConfigError, OSError or StartupError."""
         self._config = await self._source.read()
         self._data = self._source.data
-        self._commons = SharedLimits(self._config)
+        self._shared_limits = SharedLimits(self._config)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -111,16 +110,16 @@ class Supervisor:
     def _open(self) -> None:
         settings = self._settings
         try:
-            self._doors = open_doors(settings.host, settings.port, self._count, BACKLOG)
+            self._listeners = open_listeners(settings.host, settings.port, self._count, BACKLOG)
         except OSError as error:
             place = f"{settings.host}:{settings.port}"
             raise StartupError(f"cannot listen on {place}: {error.strerror or error}") from None
-        self._headcount = shared(self._count)
+        self._connection_count = shared(self._count)
 
     async def _start(self) -> None:
         """Start all, and wait for them unless told to stop. One that cannot start ends it all."""
-        self._members = [self._member(number) for number in range(self._count)]
-        starts = asyncio.gather(*(self._begin(member) for member in self._members))
+        self._handles = [self._handle(number) for number in range(self._count)]
+        starts = asyncio.gather(*(self._begin(handle) for handle in self._handles))
         await self._unless(self._stop, starts)
         if self._stop.is_set():
             return
@@ -129,14 +128,14 @@ class Supervisor:
         log.info(
             "listening",
             host=self._settings.host,
-            port=port_of(self._doors[0]),
+            port=port_of(self._listeners[0]),
             ops_port=self._ops_port,
             routes=len(self._config.routes),
             workers=self._count,
         )
 
-    def _member(self, number: int) -> WorkerHandle:
-        return WorkerHandle(number, self._briefing, WorkerClaims(self._commons))
+    def _handle(self, number: int) -> WorkerHandle:
+        return WorkerHandle(number, self._briefing, WorkerClaims(self._shared_limits))
 
     def _briefing(self) -> WorkerBriefing:
         path = str(self._source.path)
@@ -149,21 +148,21 @@ class Supervisor:
             *self._logging,
         )
 
-    async def _begin(self, member: WorkerHandle) -> None:
-        await member.start(self._headcount, self._doors)
+    async def _begin(self, handle: WorkerHandle) -> None:
+        await handle.start(self._connection_count, self._listeners)
         if self._stop.is_set():
-            member.tell("stop")
-        self._share_doors()
+            handle.tell("stop")
+        self._share_listeners()
 
-    def _share_doors(self) -> None:
+    def _share_listeners(self) -> None:
         """Tell each worker its own door, and all the doors of those who are not there or hang."""
-        if not self._doors:
+        if not self._listeners:
             return
-        ready = [member for member in self._members if member.is_ready]
-        answering = {member.number for member in ready if member.is_answering}
+        ready = [handle for handle in self._handles if handle.is_ready]
+        answering = {handle.number for handle in ready if handle.is_answering}
         orphaned = set(range(self._count)) - answering
-        for member in ready:
-            member.tell("accept_at", sorted({member.number, *orphaned}))
+        for handle in ready:
+            handle.tell("accept_at", sorted({handle.number, *orphaned}))
 
     # The long middle
 
@@ -172,8 +171,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         began, pause = loop.time(), 0.0
         while True:
-            member = self._members[number]
-            reason = await self._end_of(member)
+            handle = self._handles[number]
+            reason = await self._end_of(handle)
             if self._stop.is_set():
                 return
             pause = 0.0 if loop.time() - began > YOUNG else pause
@@ -184,47 +183,47 @@ class Supervisor:
             self._restarts[reason] += 1
             await self._replace(number)
 
-    async def _end_of(self, member: WorkerHandle) -> RestartReason:
+    async def _end_of(self, handle: WorkerHandle) -> RestartReason:
         """Wait for a worker's end, and bring it about where it hangs. What it ended for."""
-        watching = in_background(self._kill_once_hung(member))
+        watching = in_background(self._kill_once_hung(handle))
         try:
-            code = await member.ended()
+            code = await handle.ended()
         finally:
             watching.cancel()
-        self._lost(member, code)
+        self._lost(handle, code)
         return "hung" if watching.done() else "exited"
 
-    async def _kill_once_hung(self, member: WorkerHandle) -> None:
-        silent = await until_hung(member, self._share_doors)
-        member.kill()
-        log.error("worker_hung", worker=member.number, pid=member.pid, silent_s=round(silent, 1))
+    async def _kill_once_hung(self, handle: WorkerHandle) -> None:
+        silent = await until_hung(handle, self._share_listeners)
+        handle.kill()
+        log.error("worker_hung", worker=handle.number, pid=handle.pid, silent_s=round(silent, 1))
 
-    def _lost(self, member: WorkerHandle, code: int) -> None:
-        slots(self._headcount)[member.number] = 0
-        self._muster.bury(member)
-        if member.pid and not self._stop.is_set():
-            log.error("worker_exited", worker=member.number, pid=member.pid, exit_code=code)
-        self._share_doors()
+    def _lost(self, handle: WorkerHandle, code: int) -> None:
+        slots(self._connection_count)[handle.number] = 0
+        self._aggregator.keep_counters(handle)
+        if handle.pid and not self._stop.is_set():
+            log.error("worker_exited", worker=handle.number, pid=handle.pid, exit_code=code)
+        self._share_listeners()
 
     async def _replace(self, number: int) -> None:
-        member = self._members[number] = self._member(number)
+        handle = self._handles[number] = self._handle(number)
         try:
-            await self._begin(member)
+            await self._begin(handle)
         except StartupError as error:
             log.error("worker_start_failed", worker=number, error=str(error))
         else:
-            log.info("worker_replaced", worker=number, pid=member.pid)
+            log.info("worker_replaced", worker=number, pid=handle.pid)
 
     async def _take(self, config: Config) -> None:
         """Have all workers serve by another configuration, or none. Raises ConfigError."""
         if config.limits.redis != self._config.limits.redis:
             raise ConfigError([REDIS_STAYS], config.source)
         before, self._data = self._data, self._source.data  # for one that starts meanwhile
-        self._commons.adopt(config)
+        self._shared_limits.adopt(config)
         faults = await self._hand_out(self._data)
         if faults:
             self._data = before
-            self._commons.adopt(self._config)
+            self._shared_limits.adopt(self._config)
             await self._hand_out(before)
             raise ConfigError(faults, config.source)
         self._config = config
@@ -233,7 +232,7 @@ class Supervisor:
         """Give a configuration to all workers; the faults of those that cannot take it."""
         path = str(self._source.path)
         taken = await asyncio.gather(
-            *(member.take(data, path) for member in self._members), return_exceptions=True
+            *(handle.take(data, path) for handle in self._handles), return_exceptions=True
         )
         faults: set[Fault] = set()
         for told in taken:
@@ -251,15 +250,15 @@ class Supervisor:
 
     async def _reports(self) -> list[Report]:
         """Those of the workers, and one of what only the supervisor knows."""
-        reports, counts = await self._muster.call(self._members)
+        reports, counts = await self._aggregator.collect(self._handles)
         own = Snapshot(
             {},
             {},
             self._reloads.copy(),
             {},
             self._config.digest,
-            self._commons.quotas.fallbacks,
-            self._commons.quotas.is_shared,
+            self._shared_limits.quotas.fallbacks,
+            self._shared_limits.quotas.is_shared,
             workers=len(reports),
             restarts=self._restarts.copy(),
             log_lines_dropped=log_lines_dropped(),
@@ -268,7 +267,7 @@ class Supervisor:
             routes=len(self._config.routes),
             is_draining=self._stop.is_set(),
             faults=len(self._reload.faults),
-            workers=Workers(len(reports), self._count, self._muster.silent),
+            workers=Workers(len(reports), self._count, self._aggregator.silent),
         )
         return [Report(NOT_A_WORKER, Snapshot.merged([own, *counts]), health, (), ()), *reports]
 
@@ -280,36 +279,36 @@ class Supervisor:
         self._reload.stop()
         log.info("draining", timeout=settings.drain_timeout)
         self._tell("stop")
-        await self._unless(self._hurry, asyncio.sleep(settings.drain_delay))
-        close_doors(self._doors)
-        self._doors = []
+        await self._unless(self._force_stop, asyncio.sleep(settings.drain_delay))
+        close_listeners(self._listeners)
+        self._listeners = []
         bound = settings.drain_timeout + END_GRACE + CLOSE_GRACE
-        if not await self._unless(self._hurry, self._all_ended(bound)):
+        if not await self._unless(self._force_stop, self._all_ended(bound)):
             self._tell("hurry")
             await self._all_ended(END_GRACE + CLOSE_GRACE)
 
     def _tell(self, name: str, *arguments: object) -> None:
-        for member in self._members:
-            member.tell(name, *arguments)
+        for handle in self._handles:
+            handle.tell(name, *arguments)
 
     async def _all_ended(self, bound: float) -> None:
         """Wait until no worker is left, `bound` seconds at most."""
-        ended = [asyncio.create_task(member.ended()) for member in self._members]
+        ended = [asyncio.create_task(handle.ended()) for handle in self._handles]
         if ended:
             await asyncio.wait(ended, timeout=bound)
 
     async def _close(self) -> None:
         """End whoever is left, and let go of everything."""
-        for member in self._members:
-            member.kill()
-        await asyncio.gather(*(member.ended() for member in self._members), *self._keepers)
+        for handle in self._handles:
+            handle.kill()
+        await asyncio.gather(*(handle.ended() for handle in self._handles), *self._keepers)
         await self._reload.close()
         await self._status.close()
         await self._ops.cleanup()
-        close_doors(self._doors)
-        if self._headcount >= 0:
-            os.close(self._headcount)
-        await self._commons.close()
+        close_listeners(self._listeners)
+        if self._connection_count >= 0:
+            os.close(self._connection_count)
+        await self._shared_limits.close()
         log.info("stopped")
 
     async def _unless(self, event: asyncio.Event, waiting: Awaitable[object]) -> bool:

@@ -48,10 +48,12 @@ class WorkerBriefing:
 class Worker:
     """A gateway that does what a supervisor says."""
 
-    def __init__(self, number: int, headcount: ConnectionCount, doors: Sequence[Listener]) -> None:
+    def __init__(
+        self, number: int, connection_count: ConnectionCount, listeners: Sequence[Listener]
+    ) -> None:
         self._number = number
-        self._headcount = headcount
-        self._doors = doors
+        self._connection_count = connection_count
+        self._listeners = listeners
         self._gateway: Gateway | None = None
         self._is_stopping = False
         self._taking = asyncio.Lock()
@@ -65,7 +67,7 @@ class Worker:
             "report": self._report,
             "ping": self._ping,
             "stop": self._stop,
-            "hurry": self._hurry,
+            "hurry": self._force_stop,
         }
         channel = await Channel.over(sock, handlers)
         serving = asyncio.create_task(self._listen(channel))
@@ -93,8 +95,8 @@ class Worker:
             told.own_key,
             QuotaRegistry(None, partial(SupervisorQuota, channel=channel)),
             SupervisorUsedTokens(channel, config.auth.leeway),
-            self._headcount,
-            self._doors,
+            self._connection_count,
+            self._listeners,
         )
         settings = replace(told.settings, worker=self._number)
         gateway = self._gateway = Gateway(config, settings, share=share)
@@ -110,9 +112,9 @@ class Worker:
 
     # What the supervisor says
 
-    async def _accept_at(self, doors: Iterable[int]) -> None:
+    async def _accept_at(self, listeners: Iterable[int]) -> None:
         if self._gateway is not None:
-            await self._gateway.accept_at(doors)
+            await self._gateway.accept_at(listeners)
 
     async def _take(self, data: bytes, path: str) -> tuple[Fault, ...]:
         """Serve by another routes.yaml; give the faults that keep it from that."""
@@ -143,7 +145,7 @@ class Worker:
             if self._gateway is not None:
                 self._gateway.stop()
 
-    async def _hurry(self) -> None:
+    async def _force_stop(self) -> None:
         await self._stop()
         if self._gateway is not None:
             self._gateway.stop()
@@ -158,7 +160,9 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     own, channel, count = map(int, arguments[:3])
-    doors = [[socket.socket(fileno=int(each)) for each in at.split(",")] for at in arguments[3:]]
-    worker = Worker(own, ConnectionCount(slots(count), own), doors)
+    listeners = [
+        [socket.socket(fileno=int(each)) for each in at.split(",")] for at in arguments[3:]
+    ]
+    worker = Worker(own, ConnectionCount(slots(count), own), listeners)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(worker.run(socket.socket(fileno=channel)))

@@ -37,7 +37,7 @@ class WorkerHandle:
     """One worker process, from its start to its end. It is not started a second time."""
 
     def __init__(
-        self, number: int, brief: Callable[[], WorkerBriefing], claims: WorkerClaims
+        self, number: int, brief: Callable[[], WorkerBriefing], worker_claims: WorkerClaims
     ) -> None:
         """`number` is its place among the workers; `brief` is asked when it asks."""
         self.number = number
@@ -45,7 +45,7 @@ class WorkerHandle:
         self.is_answering = True  # as far as its pings tell
         self.last_report: Report | None = None
         self._brief = brief
-        self._claims = claims
+        self._worker_claims = worker_claims
         self._channel: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -56,24 +56,24 @@ class WorkerHandle:
         """Its process, or 0 where none was started."""
         return self._process.pid if self._process is not None else 0
 
-    async def start(self, headcount: int, doors: Sequence[Listener]) -> None:
+    async def start(self, connection_count: int, listeners: Sequence[Listener]) -> None:
         """Start it, and wait until it is ready. Raises StartupError; then it has ended, or will.
 
-        `headcount` is the descriptor of the shared memory.
+        `connection_count` is the descriptor of the shared memory.
         """
         handlers: Handlers = {
             "brief": self._briefing,
             "ready": self._is_up,
             "failed": self._has_failed,
-            "take": self._claims.take,
-            "release": self._claims.release,
-            "claim": self._claims.claim,
-            "unclaim": self._claims.unclaim,
+            "take": self._worker_claims.take,
+            "release": self._worker_claims.release,
+            "claim": self._worker_claims.claim,
+            "unclaim": self._worker_claims.unclaim,
         }
         ours, theirs = socketpair()
         with theirs:
             try:
-                self._process = _spawn(self.number, theirs.fileno(), headcount, doors)
+                self._process = _spawn(self.number, theirs.fileno(), connection_count, listeners)
             except OSError as error:
                 ours.close()
                 raise StartupError(f"cannot start a worker: {error.strerror or error}") from None
@@ -141,7 +141,7 @@ class WorkerHandle:
         except subprocess.TimeoutExpired:
             process.kill()
             code = await asyncio.to_thread(process.wait)
-        self._claims.drop()
+        self._worker_claims.drop()
         if not self._ready.done():
             self._ready.set_exception(
                 StartupError(f"worker {self.number} ended as it started, with exit code {code}")
@@ -163,17 +163,21 @@ class WorkerHandle:
 
 
 def _spawn(
-    number: int, channel: int, headcount: int, doors: Sequence[Listener]
+    number: int, channel: int, connection_count: int, listeners: Sequence[Listener]
 ) -> subprocess.Popen[bytes]:
     """Start the process, in a group of its own: what a terminal signals is for the supervisor."""
-    inherited = [[sock.fileno() for sock in door] for door in doors]
+    inherited = [[sock.fileno() for sock in listener] for listener in listeners]
     return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
         [
             *(sys.executable, "-P", "-c", _CODE, _ROOT),
-            *map(str, (number, channel, headcount)),
+            *map(str, (number, channel, connection_count)),
             *(",".join(map(str, each)) for each in inherited),
         ],
         stdin=subprocess.DEVNULL,
-        pass_fds=[channel, headcount, *(each for door in inherited for each in door)],
+        pass_fds=[
+            channel,
+            connection_count,
+            *(each for listener in inherited for each in listener),
+        ],
         process_group=0,
     )

@@ -15,29 +15,29 @@ class Verdict(Enum):
 
 
 class Admission:
-    """Admits connections while `headcount` has room for them, and `files`, if given, as well."""
+    """Admits connections while `connection_count` and `files`, where given, have room for them."""
 
     def __init__(
-        self, headcount: ConnectionCount | None = None, files: OpenFiles | None = None
+        self, connection_count: ConnectionCount | None = None, files: OpenFiles | None = None
     ) -> None:
-        self._headcount = headcount or ConnectionCount.alone()
+        self._connection_count = connection_count or ConnectionCount.alone()
         self._files = files
 
     def enter(self, descriptor: int, most: int | None) -> Verdict:
         """Count a new connection with this descriptor, if it is admitted; `most` may be open."""
         files = self._files
         if files is None or files.admits(descriptor):
-            return Verdict.ADMITTED if self._headcount.enter(most) else Verdict.REJECTED
+            return Verdict.ADMITTED if self._connection_count.enter(most) else Verdict.REJECTED
         return Verdict.CLOSED if files.is_critical(descriptor) else Verdict.REJECTED
 
     def leave(self) -> None:
         """Count one less: an admitted connection is closed."""
-        self._headcount.leave()
+        self._connection_count.leave()
 
     @property
     def rejected(self) -> dict[str, int]:
         """How many connections of this process had no room, by the limit."""
         return {
-            "max_connections": self._headcount.rejected,
+            "max_connections": self._connection_count.rejected,
             "open_files": 0 if self._files is None else self._files.rejected,
         }

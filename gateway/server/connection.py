@@ -132,8 +132,8 @@ class ClientConnection(web.RequestHandler):
 
     __slots__ = (
         "_admission",
+        "_disconnects",
         "_handle",
-        "_hangups",
         "_head",
         "_is_at_work",
         "_limits",
@@ -141,20 +141,20 @@ class ClientConnection(web.RequestHandler):
         "_task",
         "_unread",
         "address",
-        "alarm",
-        "flow",
-        "outlet",
+        "listener",
+        "timer",
+        "writer",
     )
 
     address: str  # of who is at the other end
-    alarm: Timer
-    flow: ConnectionListener | None
-    outlet: SocketWriter
+    timer: Timer
+    listener: ConnectionListener | None
+    writer: SocketWriter
 
     def bind(
         self,
         handle: Handle,
-        hangups: DisconnectWatcher,
+        disconnects: DisconnectWatcher,
         report: Report,
         limits: Limits,
         admission: Admission,
@@ -164,11 +164,11 @@ class ClientConnection(web.RequestHandler):
         self._admission = admission
         self._report = report
         self.address = ""
-        self.alarm = Timer()
-        self.flow = None
-        self._hangups = hangups
+        self.timer = Timer()
+        self.listener = None
+        self._disconnects = disconnects
         self._limits = limits
-        self._head = HeadLimits(self, limits, self.alarm)
+        self._head = HeadLimits(self, limits, self.timer)
         self._unread: asyncio.TimerHandle | None = None
         self._is_at_work = False
         self._task: asyncio.Task[None] | None = None
@@ -178,7 +178,7 @@ class ClientConnection(web.RequestHandler):
     def send(self, data: bytes) -> None:
         """Write, unless the browser is gone."""
         if self.transport is not None and not self.transport.is_closing():
-            self.outlet.write(data)
+            self.writer.write(data)
 
     def is_flushed(self) -> bool:
         """Whether all is written. If not, `resume` is called when it is."""
@@ -215,15 +215,15 @@ class ClientConnection(web.RequestHandler):
         """Whether what follows the request under way was left unread, for another protocol."""
         return self._upgraded and not self._messages
 
-    def switch(self, taker: UpgradeReceiver) -> None:
+    def switch(self, receiver: UpgradeReceiver) -> None:
         """Read no more HTTP: what the browser sends, or has sent already, goes to the taker."""
         if self.transport is None:
             return
         its_own: Any = self  # as mypyc sees no attribute of aiohttp's
         early, its_own._message_tail = its_own._message_tail, b""  # noqa: SLF001 - as above
-        self.transport.set_protocol(UpgradedProtocol(self, taker))
+        self.transport.set_protocol(UpgradedProtocol(self, receiver))
         if early:
-            taker.sent(early)
+            receiver.sent(early)
         if self._buffer_paused:
             self._resume_reading_for_buffer()
 
@@ -248,7 +248,7 @@ class ClientConnection(web.RequestHandler):
             _reject(writable, verdict, self._report)
             return
         writable.set_write_buffer_limits(high=0)
-        self.outlet = SocketWriter(writable)
+        self.writer = SocketWriter(writable)
         super().connection_made(transport)
         self.address = address_of(writable)
         self._head.begin(self._limits.header_timeout or KEEPALIVE_TIMEOUT)
@@ -256,12 +256,12 @@ class ClientConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
         self._admission.leave()
-        if self.flow is not None:
-            self.flow.gone()
-        self.alarm.silence()
+        if self.listener is not None:
+            self.listener.gone()
+        self.timer.silence()
         self._forget_unread()
         self._forget_hangup()
-        self.outlet.close()
+        self.writer.close()
         self._cancel()
         super().connection_lost(exc)
 
@@ -273,42 +273,42 @@ class ClientConnection(web.RequestHandler):
                 self._begin_work()
             else:
                 self._head.took(len(data))
-        elif self.flow is not None and self._ends_in_nonsense():
+        elif self.listener is not None and self._ends_in_nonsense():
             # aiohttp queues the fault behind the request under way, whose body it may be.
             self.close()
-            self.flow.malformed()
+            self.listener.malformed()
 
     def eof_received(self) -> None:
         """Called by the event loop, which then closes once all is written.
 
         To a browser that takes nothing that would be never.
         """
-        if self.flow is not None and self.writing_paused:
+        if self.listener is not None and self.writing_paused:
             self.reset()
 
     def pause_writing(self) -> None:
         """Called by the event loop when the write buffer is over its high-water mark."""
         super().pause_writing()
-        self.outlet.pause()
-        if self.flow is not None:
-            self.flow.pause()
+        self.writer.pause()
+        if self.listener is not None:
+            self.listener.pause()
         else:
             self._unread = asyncio.get_running_loop().call_later(SEND_TIMEOUT, self.reset)
 
     def resume_writing(self) -> None:
         """Called by the event loop when the write buffer is under its low-water mark."""
         super().resume_writing()
-        self.outlet.resume()
+        self.writer.resume()
         self._forget_unread()
-        if self.flow is not None:
-            self.flow.resume()
+        if self.listener is not None:
+            self.listener.resume()
 
     # What aiohttp does
 
     def _pause_transport_reading(self) -> None:
         super()._pause_transport_reading()
         if self.transport is not None and not self.transport.is_closing():
-            self._hangups.watch(_descriptor(self.transport), self.reset)
+            self._disconnects.watch(_descriptor(self.transport), self.reset)
 
     def _resume_transport_reading(self) -> None:
         self._forget_hangup()
@@ -379,18 +379,18 @@ class ClientConnection(web.RequestHandler):
         if not isinstance(message, RawRequestMessage):
             self._answer_fault(message.status, message.exc)
             return False
-        arrival = ParsedRequest(message, content, self)
+        parsed = ParsedRequest(message, content, self)
         del message  # it is large
         try:
-            response = await self._handle(arrival)
+            response = await self._handle(parsed)
             if not isinstance(response, AlreadySent):
-                await response.prepare(arrival.request)
+                await response.prepare(parsed.request)
                 await response.write_eof()
         except ConnectionError:
             return False
         except Exception:  # noqa: BLE001 - whatever it is, it is logged whole and answered
             log.exception("internal_error")
-            if arrival.is_answered:
+            if parsed.is_answered:
                 self.reset()  # an orderly close could say that it is whole
             else:
                 self._answer_fault()
@@ -409,12 +409,12 @@ class ClientConnection(web.RequestHandler):
     def _answer_fault(self, status: int = 500, exc: BaseException | None = None) -> None:
         """Refuse what aiohttp's parser refused (RFC 9112 2.2), and log it."""
         fault = self._head.fault
-        refusal = Rejection(
+        rejection = Rejection(
             fault or _failure(status, exc),
             reason="" if fault or exc is None else type(exc).__name__,
         )
         exchange = Exchange("", "", request_id(None), "", self.address)
-        self.send(bare_answer(refusal, exchange))
+        self.send(bare_answer(rejection, exchange))
         self._report(exchange)
 
     # Inside
@@ -429,7 +429,7 @@ class ClientConnection(web.RequestHandler):
 
     def _forget_hangup(self) -> None:
         if self.transport is not None:
-            self._hangups.forget(_descriptor(self.transport), self.reset)
+            self._disconnects.forget(_descriptor(self.transport), self.reset)
 
 
 def _reject(

@@ -28,13 +28,13 @@ class HeadLimits:
     Most are whole at once, and cost nothing here.
     """
 
-    __slots__ = ("_alarm", "_bounded", "_due", "_limits", "_size", "fault")
+    __slots__ = ("_bounded", "_due", "_limits", "_size", "_timer", "fault")
 
-    def __init__(self, bounded: Bounded, limits: Limits, alarm: Timer) -> None:
+    def __init__(self, bounded: Bounded, limits: Limits, timer: Timer) -> None:
         self.fault: Failure | None = None  # what a head was refused for
         self._bounded = bounded
         self._limits = limits
-        self._alarm = alarm
+        self._timer = timer
         self._size = 0
         self._due = NEVER
 
@@ -43,8 +43,8 @@ class HeadLimits:
         if seconds is not None and self.fault is None:
             due = asyncio.get_running_loop().time() + seconds
             self._due = min(self._due, due)
-            self._alarm.listen(self._look)
-            self._alarm.set(self._due)
+            self._timer.listen(self._look)
+            self._timer.set(self._due)
 
     def took(self, size: int) -> None:
         """Count so many bytes of a head that is not whole yet: it is measured line by line."""
@@ -62,7 +62,7 @@ class HeadLimits:
         """The alarm rang: close where nothing came, refuse what came in part."""
         if asyncio.get_running_loop().time() < self._due:
             if self._due != NEVER:
-                self._alarm.set(self._due)
+                self._timer.set(self._due)
         elif self._size == 0:
             self._bounded.force_close()
         else:

@@ -1,6 +1,7 @@
-"""The public port, opened several times: the kernel gives each new connection to one of them.
+"""Listening sockets of the public port, one for each worker (SO_REUSEPORT).
 
-SO_REUSEPORT rather than one socket that all accept from: there whoever is awake takes the most.
+The kernel spreads new connections over them. With a single shared socket the busiest worker would
+accept the most.
 """
 
 import socket
@@ -9,11 +10,11 @@ from collections.abc import Sequence
 Listener = Sequence[socket.socket]  # one for each address of the host; most have one
 
 
-def open_doors(host: str, port: int, count: int, backlog: int) -> list[Listener]:
-    """Listen `count` times on the same port, which is any free one for 0. Raises OSError.
+def open_listeners(host: str, port: int, count: int, backlog: int) -> list[Listener]:
+    """Opens `count` listeners on the same port; 0 is any free port. Raises OSError.
 
-    Not where somebody else listens, another gateway of the same user included: SO_REUSEPORT alone
-    would share the port with it.
+    A port that another process listens on is an error, because SO_REUSEPORT alone would share the
+    port with another gateway of the same user.
     """
     addresses = _addresses(host, port)
     guards = []
@@ -25,35 +26,35 @@ def open_doors(host: str, port: int, count: int, backlog: int) -> list[Listener]
     finally:
         for guard in guards:
             guard.close()
-    doors: list[Listener] = []
+    listeners: list[Listener] = []
     try:
         for _ in range(count):
-            doors.append([])
+            listeners.append([])
             for family, address in addresses:
                 sock = _bound(family, (address[0], port, *address[2:]), shares=True)
-                doors[-1] = [*doors[-1], sock]
+                listeners[-1] = [*listeners[-1], sock]
                 sock.listen(backlog)
     except OSError:
-        close(doors)
+        close_listeners(listeners)
         raise
-    return doors
+    return listeners
 
 
-def port_of(door: Listener) -> int:
-    """The port that it is."""
-    port: int = door[0].getsockname()[1]
+def port_of(listener: Listener) -> int:
+    """Returns the port of a listener."""
+    port: int = listener[0].getsockname()[1]
     return port
 
 
-def close(doors: Sequence[Listener]) -> None:
-    """Listen no more, as far as this process is concerned."""
-    for door in doors:
-        for sock in door:
+def close_listeners(listeners: Sequence[Listener]) -> None:
+    """Closes this process's sockets of the listeners."""
+    for listener in listeners:
+        for sock in listener:
             sock.close()
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
-    """Every address of a host, once; all of the machine's for an empty one."""
+    """Returns every address of a host once; those of all interfaces for an empty host."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 

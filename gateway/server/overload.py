@@ -32,9 +32,9 @@ class OverloadProtocol(asyncio.Protocol):
         if self._is_answered:
             return
         self._is_answered = True
-        refusal = Rejection(TOO_MANY_CONNECTIONS)
+        rejection = Rejection(TOO_MANY_CONNECTIONS)
         exchange = Exchange("", "", request_id(None), "", address_of(self._transport))
-        self._transport.write(bare_answer(refusal, exchange))
+        self._transport.write(bare_answer(rejection, exchange))
         self._transport.write_eof()
         self._report(exchange)
 

@@ -23,27 +23,27 @@ class Request:
     `is_websocket` is whether it asks for WebSocket, and can have it.
     """
 
-    def __init__(self, arrival: ParsedRequest, trusted_proxies: Networks) -> None:
-        target, headers = origin_form(arrival.target, arrival.headers)
+    def __init__(self, parsed: ParsedRequest, trusted_proxies: Networks) -> None:
+        target, headers = origin_form(parsed.target, parsed.headers)
         path, mark, query = target.partition("?")
-        self.arrival = arrival
-        self.content = arrival.content
-        self.connection = arrival.connection
+        self.parsed = parsed
+        self.content = parsed.content
+        self.connection = parsed.connection
         self.headers: Headers = headers
-        self.method: str = arrival.method
+        self.method: str = parsed.method
         self.path = path
         self.query = mark + query
-        self.version: HttpVersion = arrival.version
+        self.version: HttpVersion = parsed.version
         self.is_http_11 = self.version >= HttpVersion11
-        self.has_body = arrival.content is not EMPTY_PAYLOAD
+        self.has_body = parsed.content is not EMPTY_PAYLOAD
         self.access: Access | None = None
         self.wants_retry = False  # told by an event stream when to come back, not by a status
         self._index = by_name(headers)
         # Whether the body's length is not known beforehand.
         self.is_chunked = self.has_body and self.first(b"content-length") is None
-        self.keeps_alive = arrival.keep_alive and self._may_keep_alive()
+        self.keeps_alive = parsed.keep_alive and self._may_keep_alive()
         self.is_websocket = self.first(b"upgrade") is not None and self._opens_websocket()
-        self.client = client_of(headers, arrival.connection.address, trusted_proxies)
+        self.client = client_of(headers, parsed.connection.address, trusted_proxies)
         parents = self.values(b"traceparent")
         self.traceparent, trace_id = traceparent(parents)
         # W3C Trace Context 3.3: the state is that of a trace, and worth nothing in another.
@@ -82,7 +82,7 @@ class Request:
     def forget_headers(self) -> None:
         """Let go of the headers, which were read: a stream may go on for hours."""
         self.headers, self._index = (), {}
-        self.arrival.forget()
+        self.parsed.forget()
 
     def _may_keep_alive(self) -> bool:
         """Whether another request may follow on the connection.

@@ -30,7 +30,7 @@ class Server(web.Server):
         self._handle = handle
         self.limits = limits or Limits()
         self._admission = admission or Admission()
-        self._hangups = DisconnectWatcher()
+        self._disconnects = DisconnectWatcher()
         self._report = report
 
     def __call__(self) -> ClientConnection:
@@ -45,13 +45,13 @@ class Server(web.Server):
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._handle, self._hangups, self._report, self.limits, self._admission)
+        connection.bind(self._handle, self._disconnects, self._report, self.limits, self._admission)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
         """Close every connection, after `timeout` seconds at the latest."""
         await super().shutdown(timeout)
-        self._hangups.close()
+        self._disconnects.close()
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:

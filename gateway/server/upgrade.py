@@ -21,26 +21,26 @@ class UpgradedProtocol(asyncio.Protocol):
     as ever: so HTTP pays nothing for what may come after it.
     """
 
-    def __init__(self, browser: asyncio.Protocol, taker: UpgradeReceiver) -> None:
-        self._browser = browser
-        self._taker = taker
+    def __init__(self, client: asyncio.Protocol, receiver: UpgradeReceiver) -> None:
+        self._client = client
+        self._receiver = receiver
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        self._taker.sent(data)
+        self._receiver.sent(data)
 
     def eof_received(self) -> bool:
         """Called by the event loop, which closes the connection unless this is True."""
-        return self._taker.sent_all()
+        return self._receiver.sent_all()
 
     def pause_writing(self) -> None:
         """Called by the event loop."""
-        self._browser.pause_writing()
+        self._client.pause_writing()
 
     def resume_writing(self) -> None:
         """Called by the event loop."""
-        self._browser.resume_writing()
+        self._client.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
-        self._browser.connection_lost(exc)
+        self._client.connection_lost(exc)

@@ -70,10 +70,10 @@ class Tracer:
         _tell_of_faults()
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
 
-    def begin(self, incoming: Request) -> None:
+    def begin(self, request: Request) -> None:
         """Decide whether there is a span; if so it is the parent that the service is told."""
-        trace_id = int(incoming.exchange.trace_id, 16)
-        parent = _parent(incoming, trace_id) if incoming.continues_trace else None
+        trace_id = int(request.exchange.trace_id, 16)
+        parent = _parent(request, trace_id) if request.continues_trace else None
         # An empty context, as there is no other span here that it could be a part of.
         context = Context()
         if parent is not None:
@@ -83,8 +83,8 @@ class Tracer:
             return
         span_id = random.getrandbits(64) or 1
         own = SpanContext(trace_id, span_id, False, _SAMPLED, result.trace_state)
-        incoming.exchange.span = _Begun(own, parent, incoming.client.scheme)
-        incoming.traceparent = b"00-%032x-%016x-01" % (trace_id, span_id)
+        request.exchange.span = _Begun(own, parent, request.client.scheme)
+        request.traceparent = b"00-%032x-%016x-01" % (trace_id, span_id)
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """Send the span of an exchange that ends now, by `time.monotonic`, if it has one."""
@@ -133,10 +133,10 @@ def _resource() -> Resource:
     return Resource.create({} if is_named else {SERVICE_NAME: "gateway"})
 
 
-def _parent(incoming: Request, trace_id: int) -> SpanContext:
+def _parent(request: Request, trace_id: int) -> SpanContext:
     """The caller's span, as its traceparent tells it (W3C Trace Context 3.2)."""
-    parts = incoming.traceparent.split(b"-")
-    states = [state.decode("latin-1") for state in incoming.tracestate]
+    parts = request.traceparent.split(b"-")
+    states = [state.decode("latin-1") for state in request.tracestate]
     return SpanContext(
         trace_id,
         int(parts[2], 16),

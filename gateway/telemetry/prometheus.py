@@ -55,8 +55,8 @@ class Snapshot(Collector):
         """
         tallies: defaultdict[str, Counters] = defaultdict(Counters)
         for each in all_:
-            for route, tally in each.tallies.items():
-                tallies[route].merge(tally)
+            for route, counters in each.tallies.items():
+                tallies[route].merge(counters)
         return cls(
             tallies,
             _summed(each.auth_failures for each in all_),
@@ -128,19 +128,19 @@ def _of_requests(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
         ["route", "method", "status"],
         {
             (route, method, str(status)): count
-            for route, tally in tallies.items()
-            for (method, status), count in tally.requests.items()
+            for route, counters in tallies.items()
+            for (method, status), count in counters.requests.items()
         },
     )
     yield _histogram(
         "request_duration_seconds",
         "From a request's arrival to the last byte of its response; streams left out.",
-        {route: tally.durations for route, tally in tallies.items()},
+        {route: counters.durations for route, counters in tallies.items()},
     )
     yield _histogram(
         "first_byte_seconds",
         "From a request's arrival to the head of the service's response, event streams too.",
-        {route: tally.first_bytes for route, tally in tallies.items()},
+        {route: counters.first_bytes for route, counters in tallies.items()},
     )
 
 
@@ -151,14 +151,14 @@ def _of_streams(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
         ["route", "end_reason"],
         {
             (route, reason): count
-            for route, tally in tallies.items()
-            for reason, count in tally.streams.items()
+            for route, counters in tallies.items()
+            for reason, count in counters.streams.items()
         },
     )
     yield _histogram(
         "stream_duration_seconds",
         "From the arrival of a request for an event stream or a WebSocket to its end.",
-        {route: tally.stream_durations for route, tally in tallies.items()},
+        {route: counters.stream_durations for route, counters in tallies.items()},
     )
 
 
@@ -179,8 +179,8 @@ def _of_upstreams(
         ["route", "code"],
         {
             (route, code): count
-            for route, tally in tallies.items()
-            for code, count in tally.upstream_errors.items()
+            for route, counters in tallies.items()
+            for code, count in counters.upstream_errors.items()
         },
     )
 
@@ -214,8 +214,8 @@ def _of_bytes(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     active = GaugeMetricFamily(
         "gateway_active_streams", "Event streams and WebSockets under way.", labels=["route"]
     )
-    for route, tally in tallies.items():
-        active.add_metric([route], tally.active)
+    for route, counters in tallies.items():
+        active.add_metric([route], counters.active)
     yield active
     yield _counter(
         "relayed_bytes",
@@ -223,15 +223,19 @@ def _of_bytes(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
         ["route", "direction"],
         {
             (route, direction): count
-            for route, tally in tallies.items()
-            for direction, count in (("in", tally.bytes_in), ("out", tally.bytes_out))
+            for route, counters in tallies.items()
+            for direction, count in (("in", counters.bytes_in), ("out", counters.bytes_out))
         },
     )
     yield _counter(
         "relayed_events",
         "Events of event streams, on routes whose streams are followed (heartbeat, error_event).",
         ["route"],
-        {(route,): tally.events for route, tally in tallies.items() if tally.events is not None},
+        {
+            (route,): counters.events
+            for route, counters in tallies.items()
+            if counters.events is not None
+        },
     )
 
 

@@ -19,7 +19,7 @@ _PROTOCOL = "http/protobuf"
 class Tracer(Protocol):
     """Tells of exchanges as spans."""
 
-    def begin(self, incoming: Request) -> None:
+    def begin(self, request: Request) -> None:
         """A request came; may set the traceparent that the service gets."""
 
     def ended(self, exchange: Exchange, now: float) -> None:

@@ -157,12 +157,12 @@ class Connection(asyncio.Protocol):
             if reader.is_complete:
                 self._is_clean = False
             else:
-                self._fail(reader.refusal or str(error))
+                self._fail(reader.rejection or str(error))
             return
         if reader.has_excess:
             self._is_clean = False
-        elif reader.refusal:
-            self._fail(reader.refusal)
+        elif reader.rejection:
+            self._fail(reader.rejection)
 
     def eof_received(self) -> bool:
         """Called by the event loop, which closes the connection unless this is True."""

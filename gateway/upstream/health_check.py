@@ -109,8 +109,8 @@ class HealthChecker:
                 return await self._answer(connection)
         except TimeoutError:
             return f"it did not answer within {bound:g}s"
-        except Rejection as refusal:
-            return None if refusal.failure is TOO_MANY_CONNECTIONS else refusal.reason
+        except Rejection as rejection:
+            return None if rejection.failure is TOO_MANY_CONNECTIONS else rejection.reason
 
     async def _answer(self, connection: Connection) -> str:
         answer = Answer()
