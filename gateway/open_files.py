@@ -11,7 +11,10 @@ import os
 import resource
 import sys
 
-from gateway.telemetry.logging import log
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
+
 
 # Descriptors that clients leave to connections to upstreams, to names and to files.
 RESERVED_SHARE = 8  # one in so many

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.config.model import HeaderRules, Timeouts
-from gateway.http.headers import Edits
+from gateway.config.model import Timeouts
+from gateway.http.header_edits import Edits
 from gateway.http.message_heads import Reply
 from gateway.http.response_parser import ResponseHead
 from gateway.proxy.event_stream_pump import EventStreamPump, StreamTerms
-from gateway.proxy.replies import answer
+from gateway.proxy.replies import problem_response
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.server import Server
@@ -44,7 +44,7 @@ class Stage:
 
     async def handle(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         browser = arrival.connection
-        edits = Edits.of(HeaderRules())
+        edits = Edits.of()
         is_http_11 = arrival.version.minor == 1
         reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
         self.exchange = Exchange("GET", "/", "id-1", "", "")
@@ -61,7 +61,7 @@ class Stage:
             self.pipe.close()
             self.is_over.set()
         if self.pipe.rejection is not None:
-            return answer(self.pipe.rejection, self.exchange)
+            return problem_response(self.pipe.rejection, self.exchange)
         return AlreadySent(keep_alive=self.pipe.keep_alive)
 
 

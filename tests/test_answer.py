@@ -17,7 +17,12 @@ from gateway.http.errors import (
     Failure,
     Rejection,
 )
-from gateway.proxy.replies import answer, disclose, preflight_answer, retry_later
+from gateway.proxy.replies import (
+    allow_access,
+    preflight_response,
+    problem_response,
+    retry_later,
+)
 from gateway.telemetry.exchange import EndReason, Exchange
 
 
@@ -37,7 +42,7 @@ def exchange() -> Exchange:
 )
 def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndReason) -> None:
     refused = exchange()
-    answer(Rejection(failure, reason="for the log"), refused)
+    problem_response(Rejection(failure, reason="for the log"), refused)
     assert (refused.status, refused.code, refused.error, refused.end_reason) == (
         failure.status,
         failure.code,
@@ -49,12 +54,12 @@ def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndR
 def test_an_end_that_was_told_before_the_answer_stands() -> None:
     refused = exchange()
     refused.end(EndReason.TOTAL_TIMEOUT)
-    answer(Rejection(UPSTREAM_TIMEOUT), refused)
+    problem_response(Rejection(UPSTREAM_TIMEOUT), refused)
     assert refused.end_reason is EndReason.TOTAL_TIMEOUT
 
 
 def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
-    response = answer(Rejection(TOKEN_MISSING, headers=(("X-More", "1"),)), exchange())
+    response = problem_response(Rejection(TOKEN_MISSING, headers=(("X-More", "1"),)), exchange())
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert response.headers["X-More"] == "1"
     assert response.headers["X-Request-Id"] == "id-1"
@@ -66,7 +71,7 @@ def test_an_answer_carries_the_headers_of_its_kind_and_of_its_request() -> None:
 
 def test_an_answer_has_the_problem_as_its_body() -> None:
     refusal = Rejection(METHOD_NOT_ALLOWED, "It takes GET.", reason="for the log alone")
-    response = answer(refusal, exchange())
+    response = problem_response(refusal, exchange())
     assert response.status == 405
     assert isinstance(response.body, bytes)
     problem = json.loads(response.body)
@@ -76,22 +81,22 @@ def test_an_answer_has_the_problem_as_its_body() -> None:
 
 
 def test_an_answer_can_be_read_by_the_page_that_may() -> None:
-    response = answer(Rejection(TOKEN_MISSING), exchange())
-    disclose(response, CorsPolicy(Cors(("https://a.dev",))).access(b"https://a.dev"))
+    response = problem_response(Rejection(TOKEN_MISSING), exchange())
+    allow_access(response, CorsPolicy(Cors(("https://a.dev",))).access(b"https://a.dev"))
     assert response.headers["Access-Control-Allow-Origin"] == "https://a.dev"
     assert response.headers["Vary"] == "Origin"
 
 
 def test_without_cors_an_answer_says_nothing_of_it() -> None:
-    response = answer(Rejection(TOKEN_MISSING), exchange())
+    response = problem_response(Rejection(TOKEN_MISSING), exchange())
     before = list(response.headers.items())
-    disclose(response, None)
+    allow_access(response, None)
     assert list(response.headers.items()) == before
 
 
 def test_a_preflight_that_went_well_is_a_complete_exchange() -> None:
     asked = exchange()
-    response = preflight_answer([(b"Access-Control-Allow-Methods", b"GET")], asked)
+    response = preflight_response([(b"Access-Control-Allow-Methods", b"GET")], asked)
     assert (response.status, response.headers["Access-Control-Allow-Methods"]) == (204, "GET")
     assert response.headers["X-Request-Id"] == "id-1"
     assert (asked.status, asked.end_reason) == (204, EndReason.COMPLETE)

@@ -44,16 +44,16 @@ async def test_leave_is_had_and_given_back() -> None:
     async with supervised() as (channel, _, claims), asyncio.timeout(PATIENCE):
         quota = SupervisorQuota("/a", LIMITS, channel)
         first, second = quota.slot("ada"), quota.slot("bob")
-        await first.take()
+        await first.acquire()
         with pytest.raises(Rejection) as caught:
-            await second.take()
+            await second.acquire()
         assert caught.value.failure == TOO_MANY_STREAMS
         second.release()
         assert len(claims) == 1
         first.release()
         first.release()
         third = quota.slot("eve")
-        await third.take()
+        await third.acquire()
         assert len(claims) == 1
 
 
@@ -62,7 +62,7 @@ async def test_without_a_supervisor_nothing_begins() -> None:
         await supervisor.finish()
         permit = SupervisorQuota("/a", LIMITS, channel).slot("ada")
         with pytest.raises(Rejection) as caught:
-            await permit.take()
+            await permit.acquire()
         assert caught.value.failure == DRAINING
         permit.release()
         with pytest.raises(Rejection) as caught:

@@ -8,7 +8,7 @@ import pycares
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.upstream.dns import (
+from gateway.dns import (
     FORGET,
     GRACE,
     LEAST_TTL,
@@ -150,7 +150,7 @@ async def test_while_dns_fails_the_last_answer_serves_for_a_while(
 async def test_for_an_old_answer_a_hanging_look_up_is_waited_for_a_moment_only(
     dns: Dns, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.upstream.dns.PATIENCE", 0.01)
+    monkeypatch.setattr("gateway.dns.PATIENCE", 0.01)
     assert PATIENCE < 5.0, "less than a connection may take"
     await resolver.addresses(HOST)
     dns.now += 10.0 + GRACE + 0.01

@@ -42,13 +42,18 @@ async def test_used_tokens_are_remembered_where_the_limits_say(
     await gate.close()
 
 
-async def test_a_token_is_claimed_once_unless_it_is_released() -> None:
+async def test_a_token_is_redeemed_once_unless_it_is_given_back() -> None:
     gate, ticket = AuthService(Config(())), OneUseToken("a", "/", 4_000_000_000)
-    await gate.claim(ticket)
-    await gate.release(ticket)
-    await gate.claim(ticket)
+    async with gate.redeem(ticket) as use:
+        use.give_back()
+    with pytest.raises(Rejection, match="draining"):
+        async with gate.redeem(ticket):
+            raise Rejection(errors.DRAINING)
+    async with gate.redeem(ticket):
+        pass
     with pytest.raises(Rejection) as refused:
-        await gate.claim(ticket)
+        async with gate.redeem(ticket):
+            pass
     assert refused.value.failure is errors.TOKEN_INVALID
 
 
@@ -84,12 +89,12 @@ AUTH = Auth(secret=SECRET, token_endpoint="/t")
 
 async def test_one_after_another_knows_which_tokens_were_used() -> None:
     first, ticket = AuthService(Config((), AUTH)), OneUseToken("a", "/", 4_000_000_000)
-    await first.claim(ticket)
+    await first.used.claim(ticket)
     second = AuthService(Config((), Auth(secret=SECRET, leeway=3.0)), first)
     third = AuthService(Config((), AUTH), second)
     for gate in (first, second, third):
         with pytest.raises(Rejection):
-            await gate.claim(ticket)
+            await gate.used.claim(ticket)
 
 
 async def test_one_after_another_signs_with_the_same_key_of_its_own() -> None:

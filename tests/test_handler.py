@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 import jwt
@@ -10,11 +11,13 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.auth.service import AuthService
-from gateway.config.model import Auth, Config, Kind, Route, Segment
+from gateway.config.model import RESERVED_PATHS, Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Place
+from gateway.endpoints.health import HealthEndpoint
 from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.proxy.handler import Handler
+from gateway.proxy.routes import Routes
 from gateway.server.server import Server
 from gateway.upstream.connection import Connection
 from gateway.upstream.pool import Pool, UpstreamRegistry
@@ -73,9 +76,9 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
         )
         pools = upstreams or UpstreamRegistry()
         config = Config(routes, Auth(secret=SECRET))
-        handler = Handler(
-            config, ActiveExchanges(), pools, AuthService(config), QuotaRegistry(None), health
-        )
+        routes_of = Routes(config, pools, QuotaRegistry(None))
+        endpoints = {path: HealthEndpoint(partial(health, path)) for path in RESERVED_PATHS}
+        handler = Handler(config, routes_of, endpoints, AuthService(config), ActiveExchanges())
         runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()

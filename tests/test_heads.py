@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth.cors import Access, CorsPolicy
+from gateway.auth.cors import CorsPolicy
 from gateway.config.model import Cors, HeaderRules
-from gateway.http.headers import Edits
+from gateway.http.header_edits import Access, Edits
 from gateway.http.message_heads import (
     Framing,
     Reply,
@@ -31,7 +31,8 @@ def reply(
     edits: HeaderRules | None = None,
     access: Access | None = None,
 ) -> Reply:
-    rules = Edits.of(edits or HeaderRules())
+    edits = edits or HeaderRules()
+    rules = Edits.of(edits.set, edits.remove)
     return Reply(is_http_11, keep_alive, False, had_query_token, "id-1", rules, access)
 
 

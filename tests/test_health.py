@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.endpoints.health import Health, Workers, alive, readiness
+from gateway.endpoints.health import alive, readiness
+from gateway.telemetry.health import Health, Workers
 
 
 def told(response: web.Response) -> Any:

@@ -1,4 +1,4 @@
-"""Modules import one another without circles, and can be imported without a warning."""
+"""Rooms import lower floors only, modules without circles, and none with a warning."""
 
 import ast
 import subprocess
@@ -12,6 +12,23 @@ import pytest
 import gateway
 
 PACKAGE = Path(gateway.__file__).parent
+
+# The rooms of each floor, the lowest first. Rooms of one floor do not import one another.
+FLOORS = [
+    {"config", "http"},
+    {"auth", "limits", "upstream", "telemetry"},
+    {"server"},
+    {"proxy"},
+    {"endpoints"},
+    {"runtime"},
+]
+ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Modules of the package root that rooms may import, because several rooms share them.
+SHARED = {"background", "dns", "open_files", "redis_client"}
+PROGRAMS = {"cli", "demo", "__main__"}
+STAND_ALONE = {"healthcheck", "probe", "sample"}
+# The rooms that import aiohttp: own answers, fetched keys, the wiring, and today's front.
+USES_AIOHTTP = {"auth", "server", "proxy", "endpoints", "runtime"}
 
 SAMPLE = "sample"  # a model for service authors to lift out: it imports nothing of the rest
 USERS_OF_SAMPLE = {"cli", "demo"}
@@ -53,6 +70,15 @@ def imports(name: str) -> Iterator[str]:
                 yield inside
 
 
+def libraries_of(name: str) -> Iterator[str]:
+    """Give the top-level packages that a module imports from elsewhere."""
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
 def module_of(target: str) -> str:
     """Give the module that an imported name is, or is in."""
     return target if target in FILES else target.rpartition(".")[0]
@@ -88,6 +114,31 @@ def test_the_sample_imports_nothing_of_the_rest(name: str) -> None:
 )
 def test_the_rest_does_not_import_the_sample(name: str) -> None:
     assert SAMPLE not in {top(module) for module in USED[name]}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_module_is_in_a_room_or_has_its_place_at_the_root(name: str) -> None:
+    assert top(name) in {"__init__", *ROOMS, *SHARED, *PROGRAMS, *STAND_ALONE}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if top(name) in ROOMS])
+def test_a_room_imports_itself_and_lower_floors_only(name: str) -> None:
+    room = top(name)
+    lower = {other for other, floor in ROOMS.items() if floor < ROOMS[room]}
+    shared = SHARED if room not in FLOORS[0] else set()
+    assert {top(module) for module in USED[name]} <= {room, *lower, *shared}
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_rooms_share_imports_no_room(name: str) -> None:
+    assert {top(module) for module in USED[name]} <= SHARED
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if top(name) in ROOMS])
+def test_aiohttp_and_asyncio_stay_where_they_belong(name: str) -> None:
+    libraries = set(libraries_of(name))
+    assert "aiohttp" not in libraries or top(name) in USES_AIOHTTP
+    assert "asyncio" not in libraries or top(name) != "http"
 
 
 def test_the_imports_of_a_module_are_found() -> None:

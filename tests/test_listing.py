@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.endpoints.stream_list import LIMIT, MOST, SORTS, STATES, QueryError, StreamList
-from gateway.proxy.active_exchanges import Condition
-from gateway.telemetry.report import LiveStream
+from gateway.telemetry.report import Condition, LiveStream
 
 
 def stream(  # noqa: PLR0913 - a stream with what a test sorts by

@@ -6,10 +6,11 @@ from prometheus_client.metrics_core import Metric
 
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.limits.registry import QuotaRegistry
-from gateway.proxy.active_exchanges import ActiveExchanges, Condition
+from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.runtime.status import Metrics, ReloadResult
 from gateway.server.admission import Admission
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.report import Condition
 from gateway.upstream.passive_health import EJECT_AFTER
 from gateway.upstream.pool import UpstreamRegistry
 

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 
-from gateway.endpoints.health import Health
 from gateway.runtime.report_aggregator import ReportAggregator
 from gateway.runtime.worker_handle import WorkerHandle
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 

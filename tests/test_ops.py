@@ -8,10 +8,10 @@ import pytest
 from aiohttp import web
 
 from gateway.endpoints import status_page
-from gateway.endpoints.health import Health
 from gateway.endpoints.ops import PATHS, Ops
 from gateway.server.server import Server
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 

@@ -44,6 +44,11 @@ async def came(received: Received, flags: str = "01") -> Request:
     return await received(GET + f"traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n\r\n".encode())
 
 
+def begin(tracer: Tracer, incoming: Request) -> None:
+    exchange, trace = incoming.exchange, incoming.trace
+    trace.parent = tracer.begin(exchange, trace, incoming.client.scheme)
+
+
 async def told(tracer: Tracer, incoming: Request, collector: Collector) -> Span:
     """The span of a request whose exchange is over."""
     tracer.ended(incoming.exchange, time.monotonic())
@@ -56,7 +61,7 @@ async def test_a_path_that_is_no_text_is_told_as_well_as_it_can_be(
 ) -> None:
     tracer, incoming = start(), await came(received)
     incoming.exchange.path = "/café/\udcff"  # a byte that is no UTF-8
-    tracer.begin(incoming)
+    begin(tracer, incoming)
     span = await told(tracer, incoming, collector)
     assert attributes(span)["url.path"] == "/café/\ufffd"
     assert span.name == "GET"
@@ -81,7 +86,7 @@ async def test_a_span_failed_where_the_gateway_or_the_service_did(
     received: Received, start: Start, collector: Collector, ending: tuple[EndReason, int, str]
 ) -> None:
     tracer, incoming = start(), await came(received)
-    tracer.begin(incoming)
+    begin(tracer, incoming)
     reason, status, code = ending
     exchange = incoming.exchange
     exchange.status, exchange.code = status, code
@@ -100,11 +105,11 @@ async def test_what_is_not_sampled_passes_as_it_came(
     received: Received, start: Start, collector: Collector, sampler: str, flags: str
 ) -> None:
     tracer, incoming = start(OTEL_TRACES_SAMPLER=sampler), await came(received, flags)
-    before = incoming.traceparent
-    tracer.begin(incoming)
+    before = incoming.trace.parent
+    begin(tracer, incoming)
     tracer.ended(incoming.exchange, time.monotonic())
     await tracer.close()
-    assert incoming.traceparent == before
+    assert incoming.trace.parent == before
     assert collector.spans == []
 
 
@@ -113,7 +118,7 @@ async def test_a_name_among_the_resource_s_attributes_is_kept(
 ) -> None:
     tracer = start(OTEL_RESOURCE_ATTRIBUTES="service.name=front,zone=a")
     incoming = await came(received)
-    tracer.begin(incoming)
+    begin(tracer, incoming)
     await told(tracer, incoming, collector)
     resource = collector.resources[0].resource
     named = {each.key: each.value.string_value for each in resource.attributes}
@@ -127,7 +132,7 @@ async def test_a_collector_that_never_answers_is_not_waited_for(
         endpoint = f"http://127.0.0.1:{port_of(deaf)}"
         tracer = start(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="4")
         incoming = await came(received)
-        tracer.begin(incoming)
+        begin(tracer, incoming)
         tracer.ended(incoming.exchange, time.monotonic())
         began = time.monotonic()
         with capture_logs() as lines:

@@ -2,15 +2,16 @@
 
 import pytest
 
-from gateway.auth.cors import CorsPolicy
 from gateway.auth.service import AuthService
 from gateway.config.loader import loads
 from gateway.config.model import Config
 from gateway.endpoints.stream_token import StreamTokenEndpoint
 from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.headers import first
+from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.preflight import Preflights
-from gateway.proxy.router import Router
+from gateway.proxy.routes import Routes
+from gateway.upstream.pool import UpstreamRegistry
 from tests.receiving import Received
 
 ROUTES = """\
@@ -26,12 +27,10 @@ routes:
 
 
 def preflights(config: Config) -> Preflights:
-    policies = {route.cors: CorsPolicy(route.cors) for route in config.routes if route.cors}
-    table = Router(config.routes)
-    endpoint = StreamTokenEndpoint(config, table, policies, AuthService(config))
-    return Preflights(
-        table, lambda route: policies.get(route.cors) if route.cors else None, endpoint
-    )
+    routes = Routes(config, UpstreamRegistry(), QuotaRegistry(None))
+    path = config.auth.token_endpoint
+    assert path is not None
+    return Preflights(routes, {path: StreamTokenEndpoint(routes, AuthService(config))})
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.endpoints import live_feed as module
-from gateway.endpoints.health import Health
 from gateway.endpoints.live_feed import MOST_STREAMS, LiveFeed, event
 from gateway.server.connection import ParsedRequest
 from gateway.server.server import Server
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import LiveStream, Report, ServedRoute, UpstreamState
 

@@ -11,14 +11,14 @@ from gateway.limits.quota import Lease, LimitStore, Quota, Slot, too_fast, too_m
 
 async def taken(quota: Quota, user: str = "ada") -> Slot:
     permit = quota.slot(user)
-    await permit.take()
+    await permit.acquire()
     return permit
 
 
 async def refused(quota: Quota, user: str = "ada") -> Rejection:
     permit = quota.slot(user)
     with pytest.raises(Rejection) as caught:
-        await permit.take()
+        await permit.acquire()
     permit.release()
     return caught.value
 
@@ -170,7 +170,7 @@ async def test_a_browser_that_leaves_while_the_ledger_is_asked_is_not_under_way(
 
     quota = Quota("/a", SHARED, Slow(True))
     permit = quota.slot("ada")
-    task = asyncio.create_task(permit.take())
+    task = asyncio.create_task(permit.acquire())
     await asyncio.sleep(0)
     assert quota._of_user == {"ada": 1}
     task.cancel()

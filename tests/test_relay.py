@@ -11,13 +11,13 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.config.model import HeaderRules, Route, Timeouts
+from gateway.config.model import Route, Timeouts
 from gateway.config.model import Upstream as Address
 from gateway.http.errors import Rejection
-from gateway.http.headers import Edits
+from gateway.http.header_edits import Edits
 from gateway.http.message_heads import Reply, RequestHead
 from gateway.proxy.forward import IDEMPOTENT, Forwarder
-from gateway.proxy.replies import answer
+from gateway.proxy.replies import problem_response
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.request import Request
@@ -54,7 +54,7 @@ async def relaying(
 
     async def handle(arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         incoming = Request(arrival, [])
-        edits = Edits.of(HeaderRules())
+        edits = Edits.of()
         reply = Reply(True, incoming.keeps_alive, incoming.expects_continue, False, "id-1", edits)
         pipe = ResponsePump(arrival.connection, incoming.exchange, reply, route.timeouts)
         for pool in pools:
@@ -64,11 +64,11 @@ async def relaying(
         try:
             await Forwarder(incoming, route, head, pipe, balancer).run()
         except Rejection as refusal:
-            return answer(refusal, incoming.exchange)
+            return problem_response(refusal, incoming.exchange)
         finally:
             pipe.close()
         if pipe.rejection is not None:
-            return answer(pipe.rejection, incoming.exchange)
+            return problem_response(pipe.rejection, incoming.exchange)
         return AlreadySent(keep_alive=pipe.keep_alive)
 
     runner = web.ServerRunner(Server(handle), shutdown_timeout=0.1)

@@ -3,18 +3,17 @@
 import pickle
 
 from gateway.config.model import Route, Upstream
-from gateway.endpoints.health import Health
-from gateway.proxy.active_exchanges import Condition
+from gateway.runtime.status import live_streams, served_routes
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import (
+    Condition,
     LiveStream,
     Report,
     ServedRoute,
     UpstreamState,
-    live_streams,
-    served_routes,
 )
 from gateway.upstream.passive_health import EJECT_AFTER
 from gateway.upstream.pool import UpstreamRegistry

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from gateway.http.errors import DRAINING, Rejection
-from gateway.proxy.active_exchanges import ActiveExchanges, Condition
+from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.report import Condition
 
 
 class Recorded:

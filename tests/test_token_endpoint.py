@@ -101,17 +101,17 @@ async def test_another_body_is_a_400_that_shows_the_right_one(
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("/nowhere", "No route has it for GET"),
-        ("/jobs", "No route has it for GET"),
-        ("/jobs/7/stream/", "No route has it for GET"),
+        ("/nowhere", "No GET route matches this path"),
+        ("/jobs", "No GET route matches this path"),
+        ("/jobs/7/stream/", "No GET route matches this path"),
         ("", "must be a path that starts with a slash"),
         ("https://gateway.test/jobs/7/stream", "must be a path that starts with a slash"),
         ("/jobs/7/stream?a=1", "leave out the '?' part"),
         ("/jobs/../stream", "a '.' or '..' segment"),
         ("/jobs/%2e%2e/stream", "a '.' or '..' segment"),
-        ("/open", "asks for no token"),
-        (ENDPOINT, "No route has it for GET"),
-        ("/healthz", "No route has it for GET"),
+        ("/open", "needs no token"),
+        (ENDPOINT, "No GET route matches this path"),
+        ("/healthz", "No GET route matches this path"),
     ],
 )
 async def test_a_path_that_takes_no_token_is_a_400_that_says_why(

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from gateway.config.model import HeaderRules, Timeouts
-from gateway.http.headers import Edits
+from gateway.config.model import Timeouts
+from gateway.http.header_edits import Edits
 from gateway.http.message_heads import Reply
-from gateway.proxy.replies import answer
+from gateway.proxy.replies import problem_response
 from gateway.proxy.websocket_tunnel import LINGER, WebSocketTunnel
 from gateway.server.connection import CLOSING, AlreadySent, ParsedRequest
 from gateway.server.server import Server
@@ -42,7 +42,7 @@ class Stage:
     async def handle(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         browser = arrival.connection
         assert browser.may_switch
-        reply = Reply(True, False, False, False, "id-1", Edits.of(HeaderRules()))
+        reply = Reply(True, False, False, False, "id-1", Edits.of())
         tunnel = WebSocketTunnel(browser, self.exchange, reply, self._timeouts, self._linger)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(Connection, "127.0.0.1", self._service.port)
@@ -58,7 +58,11 @@ class Stage:
             tunnel.close()
             connection.abort()
             self.is_over.set()
-        return CLOSING if tunnel.rejection is None else answer(tunnel.rejection, self.exchange)
+        return (
+            CLOSING
+            if tunnel.rejection is None
+            else problem_response(tunnel.rejection, self.exchange)
+        )
 
     async def ending(self) -> EndReason | None:
         async with asyncio.timeout(PATIENCE):

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.config.model import HealthCheck, Route, Upstream
+from gateway.dns import Address
 from gateway.http.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, Failure, Rejection
 from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.upstream import pool as module
 from gateway.upstream.connection import Connection
-from gateway.upstream.dns import Address
 from gateway.upstream.passive_health import EJECT_AFTER
 from gateway.upstream.pool import MAX_IDLE, Pool, UpstreamRegistry, in_turn
 from tests.wire import certificates

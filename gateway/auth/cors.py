@@ -1,32 +1,13 @@
 """Which other origins' pages may read the answers, and send what (Fetch standard, 3.2)."""
 
 import re
-from dataclasses import dataclass
 
 from gateway.config.model import Cors
-from gateway.http.headers import Headers, values
+from gateway.http.header_edits import Access
+from gateway.http.headers import Headers
 
-_PREFIX = b"access-control-"
 _LABELS = re.compile(rb"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _PREFLIGHT_VARIES = b"Access-Control-Request-Method, Access-Control-Request-Headers"
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a response tells a page of one origin, or of none: whether it may be read.
-
-    `varies` where the answer to another origin is another one, which a cache has to know.
-    """
-
-    headers: tuple[tuple[bytes, bytes], ...]
-    varies: bool
-
-    def apply(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """A response's headers with these in place of what the service says on the matter."""
-        kept = [pair for pair in headers if not pair[0].lower().startswith(_PREFIX)]
-        if self.varies and not _varies_by_origin(kept):
-            kept.append((b"Vary", b"Origin"))
-        return [*kept, *self.headers]
 
 
 class CorsPolicy:
@@ -94,11 +75,3 @@ def _ends(origin: str) -> tuple[bytes, bytes]:
     """What stands before and after the labels that a wildcard is for."""
     start, _, end = origin.encode().partition(b"*")
     return start, end
-
-
-def _varies_by_origin(headers: Headers) -> bool:
-    return any(
-        item.strip().lower() in (b"origin", b"*")
-        for value in values(headers, b"vary")
-        for item in value.split(b",")
-    )

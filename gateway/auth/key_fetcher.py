@@ -10,15 +10,17 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
+import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.auth.jwks import KeySet
 from gateway.background import in_background
+from gateway.dns import Address
 from gateway.http.errors import KEYS_UNAVAILABLE, Rejection
-from gateway.proxy.replies import SERVER
-from gateway.telemetry.logging import log
-from gateway.upstream.dns import Address
+from gateway.http.headers import SERVER_NAME
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 MAX_SIZE = 256 * 1024
 TIMEOUT = 5.0
@@ -99,7 +101,7 @@ class KeyFetcher:
             connector=aiohttp.TCPConnector(resolver=names, use_dns_cache=names is None),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "application/json", "User-Agent": SERVER},
+            headers={"Accept": "application/json", "User-Agent": SERVER_NAME},
         )
         self._keeper = in_background(self._keep(self._session))
 

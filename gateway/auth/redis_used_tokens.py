@@ -6,13 +6,15 @@ import math
 import secrets
 import time
 
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.auth.stream_tokens import OneUseToken
 from gateway.auth.used_tokens import used
 from gateway.http.errors import TOKEN_STORE_UNAVAILABLE, Rejection
 from gateway.redis_client import client
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 TIMEOUT = 1.0  # seconds, for all that a claim takes
 PREFIX = "gateway:used-token:"

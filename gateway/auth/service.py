@@ -1,12 +1,28 @@
 """Who may pass, with what there is to wait for: the issuer's keys, and the mark of a used token."""
 
 import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
-from gateway.auth.authenticator import Authenticator
+from gateway.auth.authenticator import Authenticator, Identity
 from gateway.auth.key_fetcher import Addresses, KeyFetcher
+from gateway.auth.keys import KeyUnknown
 from gateway.auth.stream_tokens import KEY_SIZE, OneUseToken
 from gateway.auth.used_tokens import MemoryUsedTokens, UsedTokens
 from gateway.config.model import Auth, Config
+from gateway.http.errors import Rejection
+
+
+class Redemption:
+    """The use of a one-use token."""
+
+    def __init__(self) -> None:
+        self.is_given_back = False
+
+    def give_back(self) -> None:
+        """Make the token valid again, because nothing came of its use."""
+        self.is_given_back = True
 
 
 class AuthService:
@@ -79,13 +95,52 @@ class AuthService:
         if self.issuer is not None:
             await self.issuer.refetch_keys()
 
-    async def claim(self, one_use_token: OneUseToken) -> None:
-        """Use a stream token up. Raises Refusal, see `UsedTokens`."""
-        await self.used.claim(one_use_token)
+    async def authenticate(
+        self,
+        *,
+        authorization: Sequence[bytes],
+        query: bytes = b"",
+        cookies: Sequence[bytes] = (),
+    ) -> Identity:
+        """Returns the identity that a token proves. Raises Rejection, see `Authenticator`.
 
-    async def release(self, one_use_token: OneUseToken) -> None:
-        """Take a claim back."""
-        await self.used.release(one_use_token)
+        A token that names an unknown key is verified again after the keys were fetched again.
+        """
+        try:
+            return self.authenticator.authenticate(
+                authorization=authorization, query=query, cookies=cookies
+            )
+        except KeyUnknown:
+            await self.refetch_keys()
+        return self.authenticator.authenticate(
+            authorization=authorization, query=query, cookies=cookies
+        )
+
+    async def log_in(
+        self, *, authorization: Sequence[bytes], cookies: Sequence[bytes]
+    ) -> tuple[Identity, Mapping[str, Any]]:
+        """Returns the identity and the claims of a login token. Raises Rejection."""
+        try:
+            return self.authenticator.login(authorization=authorization, cookies=cookies)
+        except KeyUnknown:
+            await self.refetch_keys()
+        return self.authenticator.login(authorization=authorization, cookies=cookies)
+
+    @asynccontextmanager
+    async def redeem(self, one_use_token: OneUseToken) -> AsyncGenerator["Redemption", None]:
+        """Uses a one-use token up. Raises Rejection, see `UsedTokens`.
+
+        The token is given back where the block raises Rejection, or where it asks for that.
+        """
+        await self.used.claim(one_use_token)
+        redemption = Redemption()
+        try:
+            yield redemption
+        except Rejection:
+            await self.used.release(one_use_token)
+            raise
+        if redemption.is_given_back:
+            await self.used.release(one_use_token)
 
     def _issuer_of(self, auth: Auth, after: "AuthService | None") -> KeyFetcher | None:
         if auth.jwks_url is None:

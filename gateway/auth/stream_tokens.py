@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.config.model import MAX_TOKEN, Auth
 from gateway.http.errors import TOKEN_EXPIRED, TOKEN_INVALID, Rejection
-from gateway.proxy.router import is_same_path
+from gateway.http.paths import is_same_path
 
 LIFE = 60  # seconds, or what is left of the login token
 TYPE = "gateway-stream+jwt"

@@ -1,103 +1,40 @@
-"""Whether a gateway takes new work, and if not, why: what `/healthz` and `/readyz` say."""
+"""`/healthz` and `/readyz`, on both ports."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.proxy.replies import told
+from gateway.auth.cors import CorsPolicy
+from gateway.proxy.replies import json_response
+from gateway.server.request import Request
+from gateway.telemetry.health import Health
 
 
-class Workers(NamedTuple):
-    """How many workers answer, of how many there are to be, and how many are there but silent."""
+class HealthEndpoint:
+    """Answers the reserved paths of the public port. Health checks are not recorded."""
 
-    ready: int
-    wanted: int
-    silent: int
+    is_recorded = False
+    methods = b"GET"
 
+    def __init__(self, respond: Callable[[], web.Response]) -> None:
+        self._respond = respond
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What is so at one moment.
+    def policy(self, origin: bytes) -> CorsPolicy | None:  # noqa: ARG002 - no page reads it
+        """Returns None: pages of other origins cannot read the response."""
+        return None
 
-    `routes_without` are the paths of routes whose upstreams are all down, and `routes_degraded` of
-    those with some that are up. `required_without` are the routes whose health check says that the
-    gateway is not ready without them. `faults` are those of a file that was not taken over, and
-    None where none is watched. `workers` is None of one process.
-    """
-
-    routes: int
-    has_keys: bool = True
-    routes_without: tuple[str, ...] = ()
-    routes_degraded: tuple[str, ...] = ()
-    required_without: tuple[str, ...] = ()
-    is_draining: bool = False
-    streams: int = 0
-    faults: int | None = None
-    workers: Workers | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it takes new work. A file with faults changes nothing of that.
-
-        Nor does an upstream that is down, unless it is required: the other routes are served. Nor
-        does a worker that is gone: the others take what comes to its door. Who comes to one that is
-        silent waits.
-        """
-        has_workers = self.workers is None or (self.workers.ready > 0 and not self.workers.silent)
-        return self.has_keys and not self.is_draining and not self.required_without and has_workers
-
-    @classmethod
-    def merged(cls, all_: Sequence["Health"]) -> "Health":
-        """That of several processes together, one at least: ready only where all are."""
-        faults = [each.faults for each in all_ if each.faults is not None]
-        return cls(
-            routes=min(each.routes for each in all_),
-            has_keys=all(each.has_keys for each in all_),
-            routes_without=_united(each.routes_without for each in all_),
-            routes_degraded=_united(each.routes_degraded for each in all_),
-            required_without=_united(each.required_without for each in all_),
-            is_draining=any(each.is_draining for each in all_),
-            streams=sum(each.streams for each in all_),
-            faults=max(faults, default=None),
-            workers=next((each.workers for each in all_ if each.workers is not None), None),
-        )
-
-    def checks(self) -> dict[str, dict[str, object]]:
-        """Each thing that was looked at, whether it is `ok`, and the particulars."""
-        checks: dict[str, dict[str, object]] = {
-            "routes": {"ok": True, "loaded": self.routes},
-            "keys": {"ok": self.has_keys},
-            "upstreams": {
-                "ok": not self.routes_without and not self.routes_degraded,
-                "routes_without": list(self.routes_without),
-                "routes_degraded": list(self.routes_degraded),
-                "required_without": list(self.required_without),
-            },
-            "draining": {"ok": not self.is_draining, "streams": self.streams},
-        }
-        if self.faults is not None:
-            # How many faults, and no more: what they say of the file is for the log.
-            checks["reload"] = {"ok": not self.faults, "faults": self.faults}
-        if self.workers is not None:
-            ready, wanted, _ = self.workers
-            checks["workers"] = {"ok": ready == wanted, "ready": ready, "wanted": wanted}
-        return checks
-
-
-def _united(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """Each path once, in the order in which they come."""
-    return tuple(dict.fromkeys(chain.from_iterable(paths)))
+    async def answer(self, request: Request) -> web.Response:  # noqa: ARG002 - as an endpoint
+        """Returns the health of this moment."""
+        return self._respond()
 
 
 def alive() -> web.Response:
-    """Say that the process is alive."""
-    return told({"status": "ok"})
+    """Returns the response that says that the process is alive."""
+    return json_response({"status": "ok"})
 
 
 def readiness(health: Health) -> web.Response:
-    """Say whether new work is taken: 200, or 503 and what is not so."""
+    """Returns 200 where the gateway accepts new work, else 503, with the checks in both cases."""
     status = "ready" if health.is_ready else "not_ready"
-    return told({"status": status, "checks": health.checks()}, 200 if health.is_ready else 503)
+    body: dict[str, object] = {"status": status, "checks": health.checks()}
+    return json_response(body, 200 if health.is_ready else 503)

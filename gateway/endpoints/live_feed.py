@@ -5,15 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import orjson
+import structlog
 from aiohttp import web
 
 from gateway.background import in_background
 from gateway.endpoints.stream_list import StreamList
-from gateway.proxy.replies import SERVER
+from gateway.http.headers import SERVER_NAME
 from gateway.telemetry.counters import LATENCY, Counters
-from gateway.telemetry.logging import log
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report, ServedRoute
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 INTERVAL = 1.0  # seconds
 MOST_STREAMS = 500  # in one event: the oldest
@@ -23,7 +25,7 @@ _HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
-    "Server": SERVER,
+    "Server": SERVER_NAME,
 }
 
 
@@ -94,7 +96,7 @@ class LiveFeed:
             try:
                 # In a thread: with thousands of streams it takes as long as many events.
                 beat = await asyncio.to_thread(event, Report.merged(await self._reports()))
-            except Exception:  # noqa: BLE001 - told, and the next one may go well
+            except Exception:
                 log.exception("live_feed_failed")
             else:
                 async with self._news:

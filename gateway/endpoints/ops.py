@@ -10,7 +10,8 @@ from gateway.endpoints import status_page
 from gateway.endpoints.health import alive, readiness
 from gateway.endpoints.live_feed import LiveFeed
 from gateway.endpoints.stream_list import QueryError, StreamList
-from gateway.proxy.replies import SERVER, told
+from gateway.http.headers import SERVER_NAME
+from gateway.proxy.replies import json_response
 from gateway.server.connection import ParsedRequest
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
@@ -33,9 +34,9 @@ class Ops:
         request = parsed.request
         path = request.path
         if path not in PATHS and path not in status_page.PATHS:
-            return told({"paths": list(PATHS)}, 404)
+            return json_response({"paths": list(PATHS)}, 404)
         if request.method not in READING:
-            refused = told({"methods": list(READING)}, 405)
+            refused = json_response({"methods": list(READING)}, 405)
             refused.headers["Allow"] = ", ".join(READING)
             return refused
         if path == "/healthz":
@@ -64,8 +65,8 @@ def _streams(report: Report, query: str) -> web.Response:
     try:
         stream_list = StreamList.of(parse_qsl(query, keep_blank_values=True))
     except QueryError as error:
-        return told({"detail": str(error)}, 400)
-    return told(stream_list.answer(report.streams))
+        return json_response({"detail": str(error)}, 400)
+    return json_response(stream_list.answer(report.streams))
 
 
 async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:
@@ -74,5 +75,5 @@ async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:
     It is put into words in a thread: with many routes that takes as long as many events.
     """
     body, content_type = await asyncio.to_thread(snapshot.encode, accept)
-    headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER}
+    headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER_NAME}
     return web.Response(body=body, headers=headers)

@@ -13,8 +13,7 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import web
 
-from gateway.auth.authenticator import Identity
-from gateway.auth.keys import KeyUnknown
+from gateway.auth.cors import CorsPolicy
 from gateway.auth.service import AuthService
 from gateway.config.model import Config
 from gateway.http.errors import (
@@ -25,11 +24,11 @@ from gateway.http.errors import (
     Rejection,
 )
 from gateway.http.forwarded import addresses, is_trusted
-from gateway.http.headers import EVENT_STREAM
-from gateway.proxy.active_exchanges import ActiveExchanges, Condition
-from gateway.proxy.replies import SERVER
+from gateway.http.headers import EVENT_STREAM, SERVER_NAME
+from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.server.request import Request, raw
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.report import Condition
 
 MOST_STREAMS: Final = 16  # at a time
 LONGEST: Final = 600.0  # seconds that a stream may take as it was asked for
@@ -96,15 +95,22 @@ class Plan:
 
 
 class ProbeStreamEndpoint:
-    """Answers with test streams. Its own `path` is None where it is off."""
+    """Answers with test streams."""
 
-    def __init__(self, config: Config, auth_service: AuthService, streams: ActiveExchanges) -> None:
-        self.path = config.probe
-        self._auth = auth = config.auth
-        self._is_open = not auth.has_key
+    is_recorded = True
+    methods = b"GET"
+
+    def __init__(
+        self, config: Config, auth_service: AuthService, exchanges: ActiveExchanges
+    ) -> None:
+        self._auth = config.auth
         self._auth_service = auth_service
-        self._streams = streams
-        self._under_way = 0
+        self._exchanges = exchanges
+        self._open_streams = 0
+
+    def policy(self, origin: bytes) -> CorsPolicy | None:  # noqa: ARG002 - the same for all
+        """Returns None: a preflight for the test stream is not answered."""
+        return None
 
     async def answer(self, request: Request) -> web.StreamResponse:
         """Serve one stream, to its end. Raises Refusal as a route does."""
@@ -114,36 +120,28 @@ class ProbeStreamEndpoint:
             raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "GET"),))
         await self._authenticate(request)
         plan = Plan.of(request.query[1:])
-        if self._under_way >= MOST_STREAMS:
+        if self._open_streams >= MOST_STREAMS:
             raise Rejection(TOO_MANY_STREAMS)
         stream = _TestStream(request.exchange)
         try:
-            self._under_way += 1
-            self._streams.admit(stream)
+            self._open_streams += 1
+            self._exchanges.admit(stream)
             return await stream.serve(request.parsed.request, plan, self._hello(request, plan))
         finally:
-            self._under_way -= 1
-            self._streams.release(stream)
+            self._open_streams -= 1
+            self._exchanges.release(stream)
 
     async def _authenticate(self, request: Request) -> None:
-        if self._is_open:
+        if not self._auth.has_key:
             return
-        try:
-            identity = self._identity(request)
-        except KeyUnknown:
-            await self._auth_service.refetch_keys()
-            identity = self._identity(request)
+        # No cookie: no page of another site is to open a test stream.
+        identity = await self._auth_service.authenticate(
+            authorization=request.values(b"authorization"), query=raw(request.query[1:])
+        )
         if identity.one_use_token is not None:
-            detail = "The test stream is opened several times: it needs a token of many uses."
+            detail = "The test stream is opened several times: send a login token."
             raise Rejection(TOKEN_INVALID, detail)
         request.exchange.subject = identity.subject
-
-    def _identity(self, request: Request) -> Identity:
-        return self._auth_service.authenticator.authenticate(
-            authorization=request.values(b"authorization"),
-            query=raw(request.query[1:]),
-            cookies=(),  # no other site's page is to open it
-        )
 
     def _hello(self, request: Request, plan: Plan) -> dict[str, object]:
         """What came of the request: its version, and its headers as far as they may be told.
@@ -203,7 +201,7 @@ class _TestStream:
                 "Cache-Control": "no-cache",
                 "X-Accel-Buffering": "no",
                 "Referrer-Policy": "no-referrer",
-                "Server": SERVER,
+                "Server": SERVER_NAME,
                 "X-Request-Id": exchange.request_id,
             }
         )

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.proxy.replies import SERVER
+from gateway.http.headers import SERVER_NAME
 
 _FOLDER: Final = Path(__file__).parent / "status"
 _FILES: Final = {
@@ -25,7 +25,7 @@ _HEADERS: Final = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
-    "Server": SERVER,
+    "Server": SERVER_NAME,
     "X-Content-Type-Options": "nosniff",
 }
 

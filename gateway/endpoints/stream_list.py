@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, get_args
 
-from gateway.proxy.active_exchanges import Condition
-from gateway.telemetry.report import LiveStream
+from gateway.telemetry.report import Condition, LiveStream
 
 LIMIT: Final = 1000  # how many are listed where nobody says
 MOST: Final = 100_000

@@ -2,21 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import web
 
-from gateway.auth.authenticator import Identity, require_scopes
+from gateway.auth.authenticator import require_scopes
 from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import TokenSource
-from gateway.auth.keys import KeyUnknown
 from gateway.auth.same_origin import require_same_origin
 from gateway.auth.service import AuthService
-from gateway.config.model import Config, Cors, Route
 from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Rejection
-from gateway.proxy.replies import issued
-from gateway.proxy.router import Router
+from gateway.proxy.compiled_route import CompiledRoute
+from gateway.proxy.replies import token_response
+from gateway.proxy.routes import Routes
 from gateway.server.request import Request, over
 
 MAX_BODY = 8 * 1024
@@ -26,32 +23,23 @@ _FORM = 'The body must be a JSON object with the stream\'s path alone: {"path": 
 
 
 class StreamTokenEndpoint:
-    """Answers `{"path"}` with `{"token", "expires_in"}`, in seconds, for the path of a route.
+    """Answers `{"path"}` with `{"token", "expires_in"}`, in seconds, for the path of a route."""
 
-    Its own `path` is None where it is off.
-    """
+    is_recorded = True
+    methods = b"POST"
 
-    def __init__(
-        self,
-        config: Config,
-        router: Router,
-        policies: Mapping[Cors, CorsPolicy],
-        auth_service: AuthService,
-    ) -> None:
-        self.path = config.auth.token_endpoint
-        self._router, self._policies, self._auth_service = router, policies, auth_service
-        self._policy = policies[config.cors] if config.cors is not None else None
-        sections = dict.fromkeys([config.cors, *(route.cors for route in config.routes)])
-        self._listed = [policies[cors] for cors in sections if cors is not None]
+    def __init__(self, routes: Routes, auth_service: AuthService) -> None:
+        self._routes = routes
+        self._auth_service = auth_service
 
     def policy(self, origin: bytes) -> CorsPolicy | None:
         """Whose pages may ask: those that any route lists, as none is known before the body.
 
         Of those that list an origin, one that lets it use the cookie, and the earliest in the file.
         """
-        allowing = [each for each in self._listed if each.allows(origin)]
+        allowing = [each for each in self._routes.policies.values() if each.allows(origin)]
         with_cookie = (each for each in allowing if each.allows_cookie(origin))
-        return next(with_cookie, allowing[0] if allowing else self._policy)
+        return next(with_cookie, allowing[0] if allowing else self._routes.default_policy)
 
     async def answer(self, request: Request) -> web.Response:
         """Issue a token.
@@ -67,44 +55,32 @@ class StreamTokenEndpoint:
             detail = "The token endpoint takes POST alone."
             raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "POST"),))
         request.check_body(MAX_BODY)
-        identity, claims = await self._login(request)
-        path = _path(await _body(request))
-        route = self._route(path)
-        if identity.source is TokenSource.COOKIE:
-            policy = self._policies[route.cors] if route.cors is not None else None
-            require_same_origin(request.headers, request.client, policy)
-        require_scopes(identity, route.scopes)
-        token, life = self._auth_service.authenticator.issue(claims, path)
-        return issued({"token": token, "expires_in": life}, request.exchange)
-
-    async def _login(self, request: Request) -> tuple[Identity, Mapping[str, Any]]:
-        try:
-            identity, claims = self._verify(request)
-        except KeyUnknown:
-            await self._auth_service.refetch_keys()
-            identity, claims = self._verify(request)
-        request.exchange.subject = identity.subject
-        return identity, claims
-
-    def _verify(self, request: Request) -> tuple[Identity, Mapping[str, Any]]:
-        return self._auth_service.authenticator.login(
+        identity, claims = await self._auth_service.log_in(
             authorization=request.values(b"authorization"), cookies=request.values(b"cookie")
         )
+        request.exchange.subject = identity.subject
+        path = _path(await _body(request))
+        target = self._target(path)
+        if identity.source is TokenSource.COOKIE:
+            require_same_origin(request.headers, request.client, target.policy)
+        require_scopes(identity, target.route.scopes)
+        token, life = self._auth_service.authenticator.issue(claims, path)
+        return token_response({"token": token, "expires_in": life}, request.exchange)
 
-    def _route(self, path: str) -> Route:
-        """The route that will take the token."""
+    def _target(self, path: str) -> CompiledRoute:
+        """Returns the route that will accept the token. Raises Rejection BAD_REQUEST."""
         try:
-            route = self._router.match("GET", path).route
+            target, _ = self._routes.match("GET", path)
         except Rejection as rejection:
-            cause = (
-                rejection.detail if rejection.failure is BAD_REQUEST else "No route has it for GET."
-            )
-            raise Rejection(BAD_REQUEST, f"This path cannot be streamed from. {cause}") from None
-        if not route.auth_required:
+            detail = "No GET route matches this path."
+            if rejection.failure is BAD_REQUEST:
+                detail = f"This path is not valid. {rejection.detail}"
+            raise Rejection(BAD_REQUEST, detail) from None
+        if not target.route.auth_required:
             raise Rejection(
-                BAD_REQUEST, "The route of this path asks for no token: open it as it is."
+                BAD_REQUEST, "The route of this path needs no token: open it without one."
             )
-        return route
+        return target
 
 
 async def _body(request: Request) -> bytes:

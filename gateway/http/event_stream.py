@@ -4,6 +4,9 @@ The stream is read as the HTML standard does (9.2.6): lines end with LF, CR or C
 ends an event, a line with a colon at its start is a comment.
 """
 
+import random
+import time
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import orjson
@@ -13,6 +16,12 @@ BOM: Final = b"\xef\xbb\xbf"
 HEARTBEAT: Final = b": keep-alive\n"
 # What is kept of an event, in bytes, to know the progress that it tells; a longer one tells none.
 MAX_EVENT: Final = 16 * 1024
+# Seconds until an EventSource reconnects. It keeps the value for as long as its page lives, so that
+# a long one would hold for later, shorter interruptions too.
+RECONNECT: Final = 3.0
+LEAST_RECONNECT: Final = 1.0
+MOST_RECONNECT: Final = 300.0
+RECONNECT_SPREAD: Final = 2.0
 
 _CR: Final = 13
 _LF: Final = 10
@@ -180,3 +189,24 @@ def error_event(
     kind = b"" if name == "message" else b"event: %b\n" % name.encode()
     pause = b"" if retry is None else b"retry: %d\n" % retry
     return b"%b%bdata: %b\n\n" % (kind, pause, orjson.dumps(told))
+
+
+def reconnection_time(retry_after: str | None) -> int:
+    """Returns the milliseconds for `retry:`, from a Retry-After header (RFC 9110 10.2.3) if any.
+
+    The result is within bounds, with a random part, so that clients that lost their streams
+    together do not reconnect together.
+    """
+    asked = None if retry_after is None else _seconds(retry_after.strip())
+    seconds = RECONNECT if asked is None else min(max(asked, LEAST_RECONNECT), MOST_RECONNECT)
+    return round((seconds + random.uniform(0, RECONNECT_SPREAD)) * 1000)  # noqa: S311 - no secret
+
+
+def _seconds(text: str) -> float | None:
+    """Returns the seconds of a number or until a date; None for any other text."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None

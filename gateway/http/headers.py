@@ -5,11 +5,10 @@ so that repeated headers keep their number and order and nothing is re-encoded o
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-from gateway.config.model import HeaderRules
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+SERVER_NAME = "gateway"  # in Server, without a version
 
 EVENT_STREAM = b"text/event-stream"
 # Media types whose responses are streams: they are sent as they come about, with silences between.
@@ -166,27 +165,6 @@ def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
 def trailers(headers: Headers) -> list[tuple[bytes, bytes]]:
     """The trailer fields that may go on."""
     return [pair for pair in headers if pair[0].lower() not in NOT_IN_TRAILERS]
-
-
-@dataclass(frozen=True, slots=True)
-class Edits:
-    """Header rules of a route, ready to be applied to raw headers."""
-
-    drop: frozenset[bytes]
-    add: tuple[tuple[bytes, bytes], ...]
-
-    @classmethod
-    def of(cls, rules: HeaderRules) -> "Edits":
-        """Rules as bytes; a header that is set replaces all of its name."""
-        add = tuple((name.encode(), value.encode()) for name, value in rules.set)
-        names = [name.lower() for name, _ in add]
-        return cls(frozenset([*names, *(name.lower().encode() for name in rules.remove)]), add)
-
-    def apply(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """The headers with the rules applied."""
-        if self.drop:
-            headers = [pair for pair in headers if pair[0].lower() not in self.drop]
-        return [*headers, *self.add]
 
 
 def _is_settled_here(key: bytes) -> bool:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
 
-from gateway.auth.cors import Access
+from gateway.http.header_edits import Access, Edits
 from gateway.http.headers import (
     TO_WEBSOCKET,
-    Edits,
     Headers,
     end_to_end,
     first,

@@ -82,7 +82,7 @@ class Quota:
         if not self._of_user[user]:
             del self._of_user[user]
 
-    def bucket(self, user: str) -> None:
+    def throttle(self, user: str) -> None:
         """Take one of those that may come by now. Raises Refusal RATE_LIMITED."""
         if self._bucket is not None:
             wait = self._bucket.take(user, time.monotonic_ns())
@@ -107,7 +107,7 @@ class Slot:
         self._is_counted = False
         self._lease: tuple[LimitStore, Lease] | None = None
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Begin. Raises Refusal TOO_MANY_STREAMS or RATE_LIMITED.
 
         What is refused for the streams under way does not count for the rate.
@@ -121,7 +121,7 @@ class Slot:
             self._lease = (store, lease)
             if await store.enter(lease, quota.limits):
                 return
-        quota.bucket(self._user)
+        quota.throttle(self._user)
 
     def release(self) -> None:
         """It is over, or never began."""

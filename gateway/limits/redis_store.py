@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.background import in_background
 from gateway.config.model import RouteLimits
 from gateway.limits.quota import Lease, too_fast, too_many
 from gateway.redis_client import client
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 # Seconds.
 TIMEOUT = 0.25  # for all that an admission waits

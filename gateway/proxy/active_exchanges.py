@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Protocol
 
 from gateway.http.errors import DRAINING, Rejection
 from gateway.telemetry.exchange import EndReason, Exchange
-
-# What an exchange waits for: the service's response head, the service's next byte, the browser to
-# take what there is, or the browser to take the last of it.
-Condition = Literal["waiting", "streaming", "backpressure", "flushing"]
+from gateway.telemetry.report import Condition
 
 
 class Stream(Protocol):

@@ -6,9 +6,10 @@ For each it is the request head that the service gets, and the pipe that its res
 from gateway.auth.authenticator import Identity
 from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import Credentials, TokenSource
-from gateway.config.model import Auth, Route, StreamOptions
+from gateway.config.model import Auth, HeaderRules, Route, StreamOptions
 from gateway.http.forwarded import subscriber
-from gateway.http.headers import TO_WEBSOCKET, Edits, accepts_event_stream, for_upstream
+from gateway.http.header_edits import Edits
+from gateway.http.headers import TO_WEBSOCKET, accepts_event_stream, for_upstream
 from gateway.http.message_heads import Reply, RequestHead
 from gateway.limits.quota import Quota, Slot
 from gateway.proxy.event_stream_pump import EventStreamPump, StreamTerms
@@ -36,8 +37,8 @@ class CompiledRoute:
         self.load_balancer = load_balancer
         self._leeway = auth.leeway
         self._credentials = Credentials.of(auth)
-        self._request_edits = Edits.of(route.request_headers)
-        self._response_edits = Edits.of(route.response_headers)
+        self._request_edits = _edits(route.request_headers)
+        self._response_edits = _edits(route.response_headers)
         self._options: StreamOptions | None = None
         if route.stream != StreamOptions():
             self._options = route.stream
@@ -71,8 +72,8 @@ class CompiledRoute:
             *own,
             *request.client.forwarded,
             (b"X-Request-Id", request.exchange.request_id.encode()),
-            (b"traceparent", request.traceparent),
-            *[(b"tracestate", state) for state in request.tracestate],
+            (b"traceparent", request.trace.parent),
+            *[(b"tracestate", state) for state in request.trace.states],
             *(identity.headers if identity else ()),
         ]
         headers = self._request_edits.apply(headers)
@@ -107,3 +108,7 @@ class CompiledRoute:
         if identity is None or not options.closes_on_expiry:
             return None
         return identity.expires_at + self._leeway
+
+
+def _edits(rules: HeaderRules) -> Edits:
+    return Edits.of(rules.set, rules.remove)

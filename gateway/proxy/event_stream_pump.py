@@ -19,10 +19,9 @@ from gateway.http.errors import (
     Rejection,
     upstream_error,
 )
-from gateway.http.event_stream import HEARTBEAT, EventStream, error_event
+from gateway.http.event_stream import HEARTBEAT, EventStream, error_event, reconnection_time
 from gateway.http.headers import first, values
 from gateway.http.message_heads import Reply
-from gateway.http.reconnect import delay
 from gateway.http.response_parser import ResponseHead
 from gateway.proxy.heartbeat import Heartbeat
 from gateway.proxy.response_pump import RELAYING, ResponsePump
@@ -178,7 +177,7 @@ class EventStreamPump(ResponsePump):
             progress=self._events.progress,
             code=words[0],
             message=words[1],
-            retry=delay(None) if is_drained else None,
+            retry=reconnection_time(None) if is_drained else None,
         )
 
     def _await_expiry(self, expires_at: float) -> None:

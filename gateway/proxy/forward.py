@@ -4,14 +4,17 @@ import asyncio
 import random
 from dataclasses import dataclass
 
+import structlog
+
 from gateway.config.model import Route
 from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Rejection
 from gateway.http.message_heads import RequestHead
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.request import Request, over
-from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection
 from gateway.upstream.load_balancer import LoadBalancer, Place
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
 PAUSE = 0.05  # seconds at most before the same service is asked again; a restart needs a moment
@@ -56,6 +59,12 @@ class Forwarder:
             tried = (*tried, place)
             place = await self._another(tried, is_hasty=connection is not None)
             connection = None
+
+    @property
+    def status(self) -> int:
+        """The status of the response or of the rejection."""
+        rejection = self.pump.rejection
+        return self.request.exchange.status if rejection is None else int(rejection.failure.status)
 
     @property
     def _is_safe(self) -> bool:
@@ -120,7 +129,7 @@ class Forwarder:
                     await writable
         except ConnectionError:
             return  # the browser left: the handler is being cancelled for it
-        except Exception:  # noqa: BLE001 - nobody awaits this task: here its fault is told
+        except Exception:
             log.exception("upload_failed", request_id=exchange.request_id)
             pump.refuse(Rejection(INTERNAL_ERROR))
             return

@@ -1,100 +1,83 @@
-"""The gateway's own answers: what a refusal looks like on the wire, and in the record."""
+"""Responses of the gateway itself, by aiohttp: error responses and JSON documents."""
 
 from collections.abc import Mapping
-from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.auth.cors import Access
-from gateway.http.errors import (
-    INTERNAL_ERROR,
-    UPSTREAM_BAD_RESPONSE,
-    UPSTREAM_TIMEOUT,
-    UPSTREAM_UNHEALTHY,
-    UPSTREAM_UNREACHABLE,
-    Rejection,
-)
-from gateway.http.headers import Headers
-from gateway.http.reconnect import delay
+from gateway.http.errors import TRANSIENT, Rejection
+from gateway.http.event_stream import reconnection_time
+from gateway.http.header_edits import Access
+from gateway.http.headers import SERVER_NAME, Headers
+from gateway.http.problem import own_headers
+from gateway.server.request import Request
 from gateway.telemetry.exchange import EndReason, Exchange
 
-SERVER = "gateway"  # with no version of it, nor of what it is made of
 
-_ENDINGS = {
-    INTERNAL_ERROR: EndReason.ERROR,
-    UPSTREAM_BAD_RESPONSE: EndReason.ERROR,
-    UPSTREAM_TIMEOUT: EndReason.UPSTREAM_TIMEOUT,
-    UPSTREAM_UNHEALTHY: EndReason.ERROR,
-    UPSTREAM_UNREACHABLE: EndReason.ERROR,
-}
+def rejected(request: Request, rejection: Rejection) -> web.StreamResponse:
+    """Returns the error response to a request, in the form that its route reports errors in."""
+    is_retried = request.wants_retry and rejection.failure.status in TRANSIENT
+    form = retry_later if is_retried else problem_response
+    return readable(request, form(rejection, request.exchange))
 
 
-def answer(rejection: Rejection, exchange: Exchange) -> web.Response:
-    """The response that tells a refusal; the exchange's record tells it from now on too."""
-    _record(rejection, exchange)
+def readable(request: Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Returns a response of the gateway itself, with the request's CORS headers.
+
+    It is the last response on a connection that has unread bytes of the request.
+    """
+    allow_access(response, request.access)
+    if not request.keeps_alive or not request.content.is_eof():
+        response.force_close()
+    return response
+
+
+def problem_response(rejection: Rejection, exchange: Exchange) -> web.Response:
+    """Returns a problem document (RFC 9457), and records the rejection in the exchange."""
+    exchange.reject(rejection)
     failure = rejection.failure
     return web.Response(
         status=failure.status,
         body=rejection.problem(exchange.request_id),
         content_type="application/problem+json",
-        headers=[*failure.headers, *rejection.headers, *_own_headers(exchange)],
-    )
-
-
-def bare_answer(rejection: Rejection, exchange: Exchange) -> bytes:
-    """The same as bytes, for one whose request nobody read: the last response on its connection."""
-    _record(rejection, exchange)
-    failure, body = rejection.failure, rejection.problem(exchange.request_id)
-    headers = [
-        *(each for each in failure.headers if each[0] != "Connection"),
-        ("Connection", "close"),
-        ("Content-Type", "application/problem+json"),
-        ("Content-Length", str(len(body))),
-        ("Date", formatdate(usegmt=True)),
-        *_own_headers(exchange),
-    ]
-    lines = [f"HTTP/1.1 {failure.status:d} {failure.status.phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def disclose(response: web.Response, access: Access | None) -> None:
-    """Let the page that asked read an answer of the gateway's own, where it may."""
-    if access is not None:
-        for name, value in access.apply([]):
-            response.headers.add(name.decode(), value.decode("latin-1"))
-
-
-def preflight_answer(told: Headers, exchange: Exchange) -> web.Response:
-    """The response to a preflight whose origin may call; the record says that it went well."""
-    exchange.status = int(HTTPStatus.NO_CONTENT)
-    exchange.end(EndReason.COMPLETE)
-    headers = [(name.decode(), value.decode("latin-1")) for name, value in told]
-    return web.Response(
-        status=HTTPStatus.NO_CONTENT,
-        headers=[*headers, ("Server", SERVER), ("X-Request-Id", exchange.request_id)],
+        headers=[*failure.headers, *rejection.headers, *own_headers(exchange.request_id)],
     )
 
 
 def retry_later(rejection: Rejection, exchange: Exchange) -> web.Response:
-    """An answer for an EventSource, which comes back by itself after a 200 alone (HTML 9.2.3).
+    """Returns an event stream that makes an EventSource reconnect (HTML 9.2.3).
 
-    An event stream of two lines, and no blank one, which would be an event to some clients: a
-    comment that names the code, and when to come back. The exchange's record has the status and
-    code of the refusal all the same.
+    An EventSource reconnects by itself only after a 200. The stream has two lines and no blank
+    line, which some clients would read as an event: a comment with the error code, and `retry`.
+    The exchange records the status and the code of the rejection all the same.
     """
-    response = answer(rejection, exchange)
-    retry = delay(response.headers.popall("Retry-After", [None])[0])
+    response = problem_response(rejection, exchange)
+    retry = reconnection_time(response.headers.popall("Retry-After", [None])[0])
     response.set_status(200)
     response.content_type = "text/event-stream"
     response.body = b": %b\nretry: %d\n" % (rejection.failure.code.encode(), retry)
     return response
 
 
-def issued(body: Mapping[str, object], exchange: Exchange) -> web.Response:
-    """The response that gives a token, which nobody may keep; the exchange is complete with it."""
-    response = web.json_response(body, headers=_own_headers(exchange))
+def allow_access(response: web.StreamResponse, access: Access | None) -> None:
+    """Adds the CORS headers to a response of the gateway itself."""
+    if access is not None:
+        for name, value in access.apply([]):
+            response.headers.add(name.decode(), value.decode("latin-1"))
+
+
+def preflight_response(headers: Headers, exchange: Exchange) -> web.Response:
+    """Returns the response to an accepted preflight, and completes the exchange."""
+    exchange.status = int(HTTPStatus.NO_CONTENT)
+    exchange.end(EndReason.COMPLETE)
+    own = [("Server", SERVER_NAME), ("X-Request-Id", exchange.request_id)]
+    received = [(name.decode(), value.decode("latin-1")) for name, value in headers]
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=[*received, *own])
+
+
+def token_response(body: Mapping[str, object], exchange: Exchange) -> web.Response:
+    """Returns the response that issues a token, and completes the exchange."""
+    response = web.json_response(body, headers=own_headers(exchange.request_id))
     exchange.status = int(HTTPStatus.OK)
     exchange.mark_first_byte()
     exchange.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
@@ -102,22 +85,7 @@ def issued(body: Mapping[str, object], exchange: Exchange) -> web.Response:
     return response
 
 
-def _record(rejection: Rejection, exchange: Exchange) -> None:
-    failure = rejection.failure
-    exchange.status, exchange.code = int(failure.status), failure.code
-    exchange.end(_ENDINGS.get(failure, EndReason.REFUSED), rejection.reason)
-
-
-def told(body: Mapping[str, object], status: int = 200) -> web.Response:
-    """The response to an operator's question, which is of this moment."""
-    headers = {"Cache-Control": "no-store", "Server": SERVER}
+def json_response(body: Mapping[str, object], status: int = 200) -> web.Response:
+    """Returns a JSON document about the present moment, which no cache may keep."""
+    headers = {"Cache-Control": "no-store", "Server": SERVER_NAME}
     return web.json_response(body, status=status, headers=headers)
-
-
-def _own_headers(exchange: Exchange) -> list[tuple[str, str]]:
-    return [
-        ("Cache-Control", "no-store"),
-        ("Server", SERVER),
-        ("Referrer-Policy", "no-referrer"),
-        ("X-Request-Id", exchange.request_id),
-    ]

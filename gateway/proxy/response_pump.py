@@ -19,11 +19,11 @@ from gateway.http.message_heads import (
     response_head,
 )
 from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
-from gateway.proxy.active_exchanges import Condition
 from gateway.proxy.deadlines import Deadlines
 from gateway.server.connection import ClientConnection
 from gateway.server.socket_writer import SocketWriter  # noqa: TC001 - compiled, it is needed at run time
 from gateway.telemetry.exchange import EndReason, Exchange
+from gateway.telemetry.report import Condition
 from gateway.upstream.connection import Connection
 
 # The states of a pipe. Plain numbers, because each chunk asks for them.

@@ -5,27 +5,15 @@ many services read it: `/%61dmin` and `//admin` must not slip past a route for `
 to the service is the path as received, to the byte.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import Kind, Route, Segment
-from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Rejection
+from gateway.http.errors import METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Rejection
+from gateway.http.paths import Span, as_bytes, is_plain, path_steps, step_spans
 
 _ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel
 _STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
-
-# A path of which each segment means what it says.
-_PLAIN = re.compile(r"(?:/[!$&-\-0-;=@-Z_a-z~][!$&-.0-;=@-Z_a-z~]*)*/?")
-# A step is a segment that is not empty, or the nothing after a trailing slash.
-_STEP = re.compile(r"[^/]+|(?<=/)\Z")
-# Surrogates are fine only where they stand for a received byte (PEP 383).
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f#\ud800-\udc7f\udd00-\udfff]")
-# Decoded %2F and backslashes are separators to some services, and a Java one drops `;` and after.
-_DOT_SEGMENT = re.compile(rb"(?:\A|[/\\])\.\.?(?=[;/\\]|\Z)")
-
-_Span = tuple[int, int]
 
 
 class Match:
@@ -38,7 +26,7 @@ class Match:
     @property
     def parameters(self) -> Mapping[str, str]:
         """The path parameters as received: still percent-encoded."""
-        return dict(_parameters(self.route, self.path, _spans(self.path)))
+        return dict(_parameters(self.route, self.path, step_spans(self.path)))
 
 
 @dataclass(slots=True)
@@ -52,7 +40,7 @@ class _Node:
 
     def child(self, segment: Segment) -> "_Node":
         if segment.kind is Kind.LITERAL:
-            return self.literals.setdefault(_as_bytes(segment.text), _Node())
+            return self.literals.setdefault(as_bytes(segment.text), _Node())
         if segment.kind is Kind.PARAMETER:
             self.parameter = self.parameter or _Node()
             return self.parameter
@@ -79,7 +67,7 @@ class Router:
         """
         routes = self._exact.get(path)
         if routes is None:
-            routes = self._find(_steps(path))
+            routes = self._find(path_steps(path))
         return Match(_choose(routes, method), path)
 
     def _add(self, route: Route) -> None:
@@ -91,7 +79,7 @@ class Router:
         for method in route.methods or (_ANY,):
             node.routes.setdefault(method, route)
         is_literal = all(segment.kind is Kind.LITERAL for segment in route.segments)
-        if is_literal and route.path and _PLAIN.fullmatch(route.path):
+        if is_literal and is_plain(route.path):
             self._exact[route.path] = node.routes  # as nothing is more specific
 
     def _find(self, steps: Sequence[bytes]) -> Mapping[str, Route]:
@@ -108,14 +96,6 @@ class Router:
             elif node.routes:
                 return node.routes
         raise Rejection(ROUTE_NOT_FOUND)
-
-
-def is_same_path(one: str, other: str) -> bool:
-    """Tell whether two raw paths are one to a route, however they are spelt.
-
-    Raises Refusal BAD_REQUEST for what is no path.
-    """
-    return one == other or _steps(one) == _steps(other)
 
 
 def target_path(match: Match) -> str:
@@ -136,26 +116,8 @@ def _stripped(path: str, prefix: str) -> str:
     count = sum(1 for step in prefix.split("/") if step)
     if not count:
         return path
-    _, end = _spans(path)[:count][-1]
+    _, end = step_spans(path)[:count][-1]
     return path[end:] or "/"
-
-
-def _steps(path: str) -> list[bytes]:
-    """What to find a route by, from a raw path. Raises Refusal BAD_REQUEST."""
-    if path and _PLAIN.fullmatch(path):
-        return path.encode().split(b"/")[1:]
-    _require_plain(path)
-    steps = [unquote_to_bytes(_as_bytes(path[start:end])) for start, end in _spans(path)]
-    _require_no_dot_segments(steps)
-    return steps
-
-
-def _spans(path: str) -> list[_Span]:
-    return [found.span() for found in _STEP.finditer(path)]
-
-
-def _as_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _onward(node: _Node, depth: int, steps: Sequence[bytes]) -> Iterator[tuple[_Node, int]]:
@@ -196,7 +158,7 @@ def _named_segments(route: Route) -> list[Segment]:
     return [part for part in route.segments if part.text or part.kind is not Kind.LITERAL]
 
 
-def _parameters(route: Route, path: str, spans: Sequence[_Span]) -> Iterator[tuple[str, str]]:
+def _parameters(route: Route, path: str, spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
     slash = 0  # before the segment at hand
     for segment, (start, end) in zip(_named_segments(route), spans, strict=False):
         if segment.kind is Kind.PARAMETER:
@@ -204,24 +166,3 @@ def _parameters(route: Route, path: str, spans: Sequence[_Span]) -> Iterator[tup
         elif segment.kind is Kind.TAIL:
             yield segment.text, path[slash + 1 :]
         slash = end
-
-
-def _require_plain(path: str) -> None:
-    if not path.startswith("/"):
-        raise Rejection(BAD_REQUEST, "The request target must be a path that starts with a slash.")
-    if _FORBIDDEN.search(path):
-        raise Rejection(
-            BAD_REQUEST,
-            "The path holds a space, a control character or a '#'; percent-encode it.",
-        )
-
-
-def _require_no_dot_segments(steps: Iterable[bytes]) -> None:
-    for step in steps:
-        if b"\0" in step:
-            raise Rejection(BAD_REQUEST, "The path holds a NUL (%00); leave it out.")
-        if _DOT_SEGMENT.search(step):
-            raise Rejection(
-                BAD_REQUEST,
-                "The path holds a '.' or '..' segment, plain or encoded; send the path it means.",
-            )

@@ -35,7 +35,7 @@ class SupervisorSlot(Slot):
         self._channel = channel
         self._number = 0
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Begin. Raises Refusal as `Slot`, or DRAINING: without a supervisor a worker ends."""
         self._number = next(_numbers)
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
 
 from gateway.auth.service import AuthService
@@ -14,26 +15,32 @@ from gateway.auth.used_tokens import UsedTokens
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.endpoints.health import Health, alive, readiness
+from gateway.dns import CAres, Resolver
+from gateway.endpoints.health import HealthEndpoint, alive, readiness
 from gateway.endpoints.ops import Ops
+from gateway.endpoints.probe_stream import ProbeStreamEndpoint
+from gateway.endpoints.stream_token import StreamTokenEndpoint
 from gateway.http.errors import Rejection
 from gateway.limits.registry import QuotaRegistry
 from gateway.open_files import OpenFiles
 from gateway.proxy.active_exchanges import ActiveExchanges
+from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.handler import Handler
+from gateway.proxy.routes import Routes
 from gateway.runtime.reload import Reload
-from gateway.runtime.status import Metrics
+from gateway.runtime.status import Metrics, live_streams, served_routes
 from gateway.server.admission import Admission
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.connection_count import ConnectionCount
 from gateway.server.listeners import Listener, close_listeners
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
-from gateway.telemetry.logging import log
-from gateway.telemetry.report import Report, live_streams, served_routes
+from gateway.telemetry.health import Health
+from gateway.telemetry.report import Report
 from gateway.telemetry.tracing import tracer
-from gateway.upstream.dns import CAres, Resolver
 from gateway.upstream.pool import UpstreamRegistry
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 # What an exchange that was told to end may take to do it.
 END_GRACE = 2.0
@@ -252,16 +259,31 @@ class Gateway:
         return self._handler(parsed)
 
     def _handler_of(self, config: Config, auth_service: AuthService) -> Handler:
+        routes = Routes(config, self._upstreams, self._quotas)
         return Handler(
             config,
-            self._streams,
-            self._upstreams,
+            routes,
+            self._endpoints(config, routes, auth_service),
             auth_service,
-            self._quotas,
-            self._answer_health,
+            self._streams,
             report=self._account,
             tracer=self._tracer,
         )
+
+    def _endpoints(
+        self, config: Config, routes: Routes, auth_service: AuthService
+    ) -> dict[str, Endpoint]:
+        """Returns what the gateway answers itself, by path."""
+        endpoints: dict[str, Endpoint] = {
+            "/healthz": HealthEndpoint(alive),
+            "/readyz": HealthEndpoint(lambda: readiness(self._health())),
+        }
+        if config.auth.token_endpoint is not None:
+            endpoints[config.auth.token_endpoint] = StreamTokenEndpoint(routes, auth_service)
+        if config.probe is not None:
+            probe = ProbeStreamEndpoint(config, auth_service, self._streams)
+            endpoints[config.probe] = probe
+        return endpoints
 
     async def take(self, config: Config) -> None:
         """Serve new requests by another configuration; those under way keep theirs.
@@ -288,10 +310,6 @@ class Gateway:
         self._upstreams.watch(config.routes)
         self._metrics.serves(config)
         await before.close(auth_service)
-
-    def _answer_health(self, path: str) -> web.Response:
-        """`/healthz`: the process is alive. `/readyz`: it takes new work, or says why not."""
-        return alive() if path == "/healthz" else readiness(self._health())
 
     def _health(self) -> Health:
         without, degraded = self._routes_with_upstreams_down()

@@ -13,8 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any
 
+import structlog
+
 from gateway.http.errors import Rejection
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 _LENGTH = struct.Struct(">I")
 
@@ -119,7 +122,7 @@ class Channel:
             answer = (await self._handlers[name](*arguments), None)
         except Rejection as rejection:
             answer = (None, _kept(rejection))
-        except Exception:  # noqa: BLE001 - whatever it is, it must not end the channel
+        except Exception:
             log.exception("ipc_message_failed", message=name)
             answer = (None, name)
         if number and self._is_open:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from gateway.background import in_background
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
 from gateway.runtime.status import ReloadResult
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 _BROKEN = Fault(0, 0, "a fault of the gateway's own: its log has the whole of it")
 
@@ -74,7 +77,7 @@ class Reload:
             await self._take(config)
         except ConfigError as error:
             self._refuse(error)
-        except Exception:  # noqa: BLE001 - whatever it is: what runs goes on
+        except Exception:
             log.exception("reload_crashed")
             self._refuse(ConfigError([_BROKEN], str(self._source.path)))
         else:

@@ -57,7 +57,7 @@ class WorkerClaims:
         if quota is None:
             return
         slot = self._permits[number] = quota.slot(user)
-        task = self._asking[number] = asyncio.ensure_future(slot.take())
+        task = self._asking[number] = asyncio.ensure_future(slot.acquire())
         try:
             await task
         except asyncio.CancelledError:

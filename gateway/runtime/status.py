@@ -5,7 +5,9 @@ under way is added then. So a request pays for no lock and no label, a chunk for
 stream of hours shows its bytes while it goes on.
 """
 
+import time
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from gateway.config.model import Config, Route
@@ -17,12 +19,13 @@ from gateway.http.errors import (
     TOKEN_MISSING,
 )
 from gateway.limits.registry import QuotaRegistry
-from gateway.proxy.active_exchanges import ActiveExchanges
+from gateway.proxy.active_exchanges import ActiveExchanges, Stream
 from gateway.server.admission import Admission
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log_lines_dropped
 from gateway.telemetry.prometheus import Snapshot
+from gateway.telemetry.report import LiveStream, ServedRoute, UpstreamState
 from gateway.upstream.pool import UpstreamRegistry
 
 ReloadResult = Literal["success", "failure"]
@@ -87,3 +90,44 @@ class Metrics:
             log_lines_dropped=log_lines_dropped(),
             connections_rejected=self._admission.rejected,
         )
+
+
+def live_streams(streams: Iterable[Stream], worker: int) -> tuple[LiveStream, ...]:
+    """What is known by now of each."""
+    now = time.monotonic()
+    return tuple(_live(stream, now, worker) for stream in streams)
+
+
+def served_routes(routes: Iterable[Route], upstreams: UpstreamRegistry) -> tuple[ServedRoute, ...]:
+    """How each route's upstreams stand."""
+    return tuple(
+        ServedRoute(
+            route.path,
+            tuple(sorted(route.methods)),
+            route.description,
+            tuple(
+                UpstreamState(upstream.url, is_up, upstreams.pool(upstream).health.open_exchanges)
+                for _, upstream, is_up in upstreams.states((route,))
+            ),
+        )
+        for route in routes
+    )
+
+
+def _live(stream: Stream, now: float, worker: int) -> LiveStream:
+    exchange = stream.record()
+    return LiveStream(
+        exchange.request_id,
+        exchange.route,
+        exchange.method,
+        exchange.subject,
+        exchange.client,
+        exchange.upstream,
+        now - exchange.started,
+        exchange.bytes_in,
+        exchange.bytes_out,
+        exchange.events,
+        stream.silence(),
+        stream.condition,
+        worker,
+    )

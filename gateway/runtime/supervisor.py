@@ -15,6 +15,7 @@ import signal
 from collections.abc import Awaitable
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from gateway.auth.stream_tokens import KEY_SIZE
@@ -22,7 +23,6 @@ from gateway.background import in_background
 from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
-from gateway.endpoints.health import Health, Workers
 from gateway.endpoints.ops import Ops
 from gateway.runtime.gateway import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
 from gateway.runtime.ipc import Unanswered
@@ -36,9 +36,12 @@ from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared, slots
 from gateway.server.listeners import Listener, close_listeners, open_listeners, port_of
 from gateway.server.server import Server
-from gateway.telemetry.logging import LogFormat, log, log_lines_dropped
+from gateway.telemetry.health import Health, Workers
+from gateway.telemetry.logging import LogFormat, log_lines_dropped
 from gateway.telemetry.prometheus import RestartReason, Snapshot
 from gateway.telemetry.report import Report
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 NOT_A_WORKER: Final = -1  # the number of the supervisor's own report
 # Seconds. A worker that lived for less died young, and the next one waits for longer.
@@ -210,7 +213,7 @@ class Supervisor:
         try:
             await self._begin(handle)
         except StartupError as error:
-            log.error("worker_start_failed", worker=number, error=str(error))
+            log.error("worker_start_failed", worker=number, error=str(error))  # noqa: TRY400 - the text says it
         else:
             log.info("worker_replaced", worker=number, pid=handle.pid)
 

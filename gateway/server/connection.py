@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any, Protocol, cast
 
+import structlog
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
@@ -32,7 +33,7 @@ from gateway.http.errors import (
     Failure,
     Rejection,
 )
-from gateway.proxy.replies import bare_answer
+from gateway.http.problem import closing_response
 from gateway.server.admission import Admission, Verdict
 from gateway.server.disconnects import DisconnectWatcher
 from gateway.server.head_limits import HeadLimits
@@ -41,7 +42,8 @@ from gateway.server.socket_writer import SocketWriter
 from gateway.server.timer import Timer
 from gateway.server.upgrade import UpgradedProtocol, UpgradeReceiver
 from gateway.telemetry.exchange import Exchange, request_id
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 # A connection that is idle between two requests is closed after this long.
 KEEPALIVE_TIMEOUT = 75.0
@@ -349,7 +351,7 @@ class ClientConnection(web.RequestHandler):
         try:
             while is_kept and self._messages and not self._force_close:
                 is_kept = await self._serve(*self._next())
-        except Exception:  # noqa: BLE001 - nobody awaits this task: here it is seen, or never
+        except Exception:
             log.exception("connection_failed", client=self.address)
             is_kept = False
             self.reset()
@@ -388,7 +390,7 @@ class ClientConnection(web.RequestHandler):
                 await response.write_eof()
         except ConnectionError:
             return False
-        except Exception:  # noqa: BLE001 - whatever it is, it is logged whole and answered
+        except Exception:
             log.exception("internal_error")
             if parsed.is_answered:
                 self.reset()  # an orderly close could say that it is whole
@@ -414,7 +416,8 @@ class ClientConnection(web.RequestHandler):
             reason="" if fault or exc is None else type(exc).__name__,
         )
         exchange = Exchange("", "", request_id(None), "", self.address)
-        self.send(bare_answer(rejection, exchange))
+        exchange.reject(rejection)
+        self.send(closing_response(rejection, exchange.request_id))
         self._report(exchange)
 
     # Inside

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.http.errors import TOO_MANY_CONNECTIONS, Rejection
-from gateway.proxy.replies import bare_answer
+from gateway.http.problem import closing_response
 from gateway.telemetry.exchange import Exchange, request_id
 
 # How long it may take to send a request, and then to take the answer and close.
@@ -34,7 +34,8 @@ class OverloadProtocol(asyncio.Protocol):
         self._is_answered = True
         rejection = Rejection(TOO_MANY_CONNECTIONS)
         exchange = Exchange("", "", request_id(None), "", address_of(self._transport))
-        self._transport.write(bare_answer(rejection, exchange))
+        exchange.reject(rejection)
+        self._transport.write(closing_response(rejection, exchange.request_id))
         self._transport.write_eof()
         self._report(exchange)
 

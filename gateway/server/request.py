@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.auth.cors import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Rejection
 from gateway.http.forwarded import Networks, client_of
+from gateway.http.header_edits import Access  # noqa: TC001 - compiled, it is needed at run time
 from gateway.http.headers import Headers, by_name, origin_form, upgrades_to_websocket
+from gateway.http.trace_context import TraceContext
 from gateway.server.connection import ParsedRequest
-from gateway.telemetry.exchange import Exchange, request_id, traceparent
+from gateway.telemetry.exchange import Exchange, request_id
 
 MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
 
@@ -44,16 +45,12 @@ class Request:
         self.keeps_alive = parsed.keep_alive and self._may_keep_alive()
         self.is_websocket = self.first(b"upgrade") is not None and self._opens_websocket()
         self.client = client_of(headers, parsed.connection.address, trusted_proxies)
-        parents = self.values(b"traceparent")
-        self.traceparent, trace_id = traceparent(parents)
-        # W3C Trace Context 3.3: the state is that of a trace, and worth nothing in another.
-        self.continues_trace = parents == [self.traceparent]
-        self.tracestate = self.values(b"tracestate") if self.continues_trace else []
+        self.trace = TraceContext(self.values(b"traceparent"), self.values(b"tracestate"))
         self.exchange = Exchange(
             method=self.method,
             path=path,
             request_id=request_id(self.first(b"x-request-id")),
-            trace_id=trace_id,
+            trace_id=self.trace.trace_id,
             client=self.client.address,
         )
 

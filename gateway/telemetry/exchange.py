@@ -3,17 +3,18 @@
 import random
 import re
 import time
-from collections.abc import Sequence
 from enum import StrEnum
 
+from gateway.http.errors import (
+    INTERNAL_ERROR,
+    UPSTREAM_BAD_RESPONSE,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNHEALTHY,
+    UPSTREAM_UNREACHABLE,
+    Rejection,
+)
 from gateway.telemetry.logging import log_request
 
-# W3C Trace Context 3.2: version, trace-id, parent-id and flags. No id is all zeros, no version is
-# ff, and nothing follows in version 00.
-_TRACEPARENT = re.compile(
-    rb"(?!ff|00(?:-[^-]*){4})[0-9a-f]{2}"
-    rb"-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
-)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
@@ -32,24 +33,21 @@ class EndReason(StrEnum):
     ERROR = "error"
 
 
+# How an exchange ends that is rejected by one of these; by any other it is refused.
+_ENDINGS = {
+    INTERNAL_ERROR: EndReason.ERROR,
+    UPSTREAM_BAD_RESPONSE: EndReason.ERROR,
+    UPSTREAM_TIMEOUT: EndReason.UPSTREAM_TIMEOUT,
+    UPSTREAM_UNHEALTHY: EndReason.ERROR,
+    UPSTREAM_UNREACHABLE: EndReason.ERROR,
+}
+
+
 def request_id(received: bytes | None) -> str:
     """The caller's X-Request-Id where it is fit for a log, else a new one."""
     if received is not None and _REQUEST_ID.fullmatch(received):
         return received.decode()
     return random.getrandbits(128).to_bytes(16).hex()  # unique, not secret
-
-
-def traceparent(received: Sequence[bytes]) -> tuple[bytes, str]:
-    """The traceparent to pass on, and its trace id: the caller's where it is valid, else a new one.
-
-    One that came twice is not valid.
-    """
-    found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
-    if found:
-        return received[0], found[1].decode()
-    ids = random.getrandbits(192).to_bytes(24).hex()  # unique, not secret
-    trace_id = ids[:32]
-    return f"00-{trace_id}-{ids[32:]}-00".encode(), trace_id
 
 
 class Exchange:
@@ -89,6 +87,12 @@ class Exchange:
         """Say how it ended, and for the operator why. What is said first stands."""
         if self.end_reason is None:
             self.end_reason, self.error = reason, error
+
+    def reject(self, rejection: Rejection) -> None:
+        """Record that the exchange ends with an error response."""
+        failure = rejection.failure
+        self.status, self.code = int(failure.status), failure.code
+        self.end(_ENDINGS.get(failure, EndReason.REFUSED), rejection.reason)
 
     @property
     def ending(self) -> EndReason:

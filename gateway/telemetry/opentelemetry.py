@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -31,10 +32,11 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.status import Status, StatusCode
 
-from gateway.server.request import Request
+from gateway.http.trace_context import TraceContext
 from gateway.telemetry.counters import METHODS, upstream_code
 from gateway.telemetry.exchange import EndReason, Exchange
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 CLOSE_TIMEOUT = 2.0  # seconds for the last spans: a collector that is away holds no shutdown back
 TELL_AGAIN = 60.0  # seconds between two lines about a collector that does not answer
@@ -70,21 +72,21 @@ class Tracer:
         _tell_of_faults()
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
 
-    def begin(self, request: Request) -> None:
-        """Decide whether there is a span; if so it is the parent that the service is told."""
-        trace_id = int(request.exchange.trace_id, 16)
-        parent = _parent(request, trace_id) if request.continues_trace else None
+    def begin(self, exchange: Exchange, trace: TraceContext, scheme: str) -> bytes:
+        """Begin a span where the request is sampled. Returns the traceparent for the upstream."""
+        trace_id = int(trace.trace_id, 16)
+        parent = _parent(trace, trace_id) if trace.is_continued else None
         # An empty context, as there is no other span here that it could be a part of.
         context = Context()
         if parent is not None:
             context = set_span_in_context(NonRecordingSpan(parent), context)
         result = self._sampler.should_sample(context, trace_id, "request", SpanKind.SERVER)
         if not result.decision.is_sampled():  # type: ignore[no-untyped-call]
-            return
+            return trace.parent
         span_id = random.getrandbits(64) or 1
         own = SpanContext(trace_id, span_id, False, _SAMPLED, result.trace_state)
-        request.exchange.span = _Begun(own, parent, request.client.scheme)
-        request.traceparent = b"00-%032x-%016x-01" % (trace_id, span_id)
+        exchange.span = _Begun(own, parent, scheme)
+        return b"00-%032x-%016x-01" % (trace_id, span_id)
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """Send the span of an exchange that ends now, by `time.monotonic`, if it has one."""
@@ -133,10 +135,10 @@ def _resource() -> Resource:
     return Resource.create({} if is_named else {SERVICE_NAME: "gateway"})
 
 
-def _parent(request: Request, trace_id: int) -> SpanContext:
+def _parent(trace: TraceContext, trace_id: int) -> SpanContext:
     """The caller's span, as its traceparent tells it (W3C Trace Context 3.2)."""
-    parts = request.traceparent.split(b"-")
-    states = [state.decode("latin-1") for state in request.tracestate]
+    parts = trace.parent.split(b"-")
+    states = [state.decode("latin-1") for state in trace.states]
     return SpanContext(
         trace_id,
         int(parts[2], 16),

@@ -3,16 +3,16 @@
 Plain data, which can be pickled, and is had without I/O. Nobody changes it once it is made.
 """
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from gateway.config.model import Route
-from gateway.endpoints.health import Health
-from gateway.proxy.active_exchanges import Condition, Stream
+from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
-from gateway.upstream.pool import UpstreamRegistry
+
+# What an exchange waits for: the response head of the upstream, the next byte of the upstream, the
+# client to take what is buffered, or the client to take the last of it.
+Condition = Literal["waiting", "streaming", "backpressure", "flushing"]
 
 
 class LiveStream(NamedTuple):
@@ -76,47 +76,6 @@ class Report:
             _merged_routes(reports),
             tuple(stream for each in reports for stream in each.streams),
         )
-
-
-def live_streams(streams: Iterable[Stream], worker: int) -> tuple[LiveStream, ...]:
-    """What is known by now of each."""
-    now = time.monotonic()
-    return tuple(_live(stream, now, worker) for stream in streams)
-
-
-def served_routes(routes: Iterable[Route], upstreams: UpstreamRegistry) -> tuple[ServedRoute, ...]:
-    """How each route's upstreams stand."""
-    return tuple(
-        ServedRoute(
-            route.path,
-            tuple(sorted(route.methods)),
-            route.description,
-            tuple(
-                UpstreamState(upstream.url, is_up, upstreams.pool(upstream).health.open_exchanges)
-                for _, upstream, is_up in upstreams.states((route,))
-            ),
-        )
-        for route in routes
-    )
-
-
-def _live(stream: Stream, now: float, worker: int) -> LiveStream:
-    exchange = stream.record()
-    return LiveStream(
-        exchange.request_id,
-        exchange.route,
-        exchange.method,
-        exchange.subject,
-        exchange.client,
-        exchange.upstream,
-        now - exchange.started,
-        exchange.bytes_in,
-        exchange.bytes_out,
-        exchange.events,
-        stream.silence(),
-        stream.condition,
-        worker,
-    )
 
 
 def _merged_routes(reports: Sequence[Report]) -> tuple[ServedRoute, ...]:

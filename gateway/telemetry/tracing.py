@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
-from gateway.server.request import Request
+import structlog
+
+from gateway.http.trace_context import TraceContext
 from gateway.telemetry.exchange import Exchange
-from gateway.telemetry.logging import log
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 _PLACES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -19,8 +22,8 @@ _PROTOCOL = "http/protobuf"
 class Tracer(Protocol):
     """Tells of exchanges as spans."""
 
-    def begin(self, request: Request) -> None:
-        """A request came; may set the traceparent that the service gets."""
+    def begin(self, exchange: Exchange, trace: TraceContext, scheme: str) -> bytes:
+        """Begin the span of an exchange. Returns the traceparent for the upstream."""
 
     def ended(self, exchange: Exchange, now: float) -> None:
         """An exchange ends now, by `time.monotonic`."""

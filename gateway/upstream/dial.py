@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import aiohappyeyeballs
 
-from gateway.upstream.dns import Address
+from gateway.dns import Address
 
 # RFC 8305 section 8 recommends 250 ms.
 HAPPY_EYEBALLS_DELAY = 0.25

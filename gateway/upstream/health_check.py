@@ -4,12 +4,15 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from gateway.background import in_background
 from gateway.config.model import HealthCheck, Upstream
 from gateway.http.errors import TOO_MANY_CONNECTIONS, Failure, Rejection
 from gateway.http.response_parser import Receiver, ResponseHead
-from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 JITTER = 0.1  # of the interval, more or less, so that not all are asked at once
 
@@ -88,7 +91,7 @@ class HealthChecker:
         while True:
             try:
                 fault = await self._ask()
-            except Exception:  # noqa: BLE001 - a fault of ours must not end the asking
+            except Exception:
                 log.exception("health_check_failed", upstream=self._upstream.url)
             else:
                 if fault is not None:

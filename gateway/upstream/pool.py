@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import structlog
+
 from gateway.config.model import HealthCheck, Route, Upstream
+from gateway.dns import Address, Resolver, numeric
 from gateway.http.errors import (
     TOO_MANY_CONNECTIONS,
     UPSTREAM_TIMEOUT,
@@ -15,12 +18,12 @@ from gateway.http.errors import (
     Rejection,
 )
 from gateway.open_files import OpenFiles
-from gateway.telemetry.logging import log
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import dial
-from gateway.upstream.dns import Address, Resolver, numeric
 from gateway.upstream.health_check import HealthChecker
 from gateway.upstream.passive_health import PassiveHealth
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 # Shorter than the 5 s after which the common service servers (uvicorn, node) close an idle
 # connection, so that a request seldom meets one that is just being closed.
