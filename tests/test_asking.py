@@ -17,9 +17,14 @@ from gateway.http.errors import (
     TOO_MANY_STREAMS,
     Rejection,
 )
-from gateway.runtime.asking import SupervisorQuota, SupervisorUsedTokens
+from gateway.limits.quota import Quota
 from gateway.runtime.ipc import Channel
-from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
+from gateway.runtime.shared_limits import (
+    SharedLimits,
+    SupervisorLimitStore,
+    SupervisorUsedTokens,
+    WorkerClaims,
+)
 
 PATIENCE = 10.0
 LIMITS = RouteLimits(max_streams=1)
@@ -29,7 +34,7 @@ LIMITS = RouteLimits(max_streams=1)
 async def supervised() -> AsyncIterator[tuple[Channel, Channel, WorkerClaims]]:
     """A worker's channel, the supervisor's, and what the supervisor keeps."""
     claims = WorkerClaims(SharedLimits(Config((Route("/a", (), Upstream(""), limits=LIMITS),))))
-    names = ("take", "release", "claim", "unclaim")
+    names = ("acquire", "release", "claim", "unclaim")
     ours, theirs = socket.socketpair()
     worker = await Channel.over(ours, {})
     supervisor = await Channel.over(theirs, {name: getattr(claims, name) for name in names})
@@ -42,7 +47,7 @@ async def supervised() -> AsyncIterator[tuple[Channel, Channel, WorkerClaims]]:
 
 async def test_leave_is_had_and_given_back() -> None:
     async with supervised() as (channel, _, claims), asyncio.timeout(PATIENCE):
-        quota = SupervisorQuota("/a", LIMITS, channel)
+        quota = Quota("/a", LIMITS, SupervisorLimitStore(channel))
         first, second = quota.slot("ada"), quota.slot("bob")
         await first.acquire()
         with pytest.raises(Rejection) as caught:
@@ -60,7 +65,7 @@ async def test_leave_is_had_and_given_back() -> None:
 async def test_without_a_supervisor_nothing_begins() -> None:
     async with supervised() as (channel, supervisor, _), asyncio.timeout(PATIENCE):
         await supervisor.finish()
-        permit = SupervisorQuota("/a", LIMITS, channel).slot("ada")
+        permit = Quota("/a", LIMITS, SupervisorLimitStore(channel)).slot("ada")
         with pytest.raises(Rejection) as caught:
             await permit.acquire()
         assert caught.value.failure == DRAINING

@@ -8,6 +8,7 @@ import pytest
 from gateway.auth.stream_tokens import OneUseToken
 from gateway.config.model import Config, Limits, Route, RouteLimits, Upstream
 from gateway.http.errors import RATE_LIMITED, TOKEN_INVALID, TOO_MANY_STREAMS, Rejection
+from gateway.limits.local_store import LocalLimitStore
 from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 
 
@@ -25,31 +26,31 @@ def crew(commons: SharedLimits) -> tuple[WorkerClaims, WorkerClaims]:
 
 async def test_two_workers_share_a_users_streams() -> None:
     one, other = crew(SharedLimits(config(max_streams_per_user=1)))
-    await one.take(1, NAME, "ada")
+    await one.acquire(1, NAME, "ada")
     with pytest.raises(Rejection) as caught:
-        await other.take(1, NAME, "ada")
+        await other.acquire(1, NAME, "ada")
     assert caught.value.failure == TOO_MANY_STREAMS
     assert len(other) == 0
     await other.release(1)  # of what was refused: no fault
     await one.release(1)
-    await other.take(2, NAME, "ada")
+    await other.acquire(2, NAME, "ada")
 
 
 async def test_two_workers_share_a_rate() -> None:
     one, other = crew(SharedLimits(config(interval=3600.0)))
-    await one.take(1, NAME, "ada")
+    await one.acquire(1, NAME, "ada")
     with pytest.raises(Rejection) as caught:
-        await other.take(1, NAME, "ada")
+        await other.acquire(1, NAME, "ada")
     assert caught.value.failure == RATE_LIMITED
 
 
 async def test_what_a_dead_worker_had_is_given_back() -> None:
     one, other = crew(SharedLimits(config(max_streams=2)))
-    await one.take(1, NAME, "ada")
-    await one.take(2, NAME, "bob")
+    await one.acquire(1, NAME, "ada")
+    await one.acquire(2, NAME, "bob")
     one.drop()
-    await other.take(1, NAME, "ada")
-    await other.take(2, NAME, "bob")
+    await other.acquire(1, NAME, "ada")
+    await other.acquire(2, NAME, "bob")
     assert (len(one), len(other)) == (0, 2)
 
 
@@ -63,44 +64,43 @@ async def test_what_is_given_up_while_it_waits_is_given_back(
     is_asked = asyncio.Event()
 
     class Stuck:
-        async def enter(self, *_: object) -> bool:
+        async def enter(self, *_: object) -> None:
             is_asked.set()
             await asyncio.Event().wait()
-            return True
 
         def leave(self, _: object) -> None:
             pass
 
-    monkeypatch.setattr(quota, "_store", Stuck())
+    monkeypatch.setattr(quota, "store", Stuck())
     one, other = crew(commons)
     for give_up in (one.release, lambda _: asyncio.to_thread(lambda: None)):
-        taking = asyncio.create_task(one.take(1, NAME, "ada"))
+        taking = asyncio.create_task(one.acquire(1, NAME, "ada"))
         await is_asked.wait()
         is_asked.clear()
         await give_up(1)
         one.drop()
         await taking
         assert len(one) == 0
-    monkeypatch.setattr(quota, "_store", None)
-    await other.take(1, NAME, "ada")
+    monkeypatch.setattr(quota, "store", LocalLimitStore())
+    await other.acquire(1, NAME, "ada")
 
 
 async def test_a_route_that_is_gone_or_has_no_limits_by_now_has_room() -> None:
     commons = SharedLimits(config(max_streams=1))
     claims = WorkerClaims(commons)
     commons.adopt(config())
-    await claims.take(1, NAME, "ada")
-    await claims.take(2, NAME, "bob")
+    await claims.acquire(1, NAME, "ada")
+    await claims.acquire(2, NAME, "bob")
     await claims.release(2)
 
 
 async def test_limits_that_are_read_anew_hold_for_what_is_under_way() -> None:
     commons = SharedLimits(config(max_streams=2))
     claims = WorkerClaims(commons)
-    await claims.take(1, NAME, "ada")
+    await claims.acquire(1, NAME, "ada")
     commons.adopt(config(max_streams=1))
     with pytest.raises(Rejection):
-        await claims.take(2, NAME, "bob")
+        await claims.acquire(2, NAME, "bob")
 
 
 async def test_a_token_is_used_once_by_whichever_worker() -> None:

@@ -56,7 +56,7 @@ async def test_one_that_is_killed_tells_by_what_and_holds_nothing_any_more(start
     assert worker.is_ready
     assert await worker.report()
     assert await worker.take(ROUTE, "routes.yaml") == ()
-    await claims.take(1, "/", "ada")
+    await claims.acquire(1, "/", "ada")
     os.kill(worker.pid, signal.SIGKILL)
     assert await worker.ended() == -signal.SIGKILL
     assert (worker.is_ready, len(claims)) == (False, 0)

@@ -6,7 +6,10 @@ import pytest
 
 from gateway.config.model import RouteLimits
 from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Failure, Rejection
-from gateway.limits.quota import Lease, LimitStore, Quota, Slot, too_fast, too_many
+from gateway.limits.local_store import LocalLimitStore
+from gateway.limits.quota import Quota, Slot, too_fast, too_many
+from gateway.limits.redis_leases import Lease
+from gateway.limits.redis_store import Leases, RedisLimitStore
 
 
 async def taken(quota: Quota, user: str = "ada") -> Slot:
@@ -24,7 +27,7 @@ async def refused(quota: Quota, user: str = "ada") -> Rejection:
 
 
 async def test_a_route_takes_as_many_as_it_may_and_another_when_one_is_over() -> None:
-    quota = Quota("/a", RouteLimits(max_streams=2), None)
+    quota = Quota("/a", RouteLimits(max_streams=2), LocalLimitStore())
     first, _ = await taken(quota), await taken(quota, "grace")
     refusal = await refused(quota, "joan")
     assert refusal.failure is TOO_MANY_STREAMS
@@ -34,17 +37,20 @@ async def test_a_route_takes_as_many_as_it_may_and_another_when_one_is_over() ->
 
 
 async def test_a_user_has_as_many_as_one_may_and_takes_none_from_others() -> None:
-    quota = Quota("/a", RouteLimits(max_streams_per_user=2), None)
+    quota = Quota("/a", RouteLimits(max_streams_per_user=2), LocalLimitStore())
     first, _ = await taken(quota), await taken(quota)
     refusal = await refused(quota)
-    assert (refusal.failure, "as you may, 2: close" in refusal.detail) == (TOO_MANY_STREAMS, True)
+    assert (refusal.failure, "route, 2: close one" in refusal.detail) == (
+        TOO_MANY_STREAMS,
+        True,
+    )
     await taken(quota, "grace")
     first.release()
     await taken(quota)
 
 
 async def test_released_twice_or_never_taken_changes_nothing() -> None:
-    quota = Quota("/a", RouteLimits(max_streams=1), None)
+    quota = Quota("/a", RouteLimits(max_streams=1), LocalLimitStore())
     permit = await taken(quota)
     for _ in range(2):
         quota.slot("ada").release()
@@ -54,14 +60,14 @@ async def test_released_twice_or_never_taken_changes_nothing() -> None:
 
 
 async def test_of_a_user_who_left_nothing_is_kept() -> None:
-    quota = Quota("/a", RouteLimits(max_streams_per_user=1), None)
+    quota = Quota("/a", RouteLimits(max_streams_per_user=1), LocalLimitStore())
     for number in range(100):
         (await taken(quota, str(number))).release()
     assert quota._of_user == {}
 
 
 async def test_who_comes_too_fast_is_told_when_to_come_again_and_is_not_under_way() -> None:
-    quota = Quota("/a", RouteLimits(max_streams=3, interval=3600, burst=2), None)
+    quota = Quota("/a", RouteLimits(max_streams=3, interval=3600, burst=2), LocalLimitStore())
     await taken(quota)
     await taken(quota)
     refusal = await refused(quota)
@@ -70,7 +76,9 @@ async def test_who_comes_too_fast_is_told_when_to_come_again_and_is_not_under_wa
 
 
 async def test_what_is_refused_for_the_streams_does_not_count_for_the_rate() -> None:
-    quota = Quota("/a", RouteLimits(max_streams_per_user=1, interval=3600, burst=2), None)
+    quota = Quota(
+        "/a", RouteLimits(max_streams_per_user=1, interval=3600, burst=2), LocalLimitStore()
+    )
     permit = await taken(quota)
     for _ in range(5):
         assert (await refused(quota)).failure is TOO_MANY_STREAMS
@@ -79,7 +87,7 @@ async def test_what_is_refused_for_the_streams_does_not_count_for_the_rate() -> 
 
 
 async def test_new_limits_hold_for_what_is_under_way_too() -> None:
-    quota = Quota("/a", RouteLimits(max_streams=1, interval=3600, burst=1), None)
+    quota = Quota("/a", RouteLimits(max_streams=1, interval=3600, burst=1), LocalLimitStore())
     await taken(quota)
     quota.adopt(RouteLimits(max_streams=2, interval=3600, burst=1))
     assert (await refused(quota)).failure is RATE_LIMITED, "the same rate goes on"
@@ -90,11 +98,13 @@ async def test_new_limits_hold_for_what_is_under_way_too() -> None:
     await taken(quota)
 
 
-# With a ledger
+# With leases of all replicas
 
 
-class Told(LimitStore):
-    """A ledger that says what it is told to."""
+class Told(Leases):
+    """Leases that are granted or not, as the test says."""
+
+    is_reached, fallbacks = True, 0
 
     def __init__(self, verdict: bool | Rejection) -> None:
         self.verdict = verdict
@@ -110,13 +120,16 @@ class Told(LimitStore):
     def leave(self, lease: Lease) -> None:
         self.left.append(lease)
 
+    async def close(self) -> None:
+        pass
+
 
 SHARED = RouteLimits(max_streams_per_user=2, interval=3600, burst=1)
 
 
 async def test_what_the_ledger_lets_in_needs_no_leave_of_the_rate_here() -> None:
     ledger = Told(True)
-    quota = Quota("/a", SHARED, ledger)
+    quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     permits = [await taken(quota), await taken(quota)]
     for permit in permits:
         permit.release()
@@ -133,7 +146,7 @@ async def test_what_the_ledger_refuses_is_not_under_way_here(
     refusal: Rejection, failure: Failure
 ) -> None:
     ledger = Told(refusal)
-    quota = Quota("/a", SHARED, ledger)
+    quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     for _ in range(3):
         assert (await refused(quota)).failure is failure
     assert quota._of_user == {}
@@ -141,7 +154,7 @@ async def test_what_the_ledger_refuses_is_not_under_way_here(
 
 async def test_where_the_ledger_cannot_tell_the_limits_hold_here() -> None:
     ledger = Told(False)
-    quota = Quota("/a", SHARED, ledger)
+    quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     await taken(quota)
     assert (await refused(quota)).failure is RATE_LIMITED
     assert len(ledger.entered) == 2
@@ -149,7 +162,7 @@ async def test_where_the_ledger_cannot_tell_the_limits_hold_here() -> None:
 
 async def test_what_is_refused_here_already_is_not_asked_of_the_ledger() -> None:
     ledger = Told(True)
-    quota = Quota("/a", SHARED, ledger)
+    quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     await taken(quota)
     await taken(quota)
     assert (await refused(quota)).failure is TOO_MANY_STREAMS
@@ -158,7 +171,7 @@ async def test_what_is_refused_here_already_is_not_asked_of_the_ledger() -> None
 
 async def test_the_bound_of_a_route_alone_needs_no_ledger() -> None:
     ledger = Told(False)
-    await taken(Quota("/a", RouteLimits(max_streams=1), ledger))
+    await taken(Quota("/a", RouteLimits(max_streams=1), RedisLimitStore(ledger)))
     assert ledger.entered == []
 
 
@@ -168,7 +181,7 @@ async def test_a_browser_that_leaves_while_the_ledger_is_asked_is_not_under_way(
             await asyncio.get_running_loop().create_future()
             return True
 
-    quota = Quota("/a", SHARED, Slow(True))
+    quota = Quota("/a", SHARED, RedisLimitStore(Slow(True)))
     permit = quota.slot("ada")
     task = asyncio.create_task(permit.acquire())
     await asyncio.sleep(0)

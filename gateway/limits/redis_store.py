@@ -1,214 +1,75 @@
-"""Who is under way on all replicas, and how fast they came: written down in a Redis they share.
+"""The limit store of several replicas: counts of this process, and leases in Redis."""
 
-An own script, as the libraries for it count in windows, which let twice the rate through at the
-edge of two or keep each request, and none knows leases. One round trip decides on both limits.
-"""
+from typing import Protocol
 
-import asyncio
-from collections.abc import Sequence
-from itertools import islice
-from typing import Final
-
-import structlog
-from redis.exceptions import RedisError
-
-from gateway.background import in_background
 from gateway.config.model import RouteLimits
-from gateway.limits.quota import Lease, too_fast, too_many
-from gateway.redis_client import client
+from gateway.limits.local_store import count, discount
+from gateway.limits.quota import Slot
+from gateway.limits.redis_leases import Lease, RedisLeases
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-# Seconds.
-TIMEOUT = 0.25  # for all that an admission waits
-PATIENCE = 1.0  # for what no request waits for
-LEASE = 30.0  # after which a stream is over whose replica says no more of it
-RENEWAL = 10.0
-PAUSE = 1.0  # between two looks at a Redis that is out of reach
-CONNECTIONS = 8  # few, as many who come at once should not wait for more to be opened
-BATCH = 200  # leases, or users, in one command
-MOST_LEAVING = 10_000  # users, and streams of one, that are remembered to be struck out
+class Leases(Protocol):
+    """What all replicas know of the open exchanges and of the rates of the users."""
 
-STREAMS, RATE = "gateway:streams:", "gateway:rate:"
+    is_reached: bool
+    fallbacks: int
 
-# Times are microseconds of Redis' own clock. `streams` is a sorted set of leases by their end;
-# `rate` is when the bucket is full again, see meter.py. Those from ARGV[6] on have left.
-_ENTER: Final = """
-local streams, rate, id = KEYS[1], KEYS[2], ARGV[1]
-local most, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
-local interval, whole = tonumber(ARGV[4]), tonumber(ARGV[5])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-if most > 0 then
-  for i = 6, #ARGV do redis.call('ZREM', streams, ARGV[i]) end
-  redis.call('ZREM', streams, id)
-  redis.call('ZREMRANGEBYSCORE', streams, '-inf', now)
-  if redis.call('ZCARD', streams) >= most then return -1 end
-end
-if interval > 0 then
-  local full_at = math.max(tonumber(redis.call('GET', rate) or 0), now)
-  local wait = full_at + interval - whole - now
-  if wait > 0 then return math.ceil(wait) end
-  full_at = full_at + interval
-  local life = math.ceil((full_at - now) / 1000)
-  redis.call('SET', rate, string.format('%.0f', full_at), 'PX', life)
-end
-if most > 0 then
-  redis.call('ZADD', streams, now + lease * 1000, id)
-  redis.call('PEXPIRE', streams, lease)
-end
-return 0
-"""
-_RENEW: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-for i, streams in ipairs(KEYS) do
-  redis.call('ZADD', streams, now + ARGV[1] * 1000, ARGV[i + 1])
-  redis.call('PEXPIRE', streams, ARGV[1])
-end
-"""
-_FAULTS = (RedisError, OSError, TimeoutError)
+    async def enter(self, lease: Lease, limits: RouteLimits) -> bool:
+        """Returns whether the replicas could decide. Raises Rejection if they decided against."""
+
+    def leave(self, lease: Lease) -> None:
+        """Give a lease back. A lease that was never granted is ignored."""
+
+    async def close(self) -> None:
+        """Give all leases back that are over, and close the connections."""
 
 
 class RedisLimitStore:
-    """Tells what all replicas know, or that nobody can tell for now.
+    """Holds the limits of a user over all replicas, and those of a route in each process.
 
-    A request waits `TIMEOUT` for it at most, and only those do that asked when Redis was lost: from
-    then on none is asked to wait until a look beside the requests found it again. Then the streams
-    that began meanwhile are written down too.
-
-    `fallbacks` counts what was let in or not without it.
+    While Redis cannot be reached, the rate holds in each process alone.
     """
 
-    def __init__(self, url: str) -> None:
-        self.is_reached = True
-        self.fallbacks = 0
-        self._redis = client(url, PATIENCE, CONNECTIONS)
-        self._enter = self._redis.register_script(_ENTER)
-        self._renew = self._redis.register_script(_RENEW)
-        self._live: dict[str, Lease] = {}
-        self._leaving: dict[str, tuple[str, ...]] = {}  # ids by key
-        self._writing = asyncio.Lock()  # so that nothing is renewed after it was struck out
-        self._keeper: asyncio.Task[None] | None = None
-        self._striker: asyncio.Task[None] | None = None
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
 
-    async def enter(self, lease: Lease, limits: RouteLimits) -> bool:
+    @classmethod
+    def at(cls, url: str) -> "RedisLimitStore":
+        """Returns the store in the Redis at this URL."""
+        return cls(RedisLeases(url))
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._leases.is_reached
+
+    @property
+    def fallbacks(self) -> int:
+        """How many decisions were made without Redis."""
+        return self._leases.fallbacks
+
+    async def enter(self, slot: Slot) -> None:
         """Let an exchange begin. See `LimitStore`."""
-        if self._keeper is None:
-            self._keeper = in_background(self._keep())
-        wait = await self._ask(lease, limits) if self.is_reached else None
-        if wait is not None and wait < 0:
-            raise too_many(limits.max_streams_per_user or 0)
-        if wait:
-            raise too_fast(wait / 1e6)
-        if limits.max_streams_per_user is not None:
-            self._live[lease.id] = lease
-        if wait is None:
-            self.fallbacks += 1
-        return wait is not None
+        count(slot)
+        quota = slot.quota
+        if _is_shared(quota.limits):
+            lease = slot.lease = Lease(quota.route, slot.user)
+            if await self._leases.enter(lease, quota.limits):
+                return
+        quota.throttle(slot.user)
 
-    def leave(self, lease: Lease) -> None:
-        """Say that it is over. See `LimitStore`."""
-        if self._live.pop(lease.id, None) is not None:
-            self._strike(lease)
+    def leave(self, slot: Slot) -> None:
+        """Record that an exchange is over. See `LimitStore`."""
+        discount(slot)
+        lease, slot.lease = slot.lease, None
+        if isinstance(lease, Lease):
+            self._leases.leave(lease)
 
     async def close(self) -> None:
-        """Strike out what has ended, and close the connections."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._striker is not None:
-            await self._striker
-        await self._redis.aclose()
-
-    async def _ask(self, lease: Lease, limits: RouteLimits) -> int | None:
-        """Microseconds to wait, -1 for too many streams, or None where nobody can tell."""
-        interval = (limits.interval or 0.0) * 1e6
-        whole = interval * limits.burst
-        most = limits.max_streams_per_user or 0
-        gone = self._leaving.get(lease.key, ())
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                told = await self._enter(
-                    keys=[STREAMS + lease.key, RATE + lease.key],
-                    args=[lease.id, most, _milliseconds(LEASE), interval, whole, *gone],
-                )
-        except _FAULTS as error:
-            self._lost(error)
-            return None
-        except BaseException:
-            self._strike(lease)  # the browser left, and it may have been written down
-            raise
-        return int(told)
-
-    def _strike(self, lease: Lease) -> None:
-        """Strike out a lease, soon. One that is not runs out by itself."""
-        ids = self._leaving.get(lease.key, ())
-        if len(self._leaving) < MOST_LEAVING and len(ids) < MOST_LEAVING:
-            self._leaving[lease.key] = (*ids, lease.id)
-            self._begin_to_strike()
-
-    def _begin_to_strike(self) -> None:
-        if self.is_reached and self._leaving and (self._striker is None or self._striker.done()):
-            self._striker = in_background(self._strike_all())
-
-    async def _strike_all(self) -> None:
-        while self._leaving:
-            batch = list(islice(self._leaving.items(), BATCH))
-            pipeline = self._redis.pipeline(transaction=False)
-            for key, ids in batch:
-                pipeline.zrem(STREAMS + key, *ids)
-            try:
-                async with self._writing, asyncio.timeout(PATIENCE):
-                    await pipeline.execute()
-            except _FAULTS as error:
-                self._lost(error)
-                return
-            for key, ids in batch:
-                if self._leaving[key] is ids:  # else more have left meanwhile
-                    del self._leaving[key]
-
-    async def _keep(self) -> None:
-        """Renew the leases of what is under way, and look for a Redis that is out of reach."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + RENEWAL
-        while True:
-            await asyncio.sleep(PAUSE)
-            if not self.is_reached or loop.time() >= due:
-                due = loop.time() + RENEWAL
-                await self._renew_all()
-
-    async def _renew_all(self) -> None:
-        """Write down anew what is under way, also what Redis never knew or forgot."""
-        ids = list(self._live)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._redis.ping()
-            for start in range(0, len(ids), BATCH):
-                async with self._writing, asyncio.timeout(PATIENCE):
-                    await self._write(ids[start : start + BATCH])
-        except _FAULTS as error:
-            self._lost(error)
-        else:
-            self._found()
-
-    async def _write(self, ids: Sequence[str]) -> None:
-        live = [self._live[each] for each in ids if each in self._live]
-        if live:
-            keys = [STREAMS + lease.key for lease in live]
-            await self._renew(keys=keys, args=[_milliseconds(LEASE), *(each.id for each in live)])
-
-    def _lost(self, error: Exception) -> None:
-        if self.is_reached:
-            self.is_reached = False
-            log.error("limit_store_unavailable", error=f"redis: {type(error).__name__}")
-
-    def _found(self) -> None:
-        if not self.is_reached:
-            self.is_reached = True
-            log.info("limit_store_available")
-            self._begin_to_strike()
+        """Give all leases back that are over, and close the connections."""
+        await self._leases.close()
 
 
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
+def _is_shared(limits: RouteLimits) -> bool:
+    """Whether a route has a limit for each user: `max_streams` holds in each process."""
+    return limits.interval is not None or limits.max_streams_per_user is not None

@@ -1,69 +1,63 @@
-"""The quotas of all routes, which outlive a change of the routes, and the ledger behind them."""
+"""The quotas of all routes, which outlive a reload, and the limit store behind them."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from gateway.config.model import Route, RouteLimits
-from gateway.limits.quota import Quota
-
-if TYPE_CHECKING:
-    from gateway.limits.redis_store import RedisLimitStore
+from gateway.limits.local_store import LocalLimitStore
+from gateway.limits.quota import LimitStore, Quota
 
 
 class QuotaRegistry:
-    """One quota for each route that has limits, for as long as anybody uses it.
+    """One quota for each route that has limits, for as long as an exchange or a route uses it.
 
-    With `redis`, a URL, what users do counts on all replicas together. `make` makes another kind of
-    quota, of a route's name and limits.
+    With `redis`, a URL, the limits of a user hold over all replicas. A `store` that is given
+    decides instead of both.
     """
 
-    def __init__(
-        self, redis: str | None, make: Callable[[str, RouteLimits], Quota] | None = None
-    ) -> None:
+    def __init__(self, redis: str | None, store: LimitStore | None = None) -> None:
         self._redis = redis
-        self._make = make or self._made
-        self._store: RedisLimitStore | None = None
+        self._store = store
         self._quotas: WeakValueDictionary[str, Quota] = WeakValueDictionary()
 
     def of(self, route: Route) -> Quota | None:
-        """The quota of a route, with its limits of now; None for one without."""
+        """Returns the quota of a route, with its present limits; None without limits."""
         if route.limits == RouteLimits():
             return None
         name = " ".join([*sorted(route.methods), route.path])
         quota = self._quotas.get(name)
         if quota is None:
-            quota = self._quotas[name] = self._make(name, route.limits)
+            if self._store is None:
+                self._store = limit_store(self._redis)
+            quota = self._quotas[name] = Quota(name, route.limits, self._store)
         else:
             quota.adopt(route.limits)
         return quota
 
     def named(self, name: str) -> Quota | None:
-        """The quota of this `Quota.route`, while anybody uses it."""
+        """Returns the quota of this `Quota.route`, while it is in use."""
         return self._quotas.get(name)
 
     @property
     def is_shared(self) -> bool | None:
-        """Whether Redis was there when it was last asked; None where no limits are in it."""
-        return self._store.is_reached if self._store is not None else None
+        """Whether Redis answered when it was last asked; None where no limits are in Redis."""
+        return None if self._store is None else self._store.is_reached
 
     @property
     def fallbacks(self) -> int | None:
-        """How often limits held in this process alone, as Redis was out of reach; None as above."""
-        return self._store.fallbacks if self._store is not None else None
+        """How many decisions were made without Redis; None where no limits are in Redis."""
+        return None if self._store is None else self._store.fallbacks
 
     async def close(self) -> None:
-        """Let go of Redis."""
+        """Close the connections of the store."""
         if self._store is not None:
             await self._store.close()
 
-    def _made(self, name: str, limits: RouteLimits) -> Quota:
-        return Quota(name, limits, self._shared())
 
-    def _shared(self) -> "RedisLimitStore | None":
-        if self._store is None and self._redis is not None:
-            # The client takes a tenth of a second to import, which only those pay who use it.
-            from gateway.limits.redis_store import RedisLimitStore  # noqa: PLC0415
+def limit_store(redis: str | None) -> LimitStore:
+    """Returns the store for a process on its own, or for one of several replicas."""
+    if redis is None:
+        return LocalLimitStore()
+    # The client takes a tenth of a second to import, which only its users pay.
+    from gateway.limits.redis_store import RedisLimitStore  # noqa: PLC0415
 
-            self._store = RedisLimitStore(self._redis)
-        return self._store
+    return RedisLimitStore.at(redis)

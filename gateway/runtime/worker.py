@@ -11,15 +11,14 @@ import signal
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import uvloop
 
 from gateway.config.loader import ConfigError, Fault, parse
 from gateway.limits.registry import QuotaRegistry
-from gateway.runtime.asking import SupervisorQuota, SupervisorUsedTokens
 from gateway.runtime.gateway import Gateway, Settings, StartupError, WorkerShare
 from gateway.runtime.ipc import Channel, Handlers, Unanswered
+from gateway.runtime.shared_limits import SupervisorLimitStore, SupervisorUsedTokens
 from gateway.server.connection_count import ConnectionCount, slots
 from gateway.server.listeners import Listener
 from gateway.telemetry.logging import LogFormat, configure_logging
@@ -93,7 +92,7 @@ class Worker:
         config = parse(told.data, os.environ, told.path)
         share = WorkerShare(
             told.own_key,
-            QuotaRegistry(None, partial(SupervisorQuota, channel=channel)),
+            QuotaRegistry(None, SupervisorLimitStore(channel)),
             SupervisorUsedTokens(channel, config.auth.leeway),
             self._connection_count,
             self._listeners,

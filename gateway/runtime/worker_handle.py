@@ -65,7 +65,7 @@ class WorkerHandle:
             "brief": self._briefing,
             "ready": self._is_up,
             "failed": self._has_failed,
-            "take": self._worker_claims.take,
+            "acquire": self._worker_claims.acquire,
             "release": self._worker_claims.release,
             "claim": self._worker_claims.claim,
             "unclaim": self._worker_claims.unclaim,

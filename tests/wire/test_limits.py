@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from redis.asyncio import Redis
 
-from gateway.limits.redis_store import LEASE, STREAMS
+from gateway.limits.redis_leases import LEASE, STREAMS
 from tests.redis_process import RedisProcess
 from tests.wire.conftest import Connect, StartGateway
 from tests.wire.gateway_process import GatewayProcess
@@ -118,7 +118,7 @@ async def test_each_user_has_a_count_of_ones_own(
     client = await connect(alone.port)
     response = await refused(client, "/each", bearer())
     assert response.json()["code"] == "too_many_streams"
-    assert response.json()["detail"].endswith("as you may, 1: close one.")
+    assert response.json()["detail"].endswith("on this route, 1: close one.")
     await opened(client, "/free", bearer())
     first.close()
     await until_opened(connect, alone.port, "/each", bearer())

@@ -10,9 +10,8 @@ from structlog.testing import capture_logs
 
 from gateway.config.model import RouteLimits
 from gateway.http.errors import RATE_LIMITED, TOO_MANY_STREAMS, Rejection
-from gateway.limits import redis_store
-from gateway.limits.quota import Lease
-from gateway.limits.redis_store import STREAMS, TIMEOUT, RedisLimitStore
+from gateway.limits import redis_leases
+from gateway.limits.redis_leases import STREAMS, TIMEOUT, Lease, RedisLeases
 from tests.redis_process import RedisProcess
 
 PATIENCE = 20.0
@@ -22,8 +21,8 @@ KEY = Lease("/a", "ada").key
 
 
 @pytest.fixture
-async def replicas(redis: RedisProcess) -> AsyncIterator[list[RedisLimitStore]]:
-    replicas = [RedisLimitStore(redis.url) for _ in range(2)]
+async def replicas(redis: RedisProcess) -> AsyncIterator[list[RedisLeases]]:
+    replicas = [RedisLeases(redis.url) for _ in range(2)]
     yield replicas
     for each in replicas:
         await each.close()
@@ -32,10 +31,10 @@ async def replicas(redis: RedisProcess) -> AsyncIterator[list[RedisLimitStore]]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine take its time over many who come at once."""
-    monkeypatch.setattr(redis_store, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(redis_leases, "TIMEOUT", PATIENCE)
 
 
-async def outcome(ledger: RedisLimitStore, limits: RouteLimits, user: str = "ada") -> object:
+async def outcome(ledger: RedisLeases, limits: RouteLimits, user: str = "ada") -> object:
     """The lease of what was let in, None where nobody can tell, or the failure."""
     lease = Lease("/a", user)
     try:
@@ -44,7 +43,7 @@ async def outcome(ledger: RedisLimitStore, limits: RouteLimits, user: str = "ada
         return refusal.failure
 
 
-async def entered(ledger: RedisLimitStore, limits: RouteLimits = TWO) -> Lease:
+async def entered(ledger: RedisLeases, limits: RouteLimits = TWO) -> Lease:
     lease = await outcome(ledger, limits)
     assert isinstance(lease, Lease)
     return lease
@@ -69,12 +68,12 @@ async def until(is_true: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def found(ledger: RedisLimitStore) -> bool:
+async def found(ledger: RedisLeases) -> bool:
     return ledger.is_reached
 
 
 async def test_of_many_at_once_on_any_replica_as_many_are_let_in_as_may(
-    replicas: list[RedisLimitStore], patient: None
+    replicas: list[RedisLeases], patient: None
 ) -> None:
     outcomes = await asyncio.gather(*(outcome(ledger, TWO) for ledger in replicas * 25))
     assert outcomes.count(TOO_MANY_STREAMS) == 48
@@ -82,7 +81,7 @@ async def test_of_many_at_once_on_any_replica_as_many_are_let_in_as_may(
 
 
 async def test_who_left_one_replica_may_come_to_it_again_at_once_and_to_another_soon(
-    redis: RedisProcess, replicas: list[RedisLimitStore]
+    redis: RedisProcess, replicas: list[RedisLeases]
 ) -> None:
     one, other = replicas
     for _ in range(20):
@@ -100,7 +99,7 @@ async def test_who_left_one_replica_may_come_to_it_again_at_once_and_to_another_
 
 
 async def test_a_rate_is_that_of_all_replicas_together(
-    replicas: list[RedisLimitStore], patient: None
+    replicas: list[RedisLeases], patient: None
 ) -> None:
     outcomes = await asyncio.gather(*(outcome(ledger, SLOW) for ledger in replicas * 10))
     assert outcomes.count(RATE_LIMITED) == 18
@@ -111,7 +110,7 @@ async def test_a_rate_is_that_of_all_replicas_together(
     assert isinstance(await outcome(replicas[1], SLOW, "grace"), Lease)
 
 
-async def test_a_bucket_fills_again(replicas: list[RedisLimitStore]) -> None:
+async def test_a_bucket_fills_again(replicas: list[RedisLeases]) -> None:
     quick = RouteLimits(interval=0.2, burst=1)
     await entered(replicas[0], quick)
     assert await outcome(replicas[1], quick) is RATE_LIMITED
@@ -125,7 +124,7 @@ async def test_a_bucket_fills_again(replicas: list[RedisLimitStore]) -> None:
 
 
 async def test_what_is_refused_for_the_streams_does_not_count_for_the_rate(
-    replicas: list[RedisLimitStore],
+    replicas: list[RedisLeases],
 ) -> None:
     both = RouteLimits(max_streams_per_user=1, interval=3600, burst=2)
     lease = await entered(replicas[0], both)
@@ -136,7 +135,7 @@ async def test_what_is_refused_for_the_streams_does_not_count_for_the_rate(
 
 
 async def test_nothing_that_redis_keeps_outlives_its_use(
-    redis: RedisProcess, replicas: list[RedisLimitStore]
+    redis: RedisProcess, replicas: list[RedisLeases]
 ) -> None:
     await entered(replicas[0], RouteLimits(max_streams_per_user=2, interval=60, burst=2))
     async with Redis.from_url(redis.url) as client:
@@ -146,11 +145,11 @@ async def test_nothing_that_redis_keeps_outlives_its_use(
 
 
 async def test_the_streams_of_a_replica_that_died_are_over_when_their_leases_are(
-    redis: RedisProcess, replicas: list[RedisLimitStore], monkeypatch: pytest.MonkeyPatch
+    redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_store, "LEASE", 2.0)
-    monkeypatch.setattr(redis_store, "RENEWAL", 0.0)
-    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_leases, "LEASE", 2.0)
+    monkeypatch.setattr(redis_leases, "RENEWAL", 0.0)
+    monkeypatch.setattr(redis_leases, "PAUSE", 0.05)
     dead, alive = replicas
     await entered(dead)
     kept = await entered(alive)
@@ -170,9 +169,9 @@ async def test_the_streams_of_a_replica_that_died_are_over_when_their_leases_are
 
 
 async def test_without_redis_nobody_can_tell_and_it_is_found_again(
-    redis: RedisProcess, replicas: list[RedisLimitStore], monkeypatch: pytest.MonkeyPatch
+    redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_leases, "PAUSE", 0.05)
     one, other = replicas
     with capture_logs() as lines:
         before = await entered(one)
@@ -195,10 +194,10 @@ async def test_without_redis_nobody_can_tell_and_it_is_found_again(
 
 
 async def test_a_redis_that_forgot_all_is_told_again(
-    redis: RedisProcess, replicas: list[RedisLimitStore], monkeypatch: pytest.MonkeyPatch
+    redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
-    monkeypatch.setattr(redis_store, "RENEWAL", 0.0)
+    monkeypatch.setattr(redis_leases, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_leases, "RENEWAL", 0.0)
     await entered(replicas[0])
     async with Redis.from_url(redis.url) as client:
         await client.flushall()
@@ -210,9 +209,9 @@ async def test_a_redis_that_forgot_all_is_told_again(
 
 
 async def test_a_redis_that_hangs_is_waited_for_once_by_those_who_asked_together(
-    redis: RedisProcess, replicas: list[RedisLimitStore], monkeypatch: pytest.MonkeyPatch
+    redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_store, "PAUSE", 0.05)
+    monkeypatch.setattr(redis_leases, "PAUSE", 0.05)
     one = replicas[0]
     one.leave(await entered(one))
     redis.freeze()
@@ -230,7 +229,7 @@ async def test_a_redis_that_hangs_is_waited_for_once_by_those_who_asked_together
 
 
 async def test_a_browser_that_left_while_redis_was_asked_is_struck_out(
-    redis: RedisProcess, replicas: list[RedisLimitStore]
+    redis: RedisProcess, replicas: list[RedisLeases]
 ) -> None:
     one = replicas[0]
     one.leave(await entered(one))
@@ -251,7 +250,7 @@ async def test_a_browser_that_left_while_redis_was_asked_is_struck_out(
 
 
 async def test_closing_strikes_out_what_has_ended(
-    redis: RedisProcess, replicas: list[RedisLimitStore]
+    redis: RedisProcess, replicas: list[RedisLeases]
 ) -> None:
     one = replicas[0]
     one.leave(await entered(one))
@@ -260,9 +259,9 @@ async def test_closing_strikes_out_what_has_ended(
 
 
 async def test_more_leases_than_go_into_one_command_are_renewed(
-    redis: RedisProcess, replicas: list[RedisLimitStore], monkeypatch: pytest.MonkeyPatch
+    redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_store, "BATCH", 3)
+    monkeypatch.setattr(redis_leases, "BATCH", 3)
     many = RouteLimits(max_streams_per_user=10)
     taken = [await entered(replicas[0], many) for _ in range(10)]
     async with Redis.from_url(redis.url) as client:
