@@ -20,7 +20,9 @@ from gateway.demo import demo
 from gateway.http import chunked
 from gateway.open_files import raise_limit
 from gateway.runtime import cores
-from gateway.runtime.gateway import Gateway, Settings, StartupError
+from gateway.runtime.lifecycle import StartupError
+from gateway.runtime.settings import Settings
+from gateway.runtime.single_process import SingleProcess
 from gateway.runtime.supervisor import Supervisor
 from gateway.sample.backend import serve as serve_sample
 from gateway.telemetry.logging import configure_logging
@@ -76,7 +78,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     async def serve() -> None:
         if options.workers == 1:
-            await Gateway(config, settings, source).run()
+            await SingleProcess(config, settings, source).run()
         else:
             await Supervisor(
                 settings,

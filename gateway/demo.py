@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from gateway.config.loader import load
-from gateway.runtime.gateway import Gateway, Settings
+from gateway.runtime.settings import Settings
+from gateway.runtime.single_process import SingleProcess
 from gateway.sample.backend import running
 from gateway.sample.login import Login
 
@@ -21,7 +22,7 @@ async def demo(port: int) -> None:
             "GATEWAY_PUBLIC_KEY": login.public_key_pem,
         }
         settings = Settings(host=LOOPBACK, port=port, ops_port=0, drain_timeout=0.0)
-        gateway = Gateway(load(ROUTES, environ), settings)
+        gateway = SingleProcess(load(ROUTES, environ), settings)
         serving = asyncio.ensure_future(gateway.run())
         await asyncio.wait(
             [serving, asyncio.ensure_future(gateway.started.wait())],

@@ -13,19 +13,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config.model import Config, HealthCheck, Route, Upstream
-from gateway.runtime.gateway import Gateway, Settings, StartupError
+from gateway.runtime.gateway import Gateway, Shared
+from gateway.runtime.lifecycle import StartupError
+from gateway.runtime.settings import Settings
+from gateway.runtime.single_process import SingleProcess
 
 PATIENCE = 10.0
 ROUTE = Route("/", (), Upstream("", "http", "127.0.0.1", 1), auth_required=False)
 
 
-def gateway_of(*, drain_delay: float = 0.0, drain_timeout: float = 0.0, port: int = 0) -> Gateway:
+def gateway_of(
+    *, drain_delay: float = 0.0, drain_timeout: float = 0.0, port: int = 0
+) -> SingleProcess:
     settings = Settings("127.0.0.1", port, 0, drain_delay, drain_timeout)
-    return Gateway(Config((ROUTE,)), settings)
+    return SingleProcess(Config((ROUTE,)), settings)
 
 
 @asynccontextmanager
-async def running(gateway: Gateway) -> AsyncIterator["asyncio.Task[None]"]:
+async def running(gateway: SingleProcess) -> AsyncIterator["asyncio.Task[None]"]:
     with capture_logs():
         task = asyncio.create_task(gateway.run())
         async with asyncio.timeout(PATIENCE):
@@ -57,7 +62,7 @@ async def test_both_ports_tell_that_it_is_alive_and_ready() -> None:
 
 async def test_a_gateway_whose_required_route_has_no_healthy_upstream_is_not_ready() -> None:
     check = HealthCheck("/", interval=0.01, unhealthy_after=1, required=True)
-    gateway = Gateway(
+    gateway = SingleProcess(
         Config((replace(ROUTE, health_check=check), replace(ROUTE, path="/b"))),
         Settings("127.0.0.1", 0, 0, 0.0, 0.0),
     )
@@ -69,7 +74,7 @@ async def test_a_gateway_whose_required_route_has_no_healthy_upstream_is_not_rea
 
 async def test_a_route_without_a_healthy_upstream_is_told_and_the_gateway_ready() -> None:
     check = HealthCheck("/", interval=0.01, unhealthy_after=1)
-    gateway = Gateway(
+    gateway = SingleProcess(
         Config((replace(ROUTE, health_check=check), replace(ROUTE, path="/b"))),
         Settings("127.0.0.1", 0, 0, 0.0, 0.0),
     )
@@ -90,17 +95,21 @@ async def test_the_ops_port_says_what_it_has() -> None:
 
 
 async def test_a_process_reports_its_number_its_routes_and_its_health() -> None:
-    gateway = Gateway(Config((ROUTE,)), Settings("127.0.0.1", 0, 0, worker=3))
-    async with running(gateway):
-        told = gateway.report()
+    config = Config((ROUTE,))
+    gateway = Gateway(config, Shared.alone(config), worker=3)
+    await gateway.start()
+    told = gateway.report()
+    await gateway.close()
     assert (told.worker, told.streams, told.health.is_ready) == (3, (), True)
     [route] = told.routes
     assert (route.path, route.upstreams) == ("/", (("", True, 0),))
 
 
-@pytest.mark.parametrize("stop", [Gateway.stop, lambda _: signal.raise_signal(signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "stop", [SingleProcess.stop, lambda _: signal.raise_signal(signal.SIGTERM)]
+)
 async def test_a_draining_gateway_is_alive_but_not_ready(
-    stop: Callable[[Gateway], Awaitable[None] | None],
+    stop: Callable[[SingleProcess], Awaitable[None] | None],
 ) -> None:
     gateway = gateway_of(drain_delay=60)
     async with running(gateway) as task:
@@ -131,7 +140,7 @@ async def test_a_port_in_use_is_a_startup_error_that_leaves_no_port_open() -> No
 
 
 async def test_a_host_that_is_none_of_ours_is_a_startup_error() -> None:
-    gateway = Gateway(Config((ROUTE,)), Settings("192.0.2.1", 0, 0))
+    gateway = SingleProcess(Config((ROUTE,)), Settings("192.0.2.1", 0, 0))
     with capture_logs(), pytest.raises(StartupError, match=r"192\.0\.2\.1:0"):
         await gateway.run()
 

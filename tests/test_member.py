@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from gateway.config.model import Config, Route, RouteLimits, Upstream
 from gateway.runtime import worker_handle as module
-from gateway.runtime.gateway import Settings, StartupError
 from gateway.runtime.ipc import Unanswered
+from gateway.runtime.lifecycle import StartupError
+from gateway.runtime.settings import Settings
 from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 from gateway.runtime.worker import WorkerBriefing
 from gateway.runtime.worker_handle import WorkerHandle

@@ -17,7 +17,8 @@ from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError
 from gateway.runtime import liveness
 from gateway.runtime import supervisor as module
-from gateway.runtime.gateway import Settings, StartupError
+from gateway.runtime.lifecycle import StartupError
+from gateway.runtime.settings import Settings
 from gateway.runtime.supervisor import Supervisor
 from gateway.server.listeners import close_listeners, open_listeners, port_of
 

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from gateway.config.model import Auth, Config, Kind, Route, Segment, Upstream
 from gateway.endpoints import stream_token
 from gateway.endpoints.stream_token import MAX_BODY
-from gateway.runtime.gateway import Gateway, Settings
+from gateway.runtime.settings import Settings
+from gateway.runtime.single_process import SingleProcess
 from tests.wire.raw_client import RawClient, Response
 from tests.wire.tokens import SECRET, token
 
@@ -38,7 +39,7 @@ ROUTES = (
 @pytest.fixture
 async def client() -> AsyncIterator[RawClient]:
     config = Config(ROUTES, Auth(secret=SECRET, token_endpoint=ENDPOINT))
-    gateway = Gateway(config, Settings("127.0.0.1", 0, 0))
+    gateway = SingleProcess(config, Settings("127.0.0.1", 0, 0))
     with capture_logs():
         task = asyncio.create_task(gateway.run())
         async with asyncio.timeout(10):

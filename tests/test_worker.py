@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 import structlog
 
-from gateway.runtime.gateway import Settings
 from gateway.runtime.ipc import Channel
+from gateway.runtime.settings import Settings
 from gateway.runtime.worker import Worker, WorkerBriefing
 from gateway.server.connection_count import ConnectionCount
 from gateway.server.listeners import Listener, close_listeners, open_listeners, port_of
@@ -63,7 +63,7 @@ async def at_work(data: bytes = ROUTE) -> AsyncIterator[tuple[Seat, Channel, Awa
     ours, theirs = socket.socketpair()
     channel = await Channel.over(ours, handlers)
     serving = asyncio.create_task(channel.serve())
-    doors = [[each.dup() for each in door] for door in seat.listeners]
+    doors: list[Listener] = [[each.dup() for each in door] for door in seat.listeners]
     worker = Worker(3, ConnectionCount.alone(), doors)
     running = asyncio.create_task(worker.run(theirs))
     async with asyncio.timeout(PATIENCE):
@@ -99,7 +99,7 @@ async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop()
         assert report.snapshot.tallies["none"].requests == {("GET", 404): 1}
         assert report.snapshot.reloads == {"success": 0, "failure": 0}
         channel.tell("stop")
-        channel.tell("hurry")
+        channel.tell("force_stop")
         assert await running == 0
     assert seat.faults == []
 

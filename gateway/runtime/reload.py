@@ -89,3 +89,10 @@ class Reload:
         self.faults = error.faults
         self._count("failure")
         log.error("reload_failed", errors=str(error).splitlines())
+
+
+def require_same_redis(config: Config, before: Config) -> None:
+    """Raises ConfigError where a reload would change `limits.redis`."""
+    if config.limits.redis != before.limits.redis:
+        fault = Fault(0, 0, "limits.redis cannot be changed by a reload: restart the gateway")
+        raise ConfigError([fault], config.source)

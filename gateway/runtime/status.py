@@ -7,8 +7,8 @@ stream of hours shows its bytes while it goes on.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
 
 from gateway.config.model import Config, Route
 from gateway.http.errors import (
@@ -130,4 +130,35 @@ def _live(stream: Stream, now: float, worker: int) -> LiveStream:
         stream.silence(),
         stream.condition,
         worker,
+    )
+
+
+class UpstreamHealth(NamedTuple):
+    """The paths of routes by the state of their upstreams. See `Health` for the fields."""
+
+    routes_without: tuple[str, ...]
+    routes_degraded: tuple[str, ...]
+    required_without: tuple[str, ...]
+
+
+def upstream_health(routes: Sequence[Route], upstreams: UpstreamRegistry) -> UpstreamHealth:
+    """Returns which routes have upstreams that are down."""
+    without, degraded = [], []
+    for route in routes:
+        states = [is_up for _, _, is_up in upstreams.states((route,))]
+        if not any(states):
+            without.append(route.path)
+        elif not all(states):
+            degraded.append(route.path)
+    required = _required_without(routes, upstreams)
+    return UpstreamHealth(tuple(without), tuple(degraded), required)
+
+
+def _required_without(routes: Sequence[Route], upstreams: UpstreamRegistry) -> tuple[str, ...]:
+    """Returns the paths of required routes whose health checks find no healthy upstream."""
+    return tuple(
+        route.path
+        for route in routes
+        if route.health_check is not None and route.health_check.required
+        if not any(upstreams.is_healthy(upstream, route) for upstream in route.upstreams)
     )

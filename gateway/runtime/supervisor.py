@@ -11,8 +11,6 @@ have all workers accept from one socket, and know no limit over all.
 import asyncio
 import os
 import secrets
-import signal
-from collections.abc import Awaitable
 from typing import Final
 
 import structlog
@@ -24,17 +22,19 @@ from gateway.config.file_source import Source
 from gateway.config.loader import ConfigError, Fault
 from gateway.config.model import Config
 from gateway.endpoints.ops import Ops
-from gateway.runtime.gateway import BACKLOG, END_GRACE, REDIS_STAYS, Settings, StartupError, listen
 from gateway.runtime.ipc import Unanswered
+from gateway.runtime.lifecycle import Lifecycle, StartupError
 from gateway.runtime.liveness import until_hung
-from gateway.runtime.reload import Reload
+from gateway.runtime.ports import open_ops_port, open_public_port
+from gateway.runtime.reload import Reload, require_same_redis
 from gateway.runtime.report_aggregator import ReportAggregator
+from gateway.runtime.settings import END_GRACE, Settings
 from gateway.runtime.shared_limits import SharedLimits, WorkerClaims
 from gateway.runtime.status import ReloadResult
 from gateway.runtime.worker import WorkerBriefing
 from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared, slots
-from gateway.server.listeners import Listener, close_listeners, open_listeners, port_of
+from gateway.server.listeners import Listener, close_listeners, port_of
 from gateway.server.server import Server
 from gateway.telemetry.health import Health, Workers
 from gateway.telemetry.logging import LogFormat, log_lines_dropped
@@ -74,8 +74,7 @@ class Supervisor:
         self._connection_count = -1
         self._handles: list[WorkerHandle] = []
         self._keepers: list[asyncio.Task[None]] = []
-        self._stop = asyncio.Event()
-        self._force_stop = asyncio.Event()
+        self._lifecycle = Lifecycle()
         self._reload = Reload(source, self._take, self._reloaded)
         self._reloads: dict[str, int] = {"success": 1, "failure": 0}
         self._aggregator = ReportAggregator()
@@ -84,47 +83,28 @@ class Supervisor:
         self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
         self._ops_port = 0
 
-    def stop(self) -> None:
-        """Begin to drain; asked a second time, end at once."""
-        if self._stop.is_set():
-            self._force_stop.set()
-        self._stop.set()
-
     async def run(self) -> None:
-        """Serve until `stop`, then drain. Raises ConfigError, OSError or StartupError."""
+        """Serve until a signal or `stop`, then drain. Raises ConfigError or StartupError."""
         self._config = await self._source.read()
         self._data = self._source.data
         self._shared_limits = SharedLimits(self._config)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.ask)
-        try:
-            self._ops_port = await listen(self._ops, self._settings.host, self._settings.ops_port)
-            self._open()
-            await self._start()
-            await self._stop.wait()
-            await self._drain()
-        finally:
-            await self._close()
+        await self._lifecycle.run(self, self._reload.ask)
+
+    def stop(self) -> None:
+        """Begin to drain; when called a second time, end at once."""
+        self._lifecycle.stop()
 
     # The beginning
 
-    def _open(self) -> None:
-        settings = self._settings
-        try:
-            self._listeners = open_listeners(settings.host, settings.port, self._count, BACKLOG)
-        except OSError as error:
-            place = f"{settings.host}:{settings.port}"
-            raise StartupError(f"cannot listen on {place}: {error.strerror or error}") from None
+    async def start(self) -> None:
+        """Open the ports and start all workers. Raises StartupError if one cannot start."""
+        self._ops_port = await open_ops_port(self._ops, self._settings)
+        self._listeners = open_public_port(self._settings, self._count)
         self._connection_count = shared(self._count)
-
-    async def _start(self) -> None:
-        """Start all, and wait for them unless told to stop. One that cannot start ends it all."""
         self._handles = [self._handle(number) for number in range(self._count)]
         starts = asyncio.gather(*(self._begin(handle) for handle in self._handles))
-        await self._unless(self._stop, starts)
-        if self._stop.is_set():
+        await self._lifecycle.unless_stopping(starts)
+        if self._lifecycle.is_stopping:
             return
         self._keepers = [in_background(self._keep(each)) for each in range(self._count)]
         self._reload.start()
@@ -153,7 +133,7 @@ class Supervisor:
 
     async def _begin(self, handle: WorkerHandle) -> None:
         await handle.start(self._connection_count, self._listeners)
-        if self._stop.is_set():
+        if self._lifecycle.is_stopping:
             handle.tell("stop")
         self._share_listeners()
 
@@ -176,11 +156,11 @@ class Supervisor:
         while True:
             handle = self._handles[number]
             reason = await self._end_of(handle)
-            if self._stop.is_set():
+            if self._lifecycle.is_stopping:
                 return
             pause = 0.0 if loop.time() - began > YOUNG else pause
-            await self._unless(self._stop, asyncio.sleep(pause))
-            if self._stop.is_set():
+            await self._lifecycle.unless_stopping(asyncio.sleep(pause))
+            if self._lifecycle.is_stopping:
                 return
             began, pause = loop.time(), min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
             self._restarts[reason] += 1
@@ -204,7 +184,7 @@ class Supervisor:
     def _lost(self, handle: WorkerHandle, code: int) -> None:
         slots(self._connection_count)[handle.number] = 0
         self._aggregator.keep_counters(handle)
-        if handle.pid and not self._stop.is_set():
+        if handle.pid and not self._lifecycle.is_stopping:
             log.error("worker_exited", worker=handle.number, pid=handle.pid, exit_code=code)
         self._share_listeners()
 
@@ -219,8 +199,7 @@ class Supervisor:
 
     async def _take(self, config: Config) -> None:
         """Have all workers serve by another configuration, or none. Raises ConfigError."""
-        if config.limits.redis != self._config.limits.redis:
-            raise ConfigError([REDIS_STAYS], config.source)
+        require_same_redis(config, self._config)
         before, self._data = self._data, self._source.data  # for one that starts meanwhile
         self._shared_limits.adopt(config)
         faults = await self._hand_out(self._data)
@@ -268,7 +247,7 @@ class Supervisor:
         )
         health = Health(
             routes=len(self._config.routes),
-            is_draining=self._stop.is_set(),
+            is_draining=self._lifecycle.is_stopping,
             faults=len(self._reload.faults),
             workers=Workers(len(reports), self._count, self._aggregator.silent),
         )
@@ -276,18 +255,18 @@ class Supervisor:
 
     # The end
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
         """As each worker does by itself, and the sockets with them; then bounded waiting."""
         settings = self._settings
         self._reload.stop()
         log.info("draining", timeout=settings.drain_timeout)
         self._tell("stop")
-        await self._unless(self._force_stop, asyncio.sleep(settings.drain_delay))
+        await self._lifecycle.unless_forced(asyncio.sleep(settings.drain_delay))
         close_listeners(self._listeners)
         self._listeners = []
         bound = settings.drain_timeout + END_GRACE + CLOSE_GRACE
-        if not await self._unless(self._force_stop, self._all_ended(bound)):
-            self._tell("hurry")
+        if not await self._lifecycle.unless_forced(self._all_ended(bound)):
+            self._tell("force_stop")
             await self._all_ended(END_GRACE + CLOSE_GRACE)
 
     def _tell(self, name: str, *arguments: object) -> None:
@@ -300,7 +279,7 @@ class Supervisor:
         if ended:
             await asyncio.wait(ended, timeout=bound)
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """End whoever is left, and let go of everything."""
         for handle in self._handles:
             handle.kill()
@@ -312,16 +291,3 @@ class Supervisor:
         if self._connection_count >= 0:
             os.close(self._connection_count)
         await self._shared_limits.close()
-        log.info("stopped")
-
-    async def _unless(self, event: asyncio.Event, waiting: Awaitable[object]) -> bool:
-        """Wait for something, but not past an event. Whether it came about; raises what it did."""
-        work, bell = asyncio.ensure_future(waiting), asyncio.create_task(event.wait())
-        try:
-            await asyncio.wait([work, bell], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
-            return work.done()
-        finally:
-            work.cancel()
-            bell.cancel()

@@ -10,14 +10,16 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import uvloop
 
 from gateway.config.loader import ConfigError, Fault, parse
 from gateway.limits.registry import QuotaRegistry
-from gateway.runtime.gateway import Gateway, Settings, StartupError, WorkerShare
+from gateway.runtime.gateway import Gateway, Shared
 from gateway.runtime.ipc import Channel, Handlers, Unanswered
+from gateway.runtime.lifecycle import Lifecycle, StartupError
+from gateway.runtime.settings import Settings
 from gateway.runtime.shared_limits import SupervisorLimitStore, SupervisorUsedTokens
 from gateway.server.connection_count import ConnectionCount, slots
 from gateway.server.listeners import Listener
@@ -48,13 +50,14 @@ class Worker:
     """A gateway that does what a supervisor says."""
 
     def __init__(
-        self, number: int, connection_count: ConnectionCount, listeners: Sequence[Listener]
+        self, number: int, connection_count: ConnectionCount, listeners: list[Listener]
     ) -> None:
         self._number = number
         self._connection_count = connection_count
         self._listeners = listeners
         self._gateway: Gateway | None = None
-        self._is_stopping = False
+        self._lifecycle = Lifecycle()
+        self._is_started = asyncio.Event()
         self._taking = asyncio.Lock()
 
     async def run(self, sock: socket.socket) -> int:
@@ -66,7 +69,7 @@ class Worker:
             "report": self._report,
             "ping": self._ping,
             "stop": self._stop,
-            "hurry": self._force_stop,
+            "force_stop": self._force_stop,
         }
         channel = await Channel.over(sock, handlers)
         serving = asyncio.create_task(self._listen(channel))
@@ -87,27 +90,28 @@ class Worker:
         await self._stop()
 
     async def _serve(self, channel: Channel) -> None:
-        told: WorkerBriefing = await channel.ask("brief", within=PATIENCE)
-        configure_logging(told.log_format, told.log_level)
-        config = parse(told.data, os.environ, told.path)
-        share = WorkerShare(
-            told.own_key,
+        briefing: WorkerBriefing = await channel.ask("brief", within=PATIENCE)
+        configure_logging(briefing.log_format, briefing.log_level)
+        config = parse(briefing.data, os.environ, briefing.path)
+        shared = Shared(
             QuotaRegistry(None, SupervisorLimitStore(channel)),
-            SupervisorUsedTokens(channel, config.auth.leeway),
             self._connection_count,
             self._listeners,
+            briefing.own_key,
+            SupervisorUsedTokens(channel, config.auth.leeway),
         )
-        settings = replace(told.settings, worker=self._number)
-        gateway = self._gateway = Gateway(config, settings, share=share)
-        gateway.faults = told.faults
-        if self._is_stopping:
+        gateway = self._gateway = Gateway(config, shared, worker=self._number)
+        gateway.config_faults = briefing.faults
+        if self._lifecycle.is_stopping:
             return
-        running = asyncio.create_task(gateway.run())
-        started = asyncio.create_task(gateway.started.wait())
-        await asyncio.wait([running, started], return_when=asyncio.FIRST_COMPLETED)
-        if not started.cancel():
+        try:
+            await gateway.start()
+            self._is_started.set()
             channel.tell("ready")
-        await running
+            await self._lifecycle.stopped()
+            await gateway.drain(briefing.settings, self._lifecycle)
+        finally:
+            await gateway.close()
 
     # What the supervisor says
 
@@ -118,8 +122,8 @@ class Worker:
     async def _take(self, data: bytes, path: str) -> tuple[Fault, ...]:
         """Serve by another routes.yaml; give the faults that keep it from that."""
         gateway = self._gateway
-        if gateway is not None and not self._is_stopping:
-            await gateway.started.wait()
+        if gateway is not None and not self._lifecycle.is_stopping:
+            await self._is_started.wait()
             try:
                 async with self._taking:
                     await gateway.take(await asyncio.to_thread(parse, data, os.environ, path))
@@ -129,7 +133,7 @@ class Worker:
 
     async def _faults(self, count: int) -> None:
         if self._gateway is not None:
-            self._gateway.faults = count
+            self._gateway.config_faults = count
 
     async def _report(self) -> Report | None:
         return None if self._gateway is None else self._gateway.report()
@@ -138,16 +142,14 @@ class Worker:
         """Answer, which takes an event loop that does not hang."""
 
     async def _stop(self) -> None:
-        """Begin to drain. Told twice, it is the same."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            if self._gateway is not None:
-                self._gateway.stop()
+        """Begin to drain. A second call changes nothing."""
+        if not self._lifecycle.is_stopping:
+            self._lifecycle.stop()
 
     async def _force_stop(self) -> None:
+        """End at once."""
         await self._stop()
-        if self._gateway is not None:
-            self._gateway.stop()
+        self._lifecycle.stop()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -159,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     own, channel, count = map(int, arguments[:3])
-    listeners = [
+    listeners: list[Listener] = [
         [socket.socket(fileno=int(each)) for each in at.split(",")] for at in arguments[3:]
     ]
     worker = Worker(own, ConnectionCount(slots(count), own), listeners)

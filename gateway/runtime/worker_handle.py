@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import gateway
 from gateway.config.loader import Fault
-from gateway.runtime.gateway import StartupError
 from gateway.runtime.ipc import Channel, Handlers, Unanswered
+from gateway.runtime.lifecycle import StartupError
 from gateway.runtime.shared_limits import WorkerClaims
 from gateway.runtime.worker import WorkerBriefing
 from gateway.server.listeners import Listener

@@ -129,17 +129,23 @@ class ParsedRequest:
 Handle = Callable[[ParsedRequest], Awaitable[web.StreamResponse | AlreadySent]]
 
 
+class Serving(Protocol):
+    """What answers the requests of all connections; a reload replaces its `handle`."""
+
+    handle: Handle
+
+
 class ClientConnection(web.RequestHandler):
     """A connection from a browser."""
 
     __slots__ = (
         "_admission",
         "_disconnects",
-        "_handle",
         "_head",
         "_is_at_work",
         "_limits",
         "_report",
+        "_serving",
         "_task",
         "_unread",
         "address",
@@ -155,14 +161,14 @@ class ClientConnection(web.RequestHandler):
 
     def bind(
         self,
-        handle: Handle,
+        serving: Serving,
         disconnects: DisconnectWatcher,
         report: Report,
         limits: Limits,
         admission: Admission,
     ) -> None:
         """Give it what it needs of the server; before it is connected."""
-        self._handle = handle
+        self._serving = serving
         self._admission = admission
         self._report = report
         self.address = ""
@@ -384,7 +390,7 @@ class ClientConnection(web.RequestHandler):
         parsed = ParsedRequest(message, content, self)
         del message  # it is large
         try:
-            response = await self._handle(parsed)
+            response = await self._serving.handle(parsed)
             if not isinstance(response, AlreadySent):
                 await response.prepare(parsed.request)
                 await response.write_eof()

@@ -27,11 +27,15 @@ class Server(web.Server):
         admission: Admission | None = None,
     ) -> None:
         super().__init__(_unused)
-        self._handle = handle
+        self.handle = handle
         self.limits = limits or Limits()
         self._admission = admission or Admission()
         self._disconnects = DisconnectWatcher()
         self._report = report
+
+    def serve(self, handle: Handle, limits: Limits) -> None:
+        """Answer requests by another handler from now on; new connections have these limits."""
+        self.handle, self.limits = handle, limits
 
     def __call__(self) -> ClientConnection:
         """A protocol for a new connection."""
@@ -45,7 +49,7 @@ class Server(web.Server):
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
         )
-        connection.bind(self._handle, self._disconnects, self._report, self.limits, self._admission)
+        connection.bind(self, self._disconnects, self._report, self.limits, self._admission)
         return connection
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
