@@ -7,11 +7,11 @@ import pytest
 import uvloop
 from hypothesis import settings
 
-from tests.receiving import Received, receiving
-from tests.redis_process import RedisProcess
-from tests.stage import Open, stages
-from tests.wire.routes import listener, port_of
-from tests.wire.upstream import Upstream
+from tests.support.receiving import Received, receiving
+from tests.support.redis_process import RedisProcess
+from tests.support.routes import listener, port_of
+from tests.support.stage import Open, stages
+from tests.support.upstream import Upstream
 
 # A busy machine makes an example slow without making it wrong.
 settings.register_profile("gateway", deadline=None)

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import pytest
 
-from tests.wire import certificates
-from tests.wire.gateway_process import GatewayProcess, environment
-from tests.wire.raw_client import RawClient
-from tests.wire.routes import Places
-from tests.wire.upstream import Upstream
+from tests.support import certificates
+from tests.support.gateway_process import GatewayProcess, environment
+from tests.support.raw_client import RawClient
+from tests.support.routes import Places
+from tests.support.upstream import Upstream
 
 
 class Connect(Protocol):
