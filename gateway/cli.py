@@ -44,7 +44,7 @@ class Found(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give back the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], None] = options.run
     try:
         run(options)
@@ -198,7 +198,7 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 # Their options
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gateway", description="An API gateway and reverse proxy made for streaming upstreams."
     )

@@ -1,8 +1,8 @@
-"""Every way a request can fail before its response starts, in one table.
+"""The table of errors that a request can be rejected with before its response starts.
 
-A `Rejection` is raised anywhere on the path of a request and answered in one place, as
-`application/problem+json` (RFC 9457). Its text is safe to show to anyone: no upstream address,
-no token, no stack trace.
+A `Rejection` is raised anywhere on the path of a request, and answered in one place as
+`application/problem+json` (RFC 9457). Its text is safe to show to anyone: it has no upstream
+address, no token and no stack trace.
 """
 
 import json
@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 
 class Source(StrEnum):
-    """Who has to mend it: whose pager rings."""
+    """Whose error it is: the client's, the gateway's or the upstream's."""
 
     CLIENT = "client"
     GATEWAY = "gateway"
@@ -21,7 +21,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One row of the table: what a code means on the wire."""
+    """One row of the table: an error code, its status and its text."""
 
     code: str
     status: HTTPStatus
@@ -30,118 +30,115 @@ class Failure:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-_BEARER = (("WWW-Authenticate", "Bearer"),)
-_BAD_BEARER = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
-_BAD_SCOPE = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
-_RETRY_SOON = (("Retry-After", "1"),)
+def _row(code: str, status: int, source: Source, detail: str, **headers: str) -> Failure:
+    """Returns a row; `headers` are named with underscores."""
+    pairs = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Failure(code, HTTPStatus(status), source, detail, pairs)
 
-_C, _G, _U = Source.CLIENT, Source.GATEWAY, Source.UPSTREAM
-_S = HTTPStatus
 
-BAD_REQUEST = Failure("bad_request", _S.BAD_REQUEST, _C, "The request is malformed.")
-TOKEN_MISSING = Failure(
-    "token_missing", _S.UNAUTHORIZED, _C, "This route needs a token, and none came.", _BEARER
+CLIENT, GATEWAY, UPSTREAM = Source.CLIENT, Source.GATEWAY, Source.UPSTREAM
+_BEARER = "Bearer"
+_BAD_BEARER = 'Bearer error="invalid_token"'
+_BAD_SCOPE = 'Bearer error="insufficient_scope"'
+
+BAD_REQUEST = _row("bad_request", 400, CLIENT, "The request is malformed.")
+TOKEN_MISSING = _row(
+    "token_missing", 401, CLIENT, "This route needs a token: send one.", WWW_Authenticate=_BEARER
 )
-TOKEN_INVALID = Failure(
-    "token_invalid", _S.UNAUTHORIZED, _C, "The token is not valid.", _BAD_BEARER
+TOKEN_INVALID = _row(
+    "token_invalid", 401, CLIENT, "The token is not valid.", WWW_Authenticate=_BAD_BEARER
 )
-TOKEN_EXPIRED = Failure("token_expired", _S.UNAUTHORIZED, _C, "The token expired.", _BAD_BEARER)
-SCOPE_MISSING = Failure(
-    "scope_missing", _S.FORBIDDEN, _C, "The token lacks a scope of this route.", _BAD_SCOPE
+TOKEN_EXPIRED = _row(
+    "token_expired", 401, CLIENT, "The token has expired.", WWW_Authenticate=_BAD_BEARER
 )
-ORIGIN_DENIED = Failure(
-    "origin_denied", _S.FORBIDDEN, _C, "A page of this origin may not use the cookie."
+SCOPE_MISSING = _row(
+    "scope_missing",
+    403,
+    CLIENT,
+    "The token does not have all scopes of this route.",
+    WWW_Authenticate=_BAD_SCOPE,
 )
-ROUTE_NOT_FOUND = Failure("route_not_found", _S.NOT_FOUND, _C, "No route has this path.")
-METHOD_NOT_ALLOWED = Failure(
-    "method_not_allowed", _S.METHOD_NOT_ALLOWED, _C, "The route does not take this method."
+ORIGIN_DENIED = _row("origin_denied", 403, CLIENT, "Pages of this origin may not use the cookie.")
+ROUTE_NOT_FOUND = _row("route_not_found", 404, CLIENT, "No route has this path.")
+METHOD_NOT_ALLOWED = _row(
+    "method_not_allowed", 405, CLIENT, "The route does not accept this method."
 )
-REQUEST_TIMEOUT = Failure(
-    "request_timeout", _S.REQUEST_TIMEOUT, _C, "The request head did not come in time."
+REQUEST_TIMEOUT = _row("request_timeout", 408, CLIENT, "The request head did not come in time.")
+BODY_TOO_LARGE = _row("body_too_large", 413, CLIENT, "The request body is over the limit.")
+HEADERS_TOO_LARGE = _row(
+    "headers_too_large", 431, CLIENT, "The request line or a header is over the limit."
 )
-BODY_TOO_LARGE = Failure(
-    "body_too_large", _S.REQUEST_ENTITY_TOO_LARGE, _C, "The request body is over the limit."
+# The rejection has the Retry-After: when the rate allows the next request.
+RATE_LIMITED = _row(
+    "rate_limited", 429, CLIENT, "Too many requests in a short time. Try again later."
 )
-HEADERS_TOO_LARGE = Failure(
-    "headers_too_large",
-    _S.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    _C,
-    "The request line or a header is over the limit.",
-)
-# Its Retry-After is the refusal's own: when the next one may come.
-RATE_LIMITED = Failure(
-    "rate_limited",
-    _S.TOO_MANY_REQUESTS,
-    _C,
-    "Too many requests came in a short time; try again later.",
-)
-TOO_MANY_STREAMS = Failure(
+TOO_MANY_STREAMS = _row(
     "too_many_streams",
-    _S.TOO_MANY_REQUESTS,
-    _C,
-    "This route serves as many at a time as it may; try again later.",
-    (("Retry-After", "5"),),
+    429,
+    CLIENT,
+    "This route has reached its limit of open streams. Try again later.",
+    Retry_After="5",
 )
-UPSTREAM_UNREACHABLE = Failure(
-    "upstream_unreachable", _S.BAD_GATEWAY, _U, "No connection to the service could be made."
+UPSTREAM_UNREACHABLE = _row(
+    "upstream_unreachable", 502, UPSTREAM, "No connection to the upstream could be made."
 )
-UPSTREAM_BAD_RESPONSE = Failure(
-    "upstream_bad_response", _S.BAD_GATEWAY, _U, "The service did not answer in valid HTTP."
+UPSTREAM_BAD_RESPONSE = _row(
+    "upstream_bad_response", 502, UPSTREAM, "The upstream sent an invalid HTTP response."
 )
-DRAINING = Failure(
+DRAINING = _row(
     "draining",
-    _S.SERVICE_UNAVAILABLE,
-    _G,
-    "The gateway is shutting down; try again.",
-    (*_RETRY_SOON, ("Connection", "close")),
+    503,
+    GATEWAY,
+    "The gateway is shutting down. Try again.",
+    Retry_After="1",
+    Connection="close",
 )
-TOO_MANY_CONNECTIONS = Failure(
+TOO_MANY_CONNECTIONS = _row(
     "too_many_connections",
-    _S.SERVICE_UNAVAILABLE,
-    _G,
-    "The gateway has as many connections as it may; try again.",
-    (*_RETRY_SOON, ("Connection", "close")),
+    503,
+    GATEWAY,
+    "The gateway has reached its limit of connections. Try again.",
+    Retry_After="1",
+    Connection="close",
 )
-# Its Retry-After is the refusal's own: when the services are asked again.
-UPSTREAM_UNHEALTHY = Failure(
-    "upstream_unhealthy", _S.SERVICE_UNAVAILABLE, _U, "No service is well enough to answer."
+# The rejection has the Retry-After: when the upstreams are checked again.
+UPSTREAM_UNHEALTHY = _row(
+    "upstream_unhealthy", 503, UPSTREAM, "All upstreams of this route are unhealthy."
 )
-KEYS_UNAVAILABLE = Failure(
+KEYS_UNAVAILABLE = _row(
     "keys_unavailable",
-    _S.SERVICE_UNAVAILABLE,
-    _G,
-    "The keys that verify tokens cannot be had for now; try again.",
-    _RETRY_SOON,
+    503,
+    GATEWAY,
+    "The token signing keys are not available yet. Try again in a second.",
+    Retry_After="1",
 )
-TOKEN_STORE_UNAVAILABLE = Failure(
+TOKEN_STORE_UNAVAILABLE = _row(
     "token_store_unavailable",
-    _S.SERVICE_UNAVAILABLE,
-    _G,
-    "Whether this token was used cannot be known for now; try again.",
-    _RETRY_SOON,
+    503,
+    GATEWAY,
+    "The store of used tokens is not available. Try again in a second.",
+    Retry_After="1",
 )
-UPSTREAM_TIMEOUT = Failure(
-    "upstream_timeout", _S.GATEWAY_TIMEOUT, _U, "The service did not answer in time."
-)
-INTERNAL_ERROR = Failure(
-    "internal_error", _S.INTERNAL_SERVER_ERROR, _G, "The gateway failed; its log says why."
-)
+UPSTREAM_TIMEOUT = _row("upstream_timeout", 504, UPSTREAM, "The upstream did not answer in time.")
+INTERNAL_ERROR = _row("internal_error", 500, GATEWAY, "The gateway failed. Its log has the reason.")
 
 
 def upstream_error(status: int) -> Failure:
-    """A service's own 5xx, where it is not passed on."""
-    return Failure("upstream_error", HTTPStatus(status), _U, f"The service answered {status}.")
+    """Returns the failure for an upstream's own 5xx that is not forwarded."""
+    return _row("upstream_error", status, UPSTREAM, f"The upstream answered {status}.")
 
 
-# With these it is worth trying again, and soon: whoever failed may be back by then.
-TRANSIENT = frozenset({_S.BAD_GATEWAY, _S.SERVICE_UNAVAILABLE, _S.GATEWAY_TIMEOUT})
+# A client may try again soon after one of these.
+TRANSIENT = frozenset(
+    {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+)
 
 
 @dataclass(slots=True, eq=False)
 class Rejection(Exception):
-    """A request that ends here: a row of the table, and what is particular to this request.
+    """A request that is rejected: a row of the table, with the particulars of this request.
 
-    `detail` is shown to the client in place of the row's own. `reason` is for the log alone.
+    `detail` replaces the text of the row for the client. `reason` is for the log alone.
     """
 
     failure: Failure
@@ -153,7 +150,7 @@ class Rejection(Exception):
         return f"{self.failure.code}: {self.detail or self.failure.detail}"
 
     def problem(self, request_id: str) -> bytes:
-        """The body of the answer: an RFC 9457 problem object, as JSON."""
+        """Returns the body of the error response: an RFC 9457 problem document, as JSON."""
         status = self.failure.status
         return json.dumps(
             {

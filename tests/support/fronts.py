@@ -1,6 +1,6 @@
 """Real proxies in front of gateways: nginx and Caddy, each a process of the test's own.
 
-What they are told is what the README says that they are to be told.
+Their settings are those of docs/deployment.md.
 """
 
 import importlib.resources
@@ -17,12 +17,12 @@ from pathlib import Path
 from tests.support.gateway_process import ROOT
 
 PATIENCE = 15.0  # seconds
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PLACES = ("gateway-1:8080", "gateway-2:8080")  # where the gateways are, in the README
+PAGE = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+PLACES = ("gateway-1:8080", "gateway-2:8080")  # where the gateways are, in the page
 
 
 def _documented(language: str) -> str:
-    (text,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return str(text)
 
 
@@ -86,7 +86,7 @@ def free_port() -> int:
 
 
 def _placed(text: str, gateways: Sequence[int]) -> str:
-    """The README's settings for gateways at these ports; one alone has both places."""
+    """The page's settings for gateways at these ports; one alone has both places."""
     for place, port in zip(PLACES, (*gateways, gateways[0]), strict=False):
         assert place in text
         text = text.replace(place, f"127.0.0.1:{port}")
@@ -113,7 +113,7 @@ def caddy(
     """Caddy in front of gateways; its own port.
 
     With a certificate it is https://localhost, with HTTP/2; without one, http under any name.
-    It asks ten times as often whether they are well as the README has it, so that a test need not
+    It asks ten times as often whether they are well as the page has it, so that a test need not
     wait for it.
     """
     binary = Path(sys.executable).parent / "caddy"

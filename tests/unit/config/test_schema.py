@@ -1,4 +1,4 @@
-"""The schema, the loader and the README have the same keys, and take the same values for them."""
+"""The schema, the loader and the pages have the same keys, and take the same values for them."""
 
 import json
 import re
@@ -29,7 +29,7 @@ from gateway.config.loader import (
 from gateway.config.schema import schema, schema_text
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text()
+PAGES = "\n".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
 ENVIRON = {"GATEWAY_JWT_SECRET": "s" * 32, "SERVICE": "http://service"}
 VALIDATOR = Draft202012Validator(schema())
 
@@ -88,16 +88,16 @@ def test_the_sample_says_where_its_schema_is() -> None:
 
 
 def table_keys(title: str) -> set[str]:
-    """The keys in the first column of the README's table of that title."""
-    table = re.search(rf"^\| {re.escape(title)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
-    assert table, f"README.md has no table '| {title} | meaning | default |'"
+    """The keys in the first column of the pages' table of that title."""
+    table = re.search(rf"^\| {re.escape(title)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGES, re.MULTILINE)
+    assert table, f"docs/ has no table '| {title} | meaning | default |'"
     cells = (row.split("|")[1] for row in table[1].splitlines())
     return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
 
 
 def example_keys(name: str) -> set[str]:
-    """The keys of a section that the README shows in an example, also those commented out."""
-    example = re.search(rf"^```yaml\n{name}:\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """The keys of a section that a page shows in an example, also those commented out."""
+    example = re.search(rf"^```yaml\n{name}:\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
     assert example
     return set(re.findall(r"^  (?:# )?(\w+): ", example[1], re.MULTILINE))
 
@@ -115,14 +115,12 @@ def example_keys(name: str) -> set[str]:
     ],
     ids=["route", "stream", "cors", "health_check", "limits", "route_limits", "auth"],
 )
-def test_the_readme_tells_of_each_key_and_of_no_other(
-    keys: schema_types.Keys, told: set[str]
-) -> None:
+def test_the_pages_have_each_key_and_no_other(keys: schema_types.Keys, told: set[str]) -> None:
     assert told == set(keys)
 
 
-def test_the_readme_names_the_sections_of_a_file() -> None:
-    assert {name for name in TOP if f"`{name}:`" in README} == set(TOP)
+def test_the_pages_name_the_sections_of_a_file() -> None:
+    assert {name for name in TOP if f"`{name}:`" in PAGES} == set(TOP)
 
 
 def properties(node: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -162,8 +160,8 @@ def test_our_own_files_are_taken(file: str) -> None:
 
 
 def examples() -> list[str]:
-    """What the README shows of a routes.yaml: whole files, and sections of one."""
-    shown = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """What the pages show of a routes.yaml: whole files, and sections of one."""
+    shown = re.findall(r"^```yaml\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
     routes = "routes: [{path: /a, proxy_upstream: $SERVICE}]\n"
     return [
         text if text.startswith(("#", "-")) else routes + text for text in shown if text[0] != " "
@@ -171,7 +169,7 @@ def examples() -> list[str]:
 
 
 @pytest.mark.parametrize("text", examples())
-def test_the_examples_of_the_readme_are_taken(text: str) -> None:
+def test_the_examples_of_the_pages_are_taken(text: str) -> None:
     VALIDATOR.validate(yaml.safe_load(text))
 
 

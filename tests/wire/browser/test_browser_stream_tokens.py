@@ -1,4 +1,4 @@
-"""The README's page in a real browser: a token for each stream, and none that serves twice."""
+"""The documented page in a real browser: a token for each stream, and none serves twice."""
 
 import re
 from collections.abc import AsyncIterator
@@ -37,8 +37,8 @@ routes:
 - path: /jobs/{id}/stream
   proxy_upstream: $SERVICE
 """
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPEN = re.findall(r"```js\n(async function openStream.*?)```", README, re.DOTALL)[0]
+PAGE = (ROOT / "docs/authentication.md").read_text(encoding="utf-8")
+OPEN = re.findall(r"```js\n(async function openStream.*?)```", PAGE, re.DOTALL)[0]
 # What a source goes through until it has given up, or has said all; and where it looked.
 WATCH = """(source) => new Promise((resolve) => {
   const seen = [];

@@ -1,4 +1,4 @@
-"""What a real EventSource does about all that a server may do to it: docs/eventsource.md.
+"""What a real EventSource does about all that a server may do to it: docs/event-streams.md.
 
 The table there is read here, and each row of it is held to what a browser did.
 """
@@ -33,7 +33,7 @@ from tests.support.upstream import (
 # One browser serves all the tests here, so they share its event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DOCS = ROOT / "docs" / "eventsource.md"
+DOCS = ROOT / "docs" / "event-streams.md"
 # A browser is never early by more than the grain of its clocks, and late on a busy machine.
 EARLY, LATE = 0.02, 2.0  # seconds
 

@@ -31,7 +31,7 @@ from tests.support.upstream import EVENT_STREAM, LAST_CHUNK, Exchange, Upstream,
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLIENTS = ROOT / "tests/support/clients"
-DOCS = ROOT / "docs/eventsource.md"
+DOCS = ROOT / "docs/event-streams.md"
 ROUTES = """\
 routes:
 - path: /{{rest:path}}

@@ -1,0 +1,58 @@
+"""Pages, docstrings, comments and messages use plain words and short sentences."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, TEXT, prose, sentences
+
+LONGEST = 25  # words of a sentence
+BANNED = re.compile(
+    r"\b(tells?|told|let be|mends?|mended|whoever|thereof|hereof|meets|bury|buried|muster|"
+    r"died? young|in vain|besides|upon which|is dear|let in|lets? nobody|heeds?)\b",
+    re.IGNORECASE,
+)
+# `frontend/README.md` and `bench/README.md` are the pages of other packages.
+PAGES = sorted(name for name in TEXT if not name.startswith(("frontend/", "bench/")))
+PACKAGE = ROOT / "gateway"
+# Rooms whose words are checked.
+ROOMS: tuple[str, ...] = ("limits",)
+FILES = sorted(file for room in ROOMS for file in (PACKAGE / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_banned_word(name: str) -> None:
+    assert BANNED.findall(prose(name)) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_sentences_of_a_page_are_short(name: str) -> None:
+    assert [each for each in sentences(prose(name)) if len(each.split()) > LONGEST] == []
+
+
+def texts(file: Path) -> Iterator[str]:
+    """Give the comments, docstrings and other strings of a module."""
+    source = file.read_text(encoding="utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_a_module_has_no_banned_word(file: Path) -> None:
+    assert [text for text in texts(file) if BANNED.search(text)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_a_module_begins_with_a_sentence(file: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert docstring is not None
+    assert docstring.splitlines()[0].endswith(".")
