@@ -1,6 +1,7 @@
-"""Tasks in the background, whose failure is logged when it happens.
+"""Background tasks whose failure is logged when it happens.
 
-asyncio itself says it only when the task is collected, and not at all while somebody holds it.
+asyncio itself reports a failure only when the task is collected, and never while something refers
+to it.
 """
 
 import asyncio

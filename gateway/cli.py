@@ -1,4 +1,4 @@
-"""The commands. A fault that a person can mend is one line on stderr and exit 1, or 2 for usage."""
+"""The commands. An error of the user is one line on stderr and exit 1, or 2 for wrong usage."""
 
 import argparse
 import asyncio
@@ -28,22 +28,22 @@ from gateway.sample.backend import serve as serve_sample
 from gateway.telemetry.logging import configure_logging
 
 FAULT = 1
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+INTERRUPTED = 130  # 128 and the number of SIGINT, as in shells
 MAX_WORKERS = 256
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Fault(Exception):
-    """What keeps a command from doing its work, in a line for a person."""
+    """An error of the user that a command cannot work with, in one line."""
 
 
 class Found(Exception):
-    """A command found what it looks for faults of."""
+    """A command found the faults that it looks for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; give back the exit code."""
+    """Run one command. Returns the exit code."""
     options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], None] = options.run
     try:
@@ -59,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"gateway: {place}{error.strerror or error}", file=sys.stderr)
         return FAULT
-    except KeyboardInterrupt:  # before a command has a handler of its own for it
+    except KeyboardInterrupt:  # before a command has a handler of its own
         return INTERRUPTED
     return 0
 
 
-# The commands
+# Commands
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -171,7 +171,7 @@ def _probe(options: argparse.Namespace) -> None:
 
 
 def _progress(text: str) -> None:
-    """Show this in place of what was shown before, where a person looks on."""
+    """Show this text in place of the one before, on a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
@@ -195,7 +195,7 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-# Their options
+# Options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -210,8 +210,8 @@ def parser() -> argparse.ArgumentParser:
     _add_address(serve, host="0.0.0.0", port=8080)  # noqa: S104 - a front is meant to be reached
     _add(serve, "--ops-port", _port, 9090, "port for health and metrics")
     _add(serve, "--workers", _workers, 1, "processes that serve; auto: one per core")
-    _add(serve, "--drain-delay", _duration, "0s", "after SIGTERM, still answer this long")
-    _add(serve, "--drain-timeout", _duration, "30s", "then let streams finish this long")
+    _add(serve, "--drain-delay", _duration, "0s", "after SIGTERM, go on serving this long")
+    _add(serve, "--drain-timeout", _duration, "30s", "then wait this long for streams to finish")
     _add_logging(serve)
 
     check = _command(commands, "check", _check, "validate routes.yaml and show its routes")
@@ -224,29 +224,45 @@ def parser() -> argparse.ArgumentParser:
 
     token = _command(commands, "token", _token, "print a token, for development")
     _add_routes(token)
-    token.add_argument("--sub", default="developer", metavar="NAME", help="who it is for")
+    token.add_argument("--sub", default="developer", metavar="NAME", help="subject of the token")
     token.add_argument("--ttl", type=_lifetime, default="5m", help="how long it is valid")
-    token.add_argument("--scope", action="append", default=[], metavar="S", help="a scope")
     token.add_argument(
-        "--claim", action="append", default=[], type=_claim, metavar="K=V", help="another claim"
+        "--scope",
+        action="append",
+        default=[],
+        metavar="S",
+        help="scope of the token; may be repeated",
+    )
+    token.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        type=_claim,
+        metavar="K=V",
+        help="further claim; may be repeated",
     )
 
     _command(commands, "schema", _schema, "print the JSON Schema of routes.yaml, for editors")
 
-    probe = _command(commands, "probe", _probe, "test the way in from outside")
-    probe.add_argument("url", metavar="URL", help="the gateway's address, as browsers have it")
-    probe.add_argument("--token", help="a valid token")
-    probe.add_argument(
-        "--idle", type=_lifetime, default="65s", help="how long a silence is to be tried"
+    probe = _command(
+        commands,
+        "probe",
+        _probe,
+        "test the path from a client to the gateway (buffering, compression, idle cuts)",
     )
-    probe.add_argument("--json", action="store_true", help="for machines")
+    probe.add_argument(
+        "url", metavar="URL", help="public URL of the gateway, for example https://api.example.com"
+    )
+    probe.add_argument("--token", help="a valid token")
+    probe.add_argument("--idle", type=_lifetime, default="65s", help="longest idle period to test")
+    probe.add_argument("--json", action="store_true", help="print the result as JSON")
 
     backend = _command(commands, "sample-backend", _sample_backend, "run the sample backend")
     backend.add_argument("--host", default="127.0.0.1", help="address to listen on")
     backend.add_argument("--port", type=_port, default=8081, help="port to listen on")
     _add_logging(backend)
 
-    show = _command(commands, "demo", _demo, "run gateway, sample backend and a page to watch")
+    show = _command(commands, "demo", _demo, "run gateway, sample backend and a page")
     show.add_argument("--port", type=_port, default=8080, help="port of the page")
     return parser
 
@@ -289,24 +305,24 @@ def _add(
     default: object,
     text: str,
 ) -> None:
-    """Add an option that a GATEWAY_* variable can set; a bad value of it names the variable."""
+    """Adds an option that a GATEWAY_* variable can set; an error names the variable."""
     name = option.removeprefix("--").replace("-", "_").upper()
     value = os.environ.get(f"GATEWAY_{name}")
 
-    def parse_told(given: str) -> object:
+    def parse_given(given: str) -> object:
         try:
             return parse(given)
         except argparse.ArgumentTypeError as error:
-            told = f"{error} (from GATEWAY_{name})" if given == value else str(error)
-            raise argparse.ArgumentTypeError(told) from None
+            message = f"{error} (from GATEWAY_{name})" if given == value else str(error)
+            raise argparse.ArgumentTypeError(message) from None
 
     command.add_argument(
-        option, type=parse_told, default=value or str(default), help=f"{text} [GATEWAY_{name}]"
+        option, type=parse_given, default=value or str(default), help=f"{text} [GATEWAY_{name}]"
     )
 
 
 def _add_routes(command: argparse.ArgumentParser) -> None:
-    _add(command, "--routes", str, "routes.yaml", "the file of routes")
+    _add(command, "--routes", str, "routes.yaml", "path to routes.yaml")
 
 
 def _add_address(command: argparse.ArgumentParser, host: str, port: int) -> None:
@@ -316,7 +332,7 @@ def _add_address(command: argparse.ArgumentParser, host: str, port: int) -> None
 
 def _add_logging(command: argparse.ArgumentParser) -> None:
     _add(command, "--log-format", _one_of(LOG_FORMATS), "json", "json or console")
-    _add(command, "--log-level", _one_of(LOG_LEVELS), "info", "least level that is logged")
+    _add(command, "--log-level", _one_of(LOG_LEVELS), "info", "minimum log level")
 
 
 def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
@@ -343,13 +359,13 @@ def _workers(text: str) -> int:
 
 
 def _duration(text: str) -> float:
-    """Seconds, with a bound: a wait for ever would keep the process from ending."""
+    """Returns seconds, with a limit, because an endless wait would keep the process from ending."""
     try:
         seconds = duration(text, zero_allowed=True)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
     if seconds is None:
-        raise argparse.ArgumentTypeError("must have a bound, such as 30s")
+        raise argparse.ArgumentTypeError("must have a limit, such as 30s")
     return seconds
 
 

@@ -1,7 +1,7 @@
-"""The addresses behind names: looked up by c-ares, kept for their time to live, renewed in time.
+"""Resolves names by c-ares, keeps answers for their time to live, and renews them in time.
 
-A look-up holds up only who asks for that name. The event loop's own `getaddrinfo` would hold up
-everybody: it has four threads, and a name that gets no answer keeps one for many seconds.
+A look-up delays only the requests that need the name. The event loop's own `getaddrinfo` could
+delay all: it has four threads, and a name without an answer occupies one for many seconds.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from gateway.background import in_background
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-# Seconds that an answer is used without being renewed, whatever its time to live.
+# Seconds for which an answer is used without a renewal, whatever its time to live.
 LEAST_TTL: Final = 1.0
 MOST_TTL: Final = 30.0
-# An answer that expired no longer ago serves while it is renewed, so that steady traffic never
-# waits for DNS.
+# An answer that expired no longer ago than this is used while it is renewed, so that steady traffic
+# never waits for DNS.
 GRACE: Final = 30.0
-# While DNS fails the last good answer serves for so long after it expired.
+# While DNS fails, the last good answer is used for this long after it expired.
 STALE: Final = 600.0
-# For an older answer a request waits so long for a new one, and then goes on with the old one.
+# With an older answer, a request waits this long for a new one, and then uses the old one.
 PATIENCE: Final = 1.0
 RETRY: Final = 1.0  # between two look-ups of a name that fails
-FORGET: Final = 900.0  # a name that nobody asked for is forgotten
-SYSTEM_TTL: Final = 5.0  # of an answer that came without one
-# Of one question: c-ares asks each server so often, and waits longer each time.
+FORGET: Final = 900.0  # a name that was not used for this long is forgotten
+SYSTEM_TTL: Final = 5.0  # of an answer without a time to live
+# For one question: c-ares asks each server this often, and waits longer each time.
 TIMEOUT: Final = 2.0
 TRIES: Final = 2
 
@@ -45,7 +45,7 @@ class NotResolved(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address as numbers."""
+    """A numeric address."""
 
     host: str
     family: socket.AddressFamily
@@ -60,17 +60,17 @@ class Answer:
 
 
 class Lookup(Protocol):
-    """Asks for the addresses of a name."""
+    """Looks up the addresses of a name."""
 
     async def __call__(self, host: str) -> Answer:
-        """The addresses, one at least. Raises OSError, which says why there are none."""
+        """Returns the addresses, at least one. Raises OSError with the reason."""
 
     def close(self) -> None:
-        """Ask no more: what is under way may never end."""
+        """Stop: look-ups that are running may never end."""
 
 
 def numeric(host: str) -> Address | None:
-    """The address that a host is if it is written as a number, which is never looked up."""
+    """Returns the address of a host that is written as a number; a number is never looked up."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -81,7 +81,7 @@ def numeric(host: str) -> Address | None:
 
 @dataclass(slots=True)
 class _Name:
-    """What is known of one name. Times are those of the clock, in seconds."""
+    """What is known of one name. Times are of the clock, in seconds."""
 
     addresses: tuple[Address, ...] = ()
     expires: float = 0.0
@@ -92,21 +92,20 @@ class _Name:
 
 
 class Resolver:
-    """Knows the addresses of names, and asks for each of them once however many wait."""
+    """Knows the addresses of names, and looks each name up once, however many requests wait."""
 
     def __init__(
         self, lookup: Lookup | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`lookup` is c-ares where none is given; `clock` gives seconds."""
+        """`lookup` is c-ares by default; `clock` returns seconds."""
         self._lookup = lookup or CAres()
         self._clock = clock
         self._names: dict[str, _Name] = {}
 
     async def addresses(self, host: str) -> tuple[Address, ...]:
-        """The addresses of a name, of which there is one at least.
+        """Returns the addresses of a name, at least one.
 
-        Where the answer is known nothing is waited for. Raises OSError, which says why there are
-        none.
+        It does not wait if the answer is known. Raises OSError with the reason.
         """
         now = self._clock()
         name = self._names.get(host)
@@ -127,14 +126,14 @@ class Resolver:
         raise name.error or NotResolved(f"{host}: DNS does not answer")
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop all look-ups."""
         for name in self._names.values():
             if name.lookup is not None:
                 name.lookup.cancel()
         self._lookup.close()
 
     async def _wait(self, name: _Name, now: float) -> None:
-        """Wait for the look-up under way. A caller that is cancelled does not cancel it."""
+        """Wait for the running look-up. A cancelled caller does not cancel it."""
         assert name.lookup is not None  # noqa: S101 - it was just looked at
         has_old = bool(name.addresses) and now < name.expires + STALE
         await asyncio.wait([name.lookup], timeout=PATIENCE if has_old else None)
@@ -167,20 +166,20 @@ class Resolver:
 class CAres:
     """Looks names up by c-ares, which reads /etc/hosts and /etc/resolv.conf as libc does.
 
-    It opens its channel at the first look-up, so that nothing is paid where all addresses are
-    numbers. The answers that c-ares itself keeps for up to an hour are dropped.
+    It opens its channel at the first look-up, so that numeric addresses cost nothing. Answers that
+    c-ares itself keeps for up to an hour are dropped.
     """
 
     def __init__(self, servers: Sequence[str] = ()) -> None:
-        """`servers` are asked in place of those in resolv.conf. Raises ValueError for bad ones."""
+        """`servers` are asked instead of those in resolv.conf. Raises ValueError for bad ones."""
         self._servers = list(servers)
         self._channel: pycares.Channel | None = None
-        self._is_replaced = False  # by the system's resolver, and that was logged
+        self._is_replaced = False  # by the system's resolver, which was logged
         if servers:
             self._open()
 
     async def __call__(self, host: str) -> Answer:
-        """The addresses of a name. Raises OSError."""
+        """Returns the addresses of a name. Raises OSError."""
         channel = self._channel or self._open()
         if channel is None:
             return await _by_system(host)
@@ -197,20 +196,20 @@ class CAres:
         except pycares.AresError as error:
             raise NotResolved(f"{host}: {error!s}") from error
         result = await answered
-        channel.reinit()  # drops what it keeps
+        channel.reinit()  # drops the answers that c-ares keeps
         addresses = tuple(map(_address, result.nodes))
         if not addresses:
             raise NotResolved(f"{host}: the name has no address")
         return Answer(addresses, min(node.ttl for node in result.nodes))
 
     def close(self) -> None:
-        """Close the channel. What is under way fails."""
+        """Close the channel. Running look-ups fail."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
     def _open(self) -> pycares.Channel | None:
-        """A channel; None where the system has no inotify left to see resolv.conf change with."""
+        """Returns a channel; None if the system has no inotify instance for resolv.conf."""
         try:
             channel = pycares.Channel(timeout=TIMEOUT, tries=TRIES)
         except pycares.AresError as error:
@@ -230,7 +229,7 @@ class CAres:
 
 
 async def _by_system(host: str) -> Answer:
-    """The addresses as the event loop looks them up: in a thread, and without a time to live."""
+    """Returns the addresses by the event loop: in a thread, without a time to live."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     addresses = (Address(str(each[4][0]), socket.AddressFamily(each[0])) for each in found)
@@ -245,7 +244,7 @@ def _hand_over(
     code: int | None,
 ) -> None:
     """Called by c-ares in a thread of its own."""
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop may be closed already
         loop.call_soon_threadsafe(_settle, answered, host, result, code)
 
 

@@ -18,7 +18,7 @@ LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 
 
 
 def default_url(environ: Mapping[str, str]) -> str:
-    """Give the ops port's address: the one that the gateway listens on, or loopback for all."""
+    """Returns the ops port's address: the one that the gateway listens on, or loopback for all."""
     host = environ.get("GATEWAY_HOST", "")
     host = LOOPBACK.get(host, host)
     port = environ.get("GATEWAY_OPS_PORT") or OPS_PORT
@@ -26,7 +26,7 @@ def default_url(environ: Mapping[str, str]) -> str:
 
 
 def check(url: str, timeout: float = TIMEOUT) -> tuple[bool, str]:
-    """Ask once, waiting at most `timeout` seconds for each byte: is it healthy, and why (not)."""
+    """Ask once, with `timeout` seconds for each byte. Returns whether it is healthy, and why."""
     try:
         target = urlsplit(url)
         if target.scheme != "http" or not target.hostname:
@@ -38,7 +38,7 @@ def check(url: str, timeout: float = TIMEOUT) -> tuple[bool, str]:
 
 
 def _status(target: SplitResult, timeout: float) -> int:
-    # http.client, as urllib.request would send this through a proxy that the environment names.
+    # http.client, because urllib.request would use a proxy that the environment names.
     connection = HTTPConnection(target.hostname or "", target.port, timeout=timeout)
     try:
         connection.request("GET", target.path or "/", headers={"Connection": "close"})

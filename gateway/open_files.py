@@ -1,7 +1,7 @@
 """The limit of open files of this process: raised at the start, and kept from being reached.
 
 At the limit no connection can be accepted, and none to an upstream can be opened. The event loop
-then closes waiting connections without an error, so connections are rejected before that.
+then closes waiting connections without an error, so that connections are rejected before that.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 
-# Descriptors that clients leave to connections to upstreams, to names and to files.
-RESERVED_SHARE = 8  # one in so many
+# Descriptors that are reserved for connections to upstreams, for names and for files.
+RESERVED_SHARE = 8  # one descriptor in so many
 LEAST_RESERVED, MOST_RESERVED = 16, 1024
 CHECK_INTERVAL = 1.0  # seconds
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE)
@@ -35,24 +35,24 @@ def raise_limit() -> None:
 class OpenFiles:
     """Decides by its descriptor whether a new connection has room, and logs when there is none.
 
-    The kernel gives the lowest free descriptor. So the number of a new one says whether all under
-    it are in use, and costs nothing to find. `rejected` counts connections that had no room.
+    The kernel gives out the lowest free descriptor. So the number of a new one shows whether all
+    below it are in use, at no cost. `rejected` counts connections without room.
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        """`limit` is that of the process unless given."""
+        """`limit` is that of the process by default."""
         self.rejected = 0
         self._limit = _limit() if limit is None else limit
         reserved = min(max(self._limit // RESERVED_SHARE, LEAST_RESERVED), MOST_RESERVED)
         self._first_reserved = self._limit - reserved
-        # The lower half is for rejected connections, which wait for their answer; the rest is not.
+        # The lower half is for rejected connections, which wait for their response.
         self._first_critical = self._limit - reserved // 2
         self._rejected_before = 0
         self._rejected_at_check = 0
         self._check: asyncio.TimerHandle | None = None
 
     def admits(self, descriptor: int) -> bool:
-        """Return whether a new connection may stay; one that may not is counted."""
+        """Returns whether a new connection may stay; a connection that may not is counted."""
         if descriptor < self._first_reserved:
             return True
         self.rejected += 1
@@ -60,11 +60,11 @@ class OpenFiles:
         return False
 
     def is_critical(self, descriptor: int) -> bool:
-        """Return whether a rejected connection must be closed at once, without an answer."""
+        """Returns whether a rejected connection must be closed at once, without a response."""
         return descriptor >= self._first_critical
 
     def caused(self, error: BaseException) -> bool:
-        """Return whether a connection failed because this process may open no more files.
+        """Returns whether a connection failed because this process may open no more files.
 
         The error itself does not always say so: without a descriptor a name is just not found.
         """
@@ -74,7 +74,7 @@ class OpenFiles:
         return is_cause
 
     def _note_shortage(self) -> None:
-        """Log that a shortage began, and wait for its end."""
+        """Log the begin of a shortage, and wait for its end."""
         if self._check is None:
             log.error("open_files_exhausted", limit=self._limit, hint=_HINT)
             self._check_later()
@@ -101,7 +101,7 @@ def _limit() -> int:
 
 
 def _lowest_free() -> int | None:
-    """Return the lowest free descriptor, None where there is none."""
+    """Returns the lowest free descriptor, None if there is none."""
     try:
         descriptor = os.open("/", os.O_RDONLY)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A client of the Redis that replicas share: quick to give up, as a browser waits meanwhile."""
+"""A client of the Redis that replicas share, with short timeouts, because clients wait for it."""
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -8,9 +8,10 @@ MAX_CONNECTIONS = 32
 
 
 def client(url: str, timeout: float, connections: int = MAX_CONNECTIONS) -> Redis:
-    """A client whose every step takes `timeout` seconds at most. It connects when it is used.
+    """Returns a client whose every step takes `timeout` seconds at most. It connects at first use.
 
-    One more try, at once, as a connection that lay idle may be dead. Who sends a command bears it.
+    A command is sent once more at once, because an idle connection may be dead. Commands must allow
+    that.
     """
     pool = BlockingConnectionPool.from_url(
         url,

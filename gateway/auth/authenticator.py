@@ -1,6 +1,6 @@
-"""Who is asking: verify the token, say who it is and what it may do. Pure.
+"""Verifies a token, and makes an identity of its claims. Pure.
 
-Bearer tokens are RFC 6750, JSON Web Tokens RFC 7519; RFC 8725 says what attackers try.
+Bearer tokens are RFC 6750, JSON Web Tokens RFC 7519. RFC 8725 lists the attacks on them.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ from gateway.http.errors import (
 
 MAX_REMEMBERED = 4096
 _DATES = ("exp", "nbf", "iat")
-_LAST_DATE = 253_402_300_799  # the end of the year 9999: past it are milliseconds and nonsense
-# The dates are looked at here: see `_require_dates`.
+_LAST_DATE = 253_402_300_799  # the end of the year 9999: larger numbers are milliseconds, or wrong
+# The dates are checked in `_require_dates`.
 _OPTIONS: Options = {
     "require": ["exp"],
     "verify_exp": False,
@@ -38,11 +38,11 @@ _OPTIONS: Options = {
     "verify_iat": False,
 }
 _SCOPE_CLAIMS = ("scope", "scopes", "scp")
-# A key, or where to fetch one, from whoever made the token. Thumbprints (x5t) only name a key.
+# A key that the token brings itself, or the place of one. Thumbprints (x5t) only name a key.
 _EMBEDDED_KEYS = frozenset({"jwk", "jku", "x5u", "x5c"})
 _UNSAFE_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# What PyJWT found wrong, in words for the client. Its own may quote the token.
+# Texts for the client. Those of PyJWT may quote the token.
 _DETAILS: Mapping[type[Exception], str] = {
     jwt.DecodeError: "The token is not a well-formed JWT; send it whole and unchanged.",
     jwt.InvalidAlgorithmError: "The token is signed with an algorithm that is not accepted here.",
@@ -56,11 +56,11 @@ _DETAILS: Mapping[type[Exception], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a verified token says is asking.
+    """The identity that a verified token proves.
 
-    `subject` is empty without a `sub` claim. `expires_at` is in seconds since the epoch: of a
-    stream token, that of the login token that it stands for. `headers` are the forwarded claims,
-    ready for the upstream. Only a stream token has a `one_use_token`, which is to be claimed.
+    `subject` is empty without a `sub` claim. `expires_at` is in seconds since the epoch; for a
+    one-use token it is that of the login token. `headers` are the forwarded claims for the
+    upstream. Only a one-use token has a `one_use_token`, which has to be redeemed.
     """
 
     subject: str
@@ -73,9 +73,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """What a token says whose signature and claims were found sound, and when it holds.
+    """A token whose signature and claims are valid, and the time for which it is.
 
-    Dates are as PyJWT compares them: whole seconds since the epoch, before any leeway.
+    Dates are compared as PyJWT does: whole seconds since the epoch, before any leeway.
     """
 
     identity: Identity
@@ -91,18 +91,17 @@ class _Verified:
 
 
 class Authenticator:
-    """Verifies tokens as `auth` says, with the keys prepared once.
+    """Verifies tokens by the rules of `auth`, with keys that are prepared once.
 
-    A login token that was verified is remembered by its digest, up to `MAX_REMEMBERED` of them:
-    used again, only its dates are looked at. Nothing is remembered of one that was refused, nor of
-    a stream token.
+    A verified login token is remembered by its digest, up to `MAX_REMEMBERED` of them. When it is
+    used again, only its dates are checked. Rejected tokens and one-use tokens are never remembered.
 
-    Raises ValueError, fit for an operator, when a key does not serve a configured algorithm.
-    Without any key there is nothing that it would let in, until `use` gives it some.
+    Raises ValueError, with a text for the operator, if a key does not fit a configured algorithm.
+    Without any key it rejects all tokens until `use` sets keys.
     """
 
     def __init__(self, auth: Auth, own_key: bytes | None = None) -> None:
-        """`own_key` signs stream tokens where there is no secret. See `StreamTokens`."""
+        """`own_key` signs one-use tokens if there is no secret. See `StreamTokens`."""
         self._auth = auth
         self._login_auth = replace(auth, query=None)
         self._keys: Keys = FixedKeys(auth) if auth.jwks_url is None else KeySet(auth.algorithms, {})
@@ -113,20 +112,20 @@ class Authenticator:
         self._stream_tokens = StreamTokens(auth, claims, own_key) if auth.token_endpoint else None
 
     def use(self, keys: Keys) -> None:
-        """Verify with these keys from now on, also what was verified with others before."""
+        """Verify with these keys from now on, also the tokens that are remembered."""
         self._keys = keys
         self._remembered.clear()
 
     def authenticate(
         self, *, authorization: Sequence[bytes], query: bytes, cookies: Sequence[bytes]
     ) -> Identity:
-        """Say who is asking.
+        """Returns the identity that a token proves.
 
         `authorization` and `cookies` are header values as received; `query` is percent-encoded,
         without its question mark. The first token present decides, in the order of `TokenSource`.
 
-        Raises Refusal: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED; of them `KeyUnknown` where
-        another set of keys might know better.
+        Raises Rejection: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. It is `KeyUnknown` if a
+        newer set of keys may have the key.
         """
         token, source = find_token(self._auth, authorization, query, cookies)
         key = source.encode() + sha256(token).digest()
@@ -142,18 +141,18 @@ class Authenticator:
     def login(
         self, *, authorization: Sequence[bytes], cookies: Sequence[bytes]
     ) -> tuple[Identity, Mapping[str, Any]]:
-        """Say who asks for a stream token, and with which claims: with a login token, in a header.
+        """Returns the identity and the claims of a login token, which may get a one-use token.
 
-        Raises Refusal, as `authenticate` does.
+        Raises Rejection, as `authenticate` does.
         """
         token, source = find_token(self._login_auth, authorization, b"", cookies)
         claims, one_use_token = self._verify(token)
         if one_use_token is not None:
-            raise Rejection(TOKEN_INVALID, "A stream token gets no other; send the log-in's token.")
+            raise Rejection(TOKEN_INVALID, "A one-use token gets no other. Send the login token.")
         return self._identity(claims, source, None), claims
 
     def issue(self, login: Mapping[str, Any], path: str) -> tuple[str, int]:
-        """Give a stream token for these claims. See `StreamTokens.issue`."""
+        """Returns a one-use token for these claims. See `StreamTokens.issue`."""
         if self._stream_tokens is None:
             raise Rejection(TOKEN_INVALID)
         return self._stream_tokens.issue(login, path)
@@ -177,7 +176,7 @@ class Authenticator:
     def _remember(self, key: bytes, verified: _Verified) -> None:
         self._remembered.pop(key, None)
         if len(self._remembered) >= MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]  # the one verified longest ago
+            del self._remembered[next(iter(self._remembered))]  # verified the longest time ago
         self._remembered[key] = verified
 
     def _verify(self, token: bytes) -> tuple[dict[str, Any], OneUseToken | None]:
@@ -186,7 +185,7 @@ class Authenticator:
             if self._stream_tokens is not None and header.get("typ") == TYPE:
                 return self._stream_tokens.read(token)
             return self._verify_login(token, header), None
-        # Hostile bytes may take PyJWT, json and cryptography beyond the errors they document.
+        # Hostile bytes make PyJWT, json and cryptography raise more than they document.
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise _rejection(error) from None
 
@@ -211,10 +210,10 @@ class Authenticator:
 
 
 def _algorithm(header: Mapping[str, Any]) -> str:
-    """Return what a token says that it is signed with: each algorithm is bound to its own keys."""
+    """Returns the algorithm that a token names; each algorithm has its own keys."""
     if not _EMBEDDED_KEYS.isdisjoint(header):
         raise Rejection(
-            TOKEN_INVALID, "The token brings its own key (jwk, jku, x5u, x5c); leave it out."
+            TOKEN_INVALID, "The token brings its own key (jwk, jku, x5u, x5c); remove it."
         )
     algorithm = header.get("alg")
     if not isinstance(algorithm, str):
@@ -223,9 +222,9 @@ def _algorithm(header: Mapping[str, Any]) -> str:
 
 
 def _require_dates(claims: Mapping[str, Any], leeway: float) -> None:
-    """Refuse a token whose dates are no JSON numbers, or do not hold now (RFC 7519, 4.1.4 to 6).
+    """Rejects a token whose dates are no JSON numbers, or are not valid now (RFC 7519, 4.1.4 to 6).
 
-    PyJWT does not do it: it takes "12" and true for numbers.
+    PyJWT does not check this: it reads "12" and true as numbers.
     """
     for name in _DATES:
         date = claims.get(name, 0)
@@ -242,22 +241,22 @@ def _require_dates(claims: Mapping[str, Any], leeway: float) -> None:
 
 
 def _holding(claims: Mapping[str, Any]) -> tuple[int, int]:
-    """When a token expires, and from when on it holds: whole seconds since the epoch."""
+    """Returns when a token expires and when it begins to be valid, in seconds since the epoch."""
     begins = (int(claims[name]) for name in ("nbf", "iat") if name in claims)
     return int(claims["exp"]), max(begins, default=0)
 
 
 def require_scopes(identity: Identity, required: Iterable[str]) -> None:
-    """Raise Refusal SCOPE_MISSING, naming what the token lacks (RFC 6750, 3.1)."""
+    """Raises Rejection SCOPE_MISSING, with the names of the missing scopes (RFC 6750, 3.1)."""
     missing = sorted(set(required) - identity.scopes)
     if missing:
-        raise Rejection(SCOPE_MISSING, f"The token lacks: {', '.join(missing)}.")
+        raise Rejection(SCOPE_MISSING, f"The token does not have: {', '.join(missing)}.")
 
 
 def _rejection(error: Exception) -> Rejection:
     reason = type(error).__name__
     if isinstance(error, jwt.ExpiredSignatureError):
-        return Rejection(TOKEN_EXPIRED, "The token expired; get a new one.", reason=reason)
+        return Rejection(TOKEN_EXPIRED, "The token has expired. Get a new one.", reason=reason)
     if isinstance(error, jwt.MissingRequiredClaimError):
         detail = f'The token has no "{error.claim}" claim.'
         return Rejection(TOKEN_INVALID, detail, reason=reason)
@@ -270,14 +269,14 @@ def _is_number(value: object) -> bool:
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    subject: str = claims.get("sub", "")  # PyJWT has seen that it is a string
+    subject: str = claims.get("sub", "")  # PyJWT has checked that it is a string
     if _UNSAFE_TEXT.search(subject):
         raise Rejection(TOKEN_INVALID, "The token's subject (sub) holds control characters.")
     return subject
 
 
 def _scopes(claims: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the scopes of all three claims that are in use; other shapes grant nothing."""
+    """Yields the scopes of all three claims that are in use; other types grant nothing."""
     for name in _SCOPE_CLAIMS:
         granted = claims.get(name)
         if isinstance(granted, str):
@@ -287,10 +286,10 @@ def _scopes(claims: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _header_value(claim: str, value: object) -> bytes:
-    """Return a claim as a header value, in UTF-8.
+    """Returns a claim as a header value, in UTF-8.
 
-    What a service would read differently from what was signed is refused: control characters,
-    outer spaces (which HTTP strips), and a comma within one item of a list.
+    A value that an upstream would read differently is rejected: control characters, spaces at an
+    end (which HTTP removes), and a comma within an item of a list.
     """
     text = _header_text(value)
     if text is None or _UNSAFE_TEXT.search(text) or text != text.strip():

@@ -1,4 +1,4 @@
-"""Which other origins' pages may read the answers, and send what (Fetch standard, 3.2)."""
+"""CORS: which pages of other origins may read responses, and send what (Fetch standard, 3.2)."""
 
 import re
 
@@ -11,13 +11,13 @@ _PREFLIGHT_VARIES = b"Access-Control-Request-Method, Access-Control-Request-Head
 
 
 class CorsPolicy:
-    """A `cors:` section, ready to be asked."""
+    """The policy of one `cors:` section."""
 
     def __init__(self, cors: Cors) -> None:
         self._cors = cors
         self._is_open = "*" in cors.origins
         self._wildcards = [_ends(origin) for origin in cors.origins if "://*." in origin]
-        # Whom a response is told to most: none of these is put together for each.
+        # The headers for most responses, which are built once.
         self._known = {
             origin.encode(): self._granted(origin.encode())
             for origin in cors.origins
@@ -26,15 +26,15 @@ class CorsPolicy:
         self._others = self._granted(b"*") if self._is_open else Access((), varies=True)
 
     def allows(self, origin: bytes) -> bool:
-        """Whether a page of this origin, as its browser writes it, may call."""
+        """Whether pages of this origin, as the browser writes it, may call."""
         return self._is_open or origin in self._known or self._is_wildcard(origin)
 
     def allows_cookie(self, origin: bytes) -> bool:
-        """Whether it may do so with the user's cookie."""
+        """Whether pages of this origin may use the user's cookie."""
         return self._cors.credentials and self.allows(origin)
 
     def access(self, origin: bytes | None) -> Access:
-        """What every response to this origin says; None is a request without one."""
+        """Returns the headers of every response to this origin; None is a request without one."""
         if origin is None:
             return self._others
         known = self._known.get(origin)
@@ -43,18 +43,18 @@ class CorsPolicy:
         return self._granted(origin) if self._is_wildcard(origin) else self._others
 
     def preflight(self, methods: bytes, requested: bytes) -> Headers:
-        """What a browser that asks first is told beside `access` (Fetch standard, 4.8).
+        """Returns the headers of a preflight's response, beside `access` (Fetch standard, 4.8).
 
-        `methods` are the route's own, and `requested` the headers that the page wants to send.
+        `methods` are those of the route; `requested` are the headers that the page wants to send.
         """
         cors = self._cors
         allowed = ", ".join(cors.headers).encode() or requested
-        told = [
+        headers = [
             (b"Access-Control-Allow-Methods", ", ".join(cors.methods).encode() or methods),
             (b"Access-Control-Max-Age", b"%d" % int(cors.max_age)),
             (b"Vary", _PREFLIGHT_VARIES),
         ]
-        return [*told, (b"Access-Control-Allow-Headers", allowed)] if allowed else told
+        return [*headers, (b"Access-Control-Allow-Headers", allowed)] if allowed else headers
 
     def _is_wildcard(self, origin: bytes) -> bool:
         for start, end in self._wildcards:
@@ -63,15 +63,17 @@ class CorsPolicy:
         return False
 
     def _granted(self, origin: bytes) -> Access:
-        told = [(b"Access-Control-Allow-Origin", origin)]
+        headers = [(b"Access-Control-Allow-Origin", origin)]
         if self._cors.credentials:
-            told.append((b"Access-Control-Allow-Credentials", b"true"))
+            headers.append((b"Access-Control-Allow-Credentials", b"true"))
         if self._cors.expose:
-            told.append((b"Access-Control-Expose-Headers", ", ".join(self._cors.expose).encode()))
-        return Access(tuple(told), varies=origin != b"*")
+            headers.append(
+                (b"Access-Control-Expose-Headers", ", ".join(self._cors.expose).encode())
+            )
+        return Access(tuple(headers), varies=origin != b"*")
 
 
 def _ends(origin: str) -> tuple[bytes, bytes]:
-    """What stands before and after the labels that a wildcard is for."""
+    """Returns what stands before and after the labels of a wildcard."""
     start, _, end = origin.encode().partition(b"*")
     return start, end

@@ -1,6 +1,6 @@
-"""Where a token may stand in a request: finding it there, and taking it out.
+"""Finds a token in a request, and removes it.
 
-What is found is what is taken out: both readings of a query or a cookie stand side by side here.
+Both readings of a query or a cookie are in this file, so that exactly what is found is removed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,11 +23,11 @@ class TokenSource(StrEnum):
 def find_token(
     auth: Auth, authorization: Sequence[bytes], query: bytes, cookies: Sequence[bytes]
 ) -> tuple[bytes, TokenSource]:
-    """Give the first token present, in the order of `TokenSource`, and where it was.
+    """Returns the first token present, in the order of `TokenSource`, and where it was.
 
-    `authorization` and `cookies` are header values as received; `query` is percent-encoded,
-    without its question mark. Raises Refusal: TOKEN_MISSING, or TOKEN_INVALID for one that is
-    empty, too large, or there twice.
+    `authorization` and `cookies` are header values as received; `query` is percent-encoded, without
+    its question mark. Raises Rejection: TOKEN_MISSING, or TOKEN_INVALID for a token that is empty,
+    too large, or present twice.
     """
     if auth.bearer and (tokens := list(_bearer_tokens(authorization))):
         return _single(tokens), TokenSource.AUTHORIZATION
@@ -39,7 +39,7 @@ def find_token(
 
 
 def _bearer_tokens(authorization: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the credentials of the Bearer scheme; another scheme's are none of our business."""
+    """Yields the credentials of the Bearer scheme; other schemes are ignored."""
     for value in authorization:
         scheme, _, credentials = value.strip(b" \t").partition(b" ")
         if scheme.lower() == b"bearer":
@@ -47,7 +47,7 @@ def _bearer_tokens(authorization: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def _query_values(query: bytes, name: bytes) -> Iterator[bytes]:
-    """Yield every value of `name`, read as a form is (URL standard, 5.1)."""
+    """Yields every value of `name`, read as a form is (URL standard, 5.1)."""
     for pair in query.split(b"&"):
         if _parameter_name(pair) == name:
             yield unquote_to_bytes(pair.partition(b"=")[2].replace(b"+", b" "))
@@ -58,7 +58,7 @@ def _parameter_name(pair: bytes) -> bytes:
 
 
 def _cookie_values(cookies: Sequence[bytes], name: bytes) -> Iterator[bytes]:
-    """Yield every value of `name`, less its quotes (RFC 6265, 4.1.1)."""
+    """Yields every value of `name`, without its quotes (RFC 6265, 4.1.1)."""
     for pair in b";".join(cookies).split(b";"):
         key, equals, value = pair.partition(b"=")
         if equals and key.strip(b" \t") == name:
@@ -68,14 +68,14 @@ def _cookie_values(cookies: Sequence[bytes], name: bytes) -> Iterator[bytes]:
 
 
 def _single(tokens: Sequence[bytes]) -> bytes:
-    """Return the only token. Of two, one reader would take the first and another the last."""
+    """Returns the only token. Of two, one reader would take the first and another the last."""
     token = tokens[0]
     if len(tokens) > 1:
-        raise Rejection(TOKEN_INVALID, "The token came more than once; send it once.")
+        raise Rejection(TOKEN_INVALID, "The request has more than one token. Send exactly one.")
     if not token:
-        raise Rejection(TOKEN_INVALID, "The token is empty; send one, or leave its place out.")
+        raise Rejection(TOKEN_INVALID, "The token is empty. Send one, or remove the parameter.")
     if len(token) > MAX_TOKEN:
-        raise Rejection(TOKEN_INVALID, f"The token is over {MAX_TOKEN} bytes; send a smaller one.")
+        raise Rejection(TOKEN_INVALID, f"The token is over {MAX_TOKEN} bytes. Send a smaller one.")
     return token
 
 
@@ -90,7 +90,7 @@ def _places(auth: Auth) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The names under which a token may come, all of which stop here."""
+    """The names under which a token may come; it is removed from all of them."""
 
     query: str | None
     cookie: str | None
@@ -98,17 +98,16 @@ class Credentials:
 
     @classmethod
     def of(cls, auth: Auth) -> "Credentials":
-        """The names that `auth` gives."""
+        """Returns the names that `auth` gives."""
         headers = (name.lower().replace("_", "-").encode() for _, name in auth.forward_claims)
         return cls(auth.query, auth.cookie, frozenset(headers))
 
     def strip(
         self, headers: Iterable[tuple[bytes, bytes]], *, is_authenticated: bool
     ) -> list[tuple[bytes, bytes]]:
-        """Request headers without the token, and without what a client may not say of itself.
+        """Returns request headers without the token and without headers that clients may not set.
 
-        The Authorization header goes on only from a route that asks for no token: there the
-        gateway has no claim on it.
+        The Authorization header is forwarded only from a route that needs no token.
         """
         stripped = [self._strip_from(pair) for pair in headers]
         return [
@@ -118,11 +117,11 @@ class Credentials:
         ]
 
     def strip_target(self, target: bytes) -> bytes:
-        """A request target without the token."""
+        """Returns a request target without the token."""
         return target if self.query is None else without_token(target, self.query)
 
     def _strip_from(self, pair: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:
-        """A request header without the token, or None where nothing of it may go on.
+        """Returns a request header without the token, or None if nothing of it is forwarded.
 
         Services behind CGI or WSGI read `X_User_Id` and `X-User-Id` as one name: both are dropped.
         """
@@ -143,13 +142,13 @@ def _is_bearer(pair: tuple[bytes, bytes]) -> bool:
 
 
 def without_parameter(query: bytes, name: str) -> bytes:
-    """A query less every pair of that name; the rest stays byte for byte."""
+    """Returns a query without the pairs of that name; the rest stays byte for byte."""
     wanted = name.encode()
     return b"&".join(pair for pair in query.split(b"&") if _parameter_name(pair) != wanted)
 
 
 def without_cookie(value: bytes, name: str) -> bytes:
-    """A Cookie value less every cookie of that name; the rest stays byte for byte."""
+    """Returns a Cookie value without the cookies of that name; the rest stays byte for byte."""
     wanted = name.encode()
     pairs = value.split(b";")
     kept = [pair for pair in pairs if pair.partition(b"=")[0].strip() != wanted]
@@ -157,7 +156,7 @@ def without_cookie(value: bytes, name: str) -> bytes:
 
 
 def without_token(target: bytes, name: str) -> bytes:
-    """A request target or URL less its token pairs; without a query left, without its `?`."""
+    """Returns a request target or URL without its token pairs; without a query, without its `?`."""
     path, mark, query = target.partition(b"?")
     if not mark:
         return target

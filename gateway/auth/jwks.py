@@ -1,7 +1,7 @@
-"""A JSON Web Key Set (RFC 7517): which of its keys may verify which tokens. Pure.
+"""JSON Web Key Sets (RFC 7517): which of their keys may verify which tokens. Pure.
 
-An issuer publishes keys for many ends. One that is not fit to verify a signature with one of the
-configured algorithms is passed over, as section 5 has it; a set without any that is fit is a fault.
+An issuer publishes keys for many purposes. Keys that cannot verify a signature with a configured
+algorithm are skipped, as section 5 says. A set without any usable key is an error.
 """
 
 import json
@@ -15,11 +15,11 @@ from gateway.auth.keys import KEY_FAULTS, KeyUnknown
 from gateway.http.errors import TOKEN_INVALID, Rejection
 
 MAX_KEYS = 64
-# Keys that one token is tried with: of one name, or of none.
+# How many keys one token is tried with: those of one name, or of none.
 MAX_CANDIDATES = 4
 MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
-# RFC 7518 (6.1) and RFC 8037 (2): the algorithms that a kind of key serves, by `kty` and `crv`.
-# A symmetric key (`oct`) serves none: whoever can read the set could sign with it.
+# The algorithms of a kind of key, by `kty` and `crv`: RFC 7518 (6.1) and RFC 8037 (2). A symmetric
+# key (`oct`) has none, because a reader of the set could sign with it.
 _ALGORITHMS: Mapping[tuple[object, object], tuple[str, ...]] = {
     ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     ("EC", "P-256"): ("ES256",),
@@ -33,7 +33,7 @@ _Named = tuple[str | None, Any]
 
 
 class KeySet:
-    """The keys of an issuer, by algorithm. It is the `Keys` of the tokens that it signs."""
+    """The keys of an issuer, by algorithm. They are the `Keys` for the tokens that it signs."""
 
     def __init__(self, algorithms: Sequence[str], keys: Mapping[str, Sequence[_Named]]) -> None:
         self._keys = {name: tuple(keys.get(name, ())) for name in algorithms}
@@ -43,7 +43,7 @@ class KeySet:
 
     @classmethod
     def parse(cls, text: bytes, algorithms: Sequence[str]) -> "KeySet":
-        """Read a set. Raises ValueError, fit for an operator, where nothing in it is of use."""
+        """Reads a set. Raises ValueError, with a text for the operator, if no key is usable."""
         keys: dict[str, list[_Named]] = {}
         for jwk in _jwks(text):
             names = [name for name in _served(jwk) if name in algorithms]
@@ -56,9 +56,9 @@ class KeySet:
         return cls(algorithms, keys)
 
     def find(self, algorithm: str, kid: str | None) -> Sequence[Any]:
-        """Give the keys of that name, or all for the algorithm where the token has no name for it.
+        """Returns the keys of that name, or all for the algorithm if the token names none.
 
-        Raises `KeyUnknown`, jwt.InvalidAlgorithmError, or Refusal for a token that is not clear.
+        Raises `KeyUnknown`, jwt.InvalidAlgorithmError, or Rejection for an ambiguous token.
         """
         if algorithm not in self._keys:
             raise jwt.InvalidAlgorithmError
@@ -86,7 +86,7 @@ def _jwks(text: bytes) -> Sequence[Mapping[str, Any]]:
 
 
 def _served(jwk: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the algorithms that a key serves, by its kind and by what it says it is for."""
+    """Returns the algorithms that a key may be used with, by its kind and its own statements."""
     operations = jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not _has(operations, "verify") or "d" in jwk:
         return ()
@@ -100,7 +100,7 @@ def _has(operations: object, wanted: str) -> bool:
 
 
 def _key(jwk: Mapping[str, Any], algorithm: str) -> Any:
-    """Return the key, or None for one that is broken or weak."""
+    """Returns the key, or None for a broken or weak one."""
     try:
         key = jwt.PyJWK(dict(jwk), algorithm).key
     except KEY_FAULTS:

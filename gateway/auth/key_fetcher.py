@@ -1,7 +1,7 @@
-"""The keys of an issuer, fetched over HTTP: kept while it is away, and looked at again in time.
+"""Fetches the keys of an issuer over HTTP, keeps them while it is away, and renews them.
 
-One fetch is under way at a time, whoever asked for it, and no request waits for one whose token is
-signed with a key that is known.
+One fetch runs at a time. A request whose token has a known key never waits
+for a fetch.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ MAX_SIZE = 256 * 1024
 TIMEOUT = 5.0
 # Seconds between two fetches: as the issuer says (RFC 9111, max-age), within these bounds.
 REFRESH, LEAST_REFRESH, MOST_REFRESH = 600.0, 60.0, 3600.0
-# After a failure: twice as long each time.
+# Seconds after a failure, doubled each time.
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0
-# Between two fetches for the sake of a token that names an unknown key, which anyone can make up.
+# Seconds between two fetches for tokens with an unknown key, which any client can invent.
 PAUSE = 10.0
-WAIT = 3.0  # for a request, in seconds
+WAIT = 3.0  # seconds that a request waits
 
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=([0-9]{1,9})(?:[\s,]|$)", re.IGNORECASE)
 
@@ -40,7 +40,7 @@ Addresses = Callable[[str], Awaitable[Sequence[Address]]]
 
 
 class _Names(AbstractResolver):
-    """Gives aiohttp's client the addresses that the gateway knows."""
+    """Resolves names for aiohttp's client by the gateway's own resolver."""
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
@@ -64,11 +64,11 @@ class _Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Called by aiohttp. The names are not its own."""
+        """Called by aiohttp. The resolver is not its own."""
 
 
 class KeyFetcher:
-    """Fetches the key set at a URL, and hands each new one to `take`."""
+    """Fetches the key set at a URL, and passes each new one to `take`."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class KeyFetcher:
         take: Callable[[KeySet], None],
         addresses: Addresses | None = None,
     ) -> None:
-        """`addresses` gives those of the URL's host; without it the event loop looks them up."""
+        """`addresses` resolves the URL's host; without it the event loop does."""
         self.has_keys = False
         self._addresses = addresses
         self._url, self._algorithms, self._take = url, algorithms, take
         self._place = str(URL(url).with_user(None).with_query(None))  # either may hold a secret
         self._text = b""
         self._keys: KeySet | None = None
-        self._failures = 0  # since it last answered
+        self._failures = 0  # since the last answer
         self._delay = 0.0
         self._next_ask = 0.0
         self._settled = asyncio.Event()
@@ -93,7 +93,7 @@ class KeyFetcher:
         self._fetching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to fetch, now and again, until `close`. Once begun it goes on."""
+        """Begin to fetch, again and again, until `close`. A second call changes nothing."""
         if self._keeper is not None:
             return
         names = None if self._addresses is None else _Names(self._addresses)
@@ -106,7 +106,7 @@ class KeyFetcher:
         self._keeper = in_background(self._keep(self._session))
 
     def hand_to(self, take: Callable[[KeySet], None]) -> None:
-        """Hand the keys to another from now on, at once those that there are."""
+        """Pass keys to another receiver from now on, and the present ones at once."""
         if take == self._take:
             return
         self._take = take
@@ -123,9 +123,9 @@ class KeyFetcher:
             await self._session.close()
 
     async def refetch_keys(self) -> None:
-        """Wait for a fetch, for a token whose key is not known; then the key may be.
+        """Wait for a fetch, for a token whose key is not known.
 
-        Raises Refusal KEYS_UNAVAILABLE where the issuer has not answered: who is to know then?
+        Raises Rejection KEYS_UNAVAILABLE if the issuer has not answered.
         """
         now = asyncio.get_running_loop().time()
         if self._session is not None and now >= self._next_ask:
@@ -145,7 +145,7 @@ class KeyFetcher:
             await asyncio.sleep(self._delay)
 
     def _fetch_once(self, session: aiohttp.ClientSession) -> "asyncio.Task[None]":
-        """The fetch that is under way, or a new one."""
+        """Returns the fetch that is running, or a new one."""
         if self._fetching is None or self._fetching.done():
             self._settled.clear()
             self._fetching = asyncio.create_task(self._fetch(session))
@@ -170,25 +170,25 @@ class KeyFetcher:
         log.info("jwks_fetched", url=self._place, keys=len(keys))
 
     def _fail(self, error: Exception) -> None:
-        """Try again soon. Who waits for the very first keys goes on to wait."""
+        """Schedule a retry. Requests that wait for the very first keys go on waiting."""
         self._delay = min(FIRST_RETRY * 2.0 ** min(self._failures, 9), LAST_RETRY)
         self._failures += 1
         if self.has_keys:
             self._settled.set()
-        told = str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
         log.warning(
             "jwks_fetch_failed",
             url=self._place,
-            error=told,
+            error=text,
             retry_in_s=self._delay,
             has_keys=self.has_keys,
         )
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> tuple[bytes, float]:
-    """The body of a 200, and for how many seconds it is fresh. Raises ValueError, with the fault.
+    """Returns the body of a 200, and the seconds for which it is fresh. Raises ValueError.
 
-    A redirect is not followed: the keys are where the operator said, or nowhere.
+    A redirect is not followed, because the operator named the place of the keys.
     """
     async with session.get(url, allow_redirects=False) as response:
         if response.status != 200:  # noqa: PLR2004 - HTTPStatus.OK

@@ -1,4 +1,4 @@
-"""What a login token's signature is checked with: the keys, prepared once. Pure."""
+"""The keys of the configuration, prepared once to verify login tokens. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,28 +13,28 @@ KEY_FAULTS = (jwt.PyJWTError, UnsupportedAlgorithm, NotImplementedError, TypeErr
 
 
 class KeyUnknown(Rejection):
-    """A token names a key that is not known, though whoever issues the keys may have made it."""
+    """A token names an unknown key, which the issuer may have made since the last fetch."""
 
     def __init__(self) -> None:
         super().__init__(TOKEN_INVALID, "The token is signed with a key that is not known here.")
 
 
 class Keys(Protocol):
-    """Where a key is found by what a token's header says of it."""
+    """Finds a key by what a token's header says of it."""
 
     def find(self, algorithm: str, kid: str | None) -> Sequence[Any]:
-        """Give the keys for a configured algorithm, of which one must match.
+        """Returns the keys for a configured algorithm; one of them must match.
 
-        `kid` is the token's name for its key (RFC 7515, 4.1.4). Raises `KeyUnknown` where there is
-        none, and other refusals.
+        `kid` is the token's name for its key (RFC 7515, 4.1.4). Raises `KeyUnknown` if there is
+        none, and other rejections.
         """
 
 
 class FixedKeys:
-    """The keys of the configuration: one for each algorithm, whatever the token calls it.
+    """The keys of the configuration: one for each algorithm, whatever name the token has for it.
 
-    Raises ValueError, fit for an operator, when a key does not serve a configured algorithm.
-    Without any key there is nothing that it would let in.
+    Raises ValueError, with a text for the operator, if a key does not fit a configured algorithm.
+    Without any key it accepts no token.
     """
 
     def __init__(self, auth: Auth) -> None:
@@ -43,14 +43,14 @@ class FixedKeys:
         self._keys = {name: (_prepared(name, auth),) for name in names}
 
     def find(self, algorithm: str, kid: str | None) -> Sequence[Any]:  # noqa: ARG002 - see Keys
-        """Give the key for an algorithm. Raises jwt.InvalidAlgorithmError where there is none."""
+        """Returns the key for an algorithm. Raises jwt.InvalidAlgorithmError if there is none."""
         if algorithm not in self._keys:
             raise jwt.InvalidAlgorithmError
         return self._keys[algorithm]
 
 
 def _prepared(name: str, auth: Auth) -> Any:
-    """Return the key for one algorithm: the secret for HMAC, the public key for all others."""
+    """Returns the key for one algorithm: the secret for HMAC, the public key for all others."""
     field, text = ("secret", auth.secret) if name[:2] == "HS" else ("public_key", auth.public_key)
     if text is None:
         raise ValueError(f"auth.algorithms has {name}, which needs auth.{field}: set it")

@@ -1,4 +1,4 @@
-"""Which one-use tokens were used on any replica: written down in a Redis that they share."""
+"""Remembers used one-use tokens of all replicas, in the Redis that they share."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from gateway.redis_client import client
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-TIMEOUT = 1.0  # seconds, for all that a claim takes
+TIMEOUT = 1.0  # seconds for the whole claim
 PREFIX = "gateway:used-token:"
 
 
 class RedisUsedTokens:
-    """Remembers in Redis. Out of its reach no token is let in: another replica may have seen it."""
+    """Remembers in Redis. Without Redis every token is rejected, because it may have been used."""
 
     def __init__(self, url: str, leeway: float) -> None:
         """`leeway` is how many seconds the clock of a replica may be off."""
@@ -41,7 +41,7 @@ class RedisUsedTokens:
             raise used()
 
     async def release(self, one_use_token: OneUseToken) -> None:
-        """Take a claim back. Where that fails, the token stays used."""
+        """Make a token valid again. If that fails, the token stays used."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT):
                 await self._redis.delete(PREFIX + one_use_token.id)
@@ -51,9 +51,10 @@ class RedisUsedTokens:
         await self._redis.aclose()
 
     async def _write(self, key: str, life: int) -> bool:
-        """Write a claim down, if nobody has. Tell whether it is ours.
+        """Write a claim, unless there is one. Returns whether it is ours.
 
-        A command that is tried again may have been done the first time: then our own mark is found.
+        A command that is sent again may have been executed the first time: then our own mark is
+        found.
         """
         mark = secrets.token_bytes(16)
         if await self._redis.set(key, mark, nx=True, ex=life):
@@ -61,7 +62,7 @@ class RedisUsedTokens:
         return bool(await self._redis.get(key) == mark)
 
     def _life(self, one_use_token: OneUseToken) -> int:
-        """Seconds to remember it: until it expired also by a clock as late as ours is early."""
+        """Returns the seconds to remember a token: until it has expired for every replica."""
         return max(1, math.ceil(one_use_token.expires - time.time() + 2 * self.leeway))
 
     def _unreached(self, error: Exception) -> Rejection:

@@ -1,4 +1,4 @@
-"""Whose page is asking: a cookie alone must not let another site start a job."""
+"""The same-origin rule: with a cookie alone, a page of another site must not start a job."""
 
 import re
 
@@ -14,13 +14,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def require_same_origin(headers: Headers, client: Client, policy: CorsPolicy | None = None) -> None:
-    """Raise Refusal ORIGIN_DENIED where a page of another origin rides on the user's cookie.
+    """Raises Rejection ORIGIN_DENIED if a page of another origin uses the user's cookie.
 
-    An origin that the route's `policy` lists may, where the policy allows credentials.
+    A listed origin may use it if the route's `policy` allows credentials.
 
-    Browsers send `Origin` with all but plain GET and HEAD (Fetch standard), and Sec-Fetch-Site and
-    Sec-Fetch-Mode with those too: an `<img>` of another site must not start a job. Where TLS may
-    end in front of us unseen, the Origin's own scheme is taken for ours.
+    Browsers send `Origin` with all but plain GET and HEAD (Fetch standard). With those they send
+    Sec-Fetch-Site and Sec-Fetch-Mode, so that an `<img>` of another site cannot start a job. If TLS
+    may end unseen in front of the gateway, the scheme of the Origin is accepted.
     """
     origin = first(headers, b"origin")
     if origin is None:

@@ -1,4 +1,4 @@
-"""Who may pass, with what there is to wait for: the issuer's keys, and the mark of a used token."""
+"""The authentication service: authenticator, keys and used tokens, carried over by reloads."""
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -26,12 +26,12 @@ class Redemption:
 
 
 class AuthService:
-    """The authenticator and what it depends on, from start to close.
+    """Authenticates requests. It has an authenticator, a key fetcher and a store of used tokens.
 
-    One that comes `after` another takes over what must not be lost: the tokens that were used, and
-    the key of this process, that stream tokens are signed with where there is no secret. Fetched
-    keys and remembered tokens are taken over where nothing was said anew on how they are had. The
-    first one may be given both, where they are those of several processes.
+    A service `after` another takes over what must not be lost: the used tokens, and the key of this
+    process, which signs one-use tokens if there is no secret. It takes over fetched keys and
+    verified tokens if their settings have not changed. The first service may be given both by a
+    supervisor.
     """
 
     def __init__(
@@ -54,44 +54,44 @@ class AuthService:
         if after is not None and after.auth == auth:
             self.authenticator, self.issuer = after.authenticator, after.issuer
         else:
-            # What was verified by other rules, or with another key, counts for nothing here.
+            # Tokens that were verified by other rules or another key are verified again.
             self.authenticator = Authenticator(auth, self.own_key)
             self.issuer = self._issuer_of(auth, after)
         self.used: UsedTokens = used_tokens(config, used)
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is anything to verify a token with, or will not be more than there is."""
+        """Whether there are keys to verify tokens with, or none to wait for."""
         return self.issuer is None or self.issuer.has_keys
 
     def start(self) -> None:
-        """Begin to fetch keys, where they are fetched and nobody began before."""
+        """Begin to fetch keys, if they are fetched. A second call changes nothing."""
         if self.issuer is not None:
             self.issuer.start()
 
     def begin(self) -> None:
-        """Let requests in from now on. Until then it has changed nothing of the one before."""
+        """Replace the service before. Until this call that one has not been changed."""
         self.used.leeway = self.auth.leeway
         if self.issuer is not None:
             self.issuer.hand_to(self.authenticator.use)
 
     async def close(self, other: "AuthService | None" = None) -> None:
-        """Let go of the issuer and of Redis, but not of those that the other has too."""
+        """Close connections to the issuer and to Redis, except those that `other` uses as well."""
         if self.issuer is not None and (other is None or other.issuer is not self.issuer):
             await self.issuer.close()
         if other is None or other.used is not self.used:
             await self.used.close()
 
     async def await_keys(self, other: "AuthService") -> None:
-        """Wait for the first keys of an issuer that the other does not have.
+        """Wait for the first keys of an issuer that `other` does not have.
 
-        Raises Refusal KEYS_UNAVAILABLE.
+        Raises Rejection KEYS_UNAVAILABLE.
         """
         if self.issuer is not None and self.issuer is not other.issuer:
             await self.issuer.refetch_keys()
 
     async def refetch_keys(self) -> None:
-        """Wait for the keys, after `KeyUnknown`. Raises Refusal KEYS_UNAVAILABLE."""
+        """Wait for a fetch of the keys, after `KeyUnknown`. Raises Rejection KEYS_UNAVAILABLE."""
         if self.issuer is not None:
             await self.issuer.refetch_keys()
 
@@ -128,9 +128,9 @@ class AuthService:
 
     @asynccontextmanager
     async def redeem(self, one_use_token: OneUseToken) -> AsyncGenerator["Redemption", None]:
-        """Uses a one-use token up. Raises Rejection, see `UsedTokens`.
+        """Use a one-use token up. Raises Rejection, see `UsedTokens`.
 
-        The token is given back where the block raises Rejection, or where it asks for that.
+        The token becomes valid again if the block raises Rejection, or calls `give_back`.
         """
         await self.used.claim(one_use_token)
         redemption = Redemption()
@@ -155,10 +155,10 @@ def _same_issuer(auth: Auth, other: Auth) -> bool:
 
 
 def used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
-    """Where used tokens are written down: where they were, also while there is no token endpoint.
+    """Returns the store of used tokens. The store before is kept while there is no token endpoint.
 
-    To a Redis it goes from memory only with the first token endpoint: `limits.redis` stays as it
-    was at the start, and without an endpoint nobody had a token to use.
+    The first token endpoint moves it from memory to Redis. `limits.redis` never changes while a
+    process runs, and without an endpoint no token was used.
     """
     auth, redis = config.auth, config.limits.redis
     is_shared = redis is not None and auth.token_endpoint is not None
@@ -166,7 +166,7 @@ def used_tokens(config: Config, before: UsedTokens | None) -> UsedTokens:
         return before
     if redis is None or not is_shared:
         return MemoryUsedTokens(auth.leeway)
-    # The client takes a tenth of a second to import, which only those pay who use it.
+    # The client takes a tenth of a second to import, which only its users pay.
     from gateway.auth.redis_used_tokens import RedisUsedTokens  # noqa: PLC0415
 
     return RedisUsedTokens(redis, auth.leeway)

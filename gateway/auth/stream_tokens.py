@@ -1,11 +1,11 @@
-"""Stream tokens: for one path, for a minute, for one use. Pure.
+"""One-use tokens: for one path, for a minute, for one use. Pure.
 
-EventSource cannot send a header, so that what opens a stream stands in a URL, where logs, histories
-and screens show it. This is a token that is worth nothing there: a JSON Web Token (RFC 7519) of the
-gateway's own, with the claims of the login token that it stands for.
+EventSource cannot send a header, so that the token of a stream stands in a URL, where logs,
+histories and screens show it. A one-use token is worth nothing there. It is a JSON Web Token (RFC
+7519) of the gateway, with the claims of the login token that it stands for.
 
-It is signed with a key that signs nothing else, is of a type of its own (RFC 8725, 3.11) and for an
-audience of its own: it is never taken for a login token, nor a login token for it.
+It is signed with a key that signs nothing else, and has a type (RFC 8725, 3.11) and an audience of
+its own. So it is never taken for a login token, nor a login token for it.
 """
 
 import secrets
@@ -33,9 +33,9 @@ _REQUIRED = ["exp", "aud", "jti"]
 
 @dataclass(frozen=True, slots=True)
 class OneUseToken:
-    """What a stream token is good for: one GET of one path.
+    """What a one-use token is valid for: one GET of one path.
 
-    `id` is unique, and `expires` in seconds since the epoch.
+    `id` is unique, and `expires` is in seconds since the epoch.
     """
 
     id: str
@@ -43,25 +43,26 @@ class OneUseToken:
     expires: float
 
     def require(self, method: str, path: str) -> None:
-        """Raise Refusal TOKEN_INVALID for a request that it is not for. It is not used up by that.
+        """Raises Rejection TOKEN_INVALID for another request. That does not use the token up.
 
-        A HEAD is not: a mail program that looks at a link before a person does must not use it up.
+        A HEAD is another request, because a mail program that checks a link must not use it up.
         """
         if method != "GET":
             raise Rejection(
-                TOKEN_INVALID, "This token is for one GET; use the log-in's for others."
+                TOKEN_INVALID, "This token is for one GET. Use the login token for others."
             )
         if not is_same_path(path, self.path):
-            raise Rejection(TOKEN_INVALID, "This token is for another path; get one for this path.")
+            raise Rejection(TOKEN_INVALID, "This token is for another path. Get one for this path.")
 
 
 class StreamTokens:
-    """Issues stream tokens and reads them. Whether one was used is not known here."""
+    """Issues and reads one-use tokens. It does not know whether a token was used."""
 
     def __init__(self, auth: Auth, claims: Iterable[str], own_key: bytes | None = None) -> None:
-        """Carry these `claims` of the login token over, where it has them.
+        """Copy these `claims` of the login token, if it has them.
 
-        `own_key` signs them where there is no secret to derive a key from; without it, a new one.
+        `own_key` signs the tokens if there is no secret to derive a key from. The default is a new
+        one.
         """
         secret = auth.stream_token_secret or auth.secret
         self._key = _derived(secret) if secret else own_key or secrets.token_bytes(KEY_SIZE)
@@ -69,10 +70,10 @@ class StreamTokens:
         self._leeway = auth.leeway
 
     def issue(self, login: Mapping[str, Any], path: str) -> tuple[str, int]:
-        """Give a token for one GET of `path`, and the seconds that it is good for.
+        """Returns a token for one GET of `path`, and the seconds for which it is valid.
 
-        `login` holds the claims of a login token that was found sound. Raises Refusal:
-        TOKEN_EXPIRED, or TOKEN_INVALID for one with more claims than fit into another.
+        `login` has the claims of a verified login token. Raises Rejection: TOKEN_EXPIRED, or
+        TOKEN_INVALID if the claims are too long for a URL.
         """
         now = int(time.time())
         life = min(LIFE, int(login["exp"] + self._leeway) - now)
@@ -86,7 +87,7 @@ class StreamTokens:
         return token, life
 
     def read(self, token: bytes) -> tuple[dict[str, Any], OneUseToken]:
-        """Give the claims of the login token that it stands for, and what it is good for.
+        """Returns the claims of the login token that it stands for, and what it is valid for.
 
         Raises jwt.PyJWTError, as for any token.
         """
@@ -111,6 +112,6 @@ class StreamTokens:
 
 
 def _derived(secret: str) -> bytes:
-    """A key for this purpose alone (RFC 5869)."""
+    """Returns a key for this purpose alone (RFC 5869)."""
     derivation = HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=None, info=_PURPOSE)
     return derivation.derive(secret.encode())

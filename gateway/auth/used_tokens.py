@@ -1,4 +1,4 @@
-"""Which one-use tokens were used: remembered until they expire, never longer, never shorter."""
+"""Remembers used one-use tokens until they expire, neither longer nor shorter."""
 
 import time
 from typing import Protocol
@@ -6,11 +6,11 @@ from typing import Protocol
 from gateway.auth.stream_tokens import OneUseToken
 from gateway.http.errors import TOKEN_INVALID, TOKEN_STORE_UNAVAILABLE, Rejection
 
-MAX_USED = 100_000  # tokens: some 20 MB, and 1,600 new streams a second for a minute on end
+MAX_USED = 100_000  # tokens: some 20 MB, and 1,600 new streams a second during a whole minute
 
 
 class UsedTokens(Protocol):
-    """Where it is written down that a token was used.
+    """Where used tokens are remembered.
 
     `leeway` is how many seconds a clock may be off.
     """
@@ -18,23 +18,23 @@ class UsedTokens(Protocol):
     leeway: float
 
     async def claim(self, one_use_token: OneUseToken) -> None:
-        """Use a token up. Of any number of claims at once, anywhere, one succeeds.
+        """Use a token up. Of any number of claims at once, on all replicas, one succeeds.
 
-        Raises Refusal: TOKEN_INVALID for one that was used before, or TOKEN_STORE_UNAVAILABLE where
+        Raises Rejection: TOKEN_INVALID for a token that was used, or TOKEN_STORE_UNAVAILABLE if
         that cannot be known.
         """
 
     async def release(self, one_use_token: OneUseToken) -> None:
-        """Take a claim back: nothing came of it. Where that fails, the token stays used."""
+        """Make a token valid again. If that fails, the token stays used."""
 
     async def close(self) -> None:
-        """Let go of whatever it holds."""
+        """Close all connections of the store."""
 
 
 class MemoryUsedTokens:
-    """Remembers the tokens that were used in this process, `MAX_USED` of them.
+    """Remembers used tokens in this process, up to `MAX_USED` of them.
 
-    At the bound it lets none in, as to forget one would let that one in again.
+    At the limit every token is rejected, because a forgotten token could be used again.
     """
 
     def __init__(self, leeway: float) -> None:
@@ -53,14 +53,14 @@ class MemoryUsedTokens:
         self._until[one_use_token.id] = one_use_token.expires + self.leeway
 
     async def release(self, one_use_token: OneUseToken) -> None:
-        """Take a claim back."""
+        """Make a token valid again."""
         self._until.pop(one_use_token.id, None)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """The store has no connection."""
 
     def _forget_expired(self, now: float) -> None:
-        """Forget the oldest that expired. All live a minute: none waits long behind another."""
+        """Forget the tokens that have expired, the oldest first: all live for a minute."""
         while self._until:
             oldest = next(iter(self._until))
             if self._until[oldest] > now:
@@ -69,5 +69,5 @@ class MemoryUsedTokens:
 
 
 def used() -> Rejection:
-    """Say that a token was used before."""
-    return Rejection(TOKEN_INVALID, "This token was used before; get a new one for each stream.")
+    """Returns the rejection of a token that was used before."""
+    return Rejection(TOKEN_INVALID, "This token was used before. Get a new one for each stream.")

@@ -34,7 +34,7 @@ def alive() -> web.Response:
 
 
 def readiness(health: Health) -> web.Response:
-    """Returns 200 where the gateway accepts new work, else 503, with the checks in both cases."""
+    """Returns 200 if the gateway accepts new work, else 503; both have the checks."""
     status = "ready" if health.is_ready else "not_ready"
     body: dict[str, object] = {"status": status, "checks": health.checks()}
     return json_response(body, 200 if health.is_ready else 503)

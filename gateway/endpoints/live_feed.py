@@ -1,4 +1,4 @@
-"""The status page's own event stream: once a second what is so, made once for all who watch."""
+"""The event stream of the status page: one event a second, made once for all readers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from gateway.telemetry.report import Report, ServedRoute
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 INTERVAL = 1.0  # seconds
-MOST_STREAMS = 500  # in one event: the oldest
+MOST_STREAMS = 500  # streams in one event: the oldest
 _SERVER_ERROR: Final = 500
 _OPENING: Final = b"retry: 1000\n"
 _HEADERS: Final = {
@@ -30,31 +30,31 @@ _HEADERS: Final = {
 
 
 class LiveFeed:
-    """Asks for reports while somebody watches, and tells all who do.
+    """Collects reports while there is a reader, and sends them to all readers.
 
-    Who takes an event slowly skips those that come meanwhile: nothing is kept for anybody.
+    A slow reader skips the events that come meanwhile: nothing is kept for it.
     """
 
     def __init__(self, reports: Callable[[], Awaitable[list[Report]]]) -> None:
         self._reports = reports
         self._news = asyncio.Condition()
-        self._beat = b""  # the last event, and its number; none while nobody watches
+        self._beat = b""  # the last event, and its number; none without readers
         self._number = 0
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer with the stream, until the browser leaves or the gateway stops."""
+        """Serve the stream until the reader leaves or the gateway stops."""
         response = web.StreamResponse(headers=_HEADERS)
         response.force_close()
         await response.prepare(request)
         if request.method != "HEAD":
             await response.write(_OPENING)
-            await self._tell(response)
+            await self._write_events(response)
         return response
 
-    async def _tell(self, response: web.StreamResponse) -> None:
+    async def _write_events(self, response: web.StreamResponse) -> None:
         """Write each event, the first one as soon as there is one."""
         self._enter()
         try:
@@ -66,7 +66,7 @@ class LiveFeed:
             self._leave()
 
     async def _after(self, number: int) -> tuple[bytes, int]:
-        """The last event, once it is another than that of this number; nothing at the end."""
+        """Returns the last event, once its number is another; nothing at the end."""
         async with self._news:
             while not self._is_closed:
                 if self._beat and self._number != number:
@@ -94,7 +94,7 @@ class LiveFeed:
     async def _run(self) -> None:
         while True:
             try:
-                # In a thread: with thousands of streams it takes as long as many events.
+                # In a thread, because with thousands of streams it takes as long as many events.
                 beat = await asyncio.to_thread(event, Report.merged(await self._reports()))
             except Exception:
                 log.exception("live_feed_failed")
@@ -106,11 +106,11 @@ class LiveFeed:
 
 
 def event(report: Report) -> bytes:
-    """A report as an event: one line of JSON, whatever stands in it."""
-    return b"data: %b\n\n" % orjson.dumps(_told(report))
+    """Returns a report as an event: one line of JSON."""
+    return b"data: %b\n\n" % orjson.dumps(_as_json(report))
 
 
-def _told(report: Report) -> dict[str, object]:
+def _as_json(report: Report) -> dict[str, object]:
     tallies = report.snapshot.tallies
     live = StreamList(limit=MOST_STREAMS).answer(report.streams)
     return {
@@ -123,9 +123,9 @@ def _told(report: Report) -> dict[str, object]:
 
 
 def _totals(snapshot: Snapshot) -> dict[str, object]:
-    """What the charts are made of; all but `active` since the start.
+    """Returns the counts for the charts, since the start; `active` is the present number.
 
-    `first_bytes` counts values within each of `bounds`, in seconds, and over the last.
+    `first_bytes` counts values within each of `bounds`, in seconds, and above the last.
     """
     total = Counters()
     for counters in snapshot.tallies.values():
@@ -140,7 +140,7 @@ def _totals(snapshot: Snapshot) -> dict[str, object]:
 
 
 def _route(route: ServedRoute, counters: Counters) -> dict[str, object]:
-    """A route, with the numbers of its path: routes that differ in the method share them."""
+    """Returns a route with the counts of its path, which routes of other methods share."""
     return {
         "path": route.path,
         "methods": route.methods,
@@ -153,7 +153,7 @@ def _route(route: ServedRoute, counters: Counters) -> dict[str, object]:
 
 
 def _errors(counters: Counters) -> int:
-    """Answers of 500 and above, and event streams that the service broke off or let fall silent."""
+    """Returns the responses of 500 and above, and the streams that the upstream broke."""
     answered = sum(
         count for (_, status), count in counters.requests.items() if status >= _SERVER_ERROR
     )

@@ -1,4 +1,4 @@
-"""What the ops port answers. It reads, and has no way to change anything."""
+"""What the ops port answers. It only reads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,14 +23,14 @@ Reports = Callable[[], Awaitable[list[Report]]]  # of each process, one at least
 
 
 class Ops:
-    """Answers a request on the ops port. `reports` are asked for anew each time."""
+    """Answers a request on the ops port. `reports` is called for each."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
         self._live_feed = LiveFeed(reports)
 
     async def __call__(self, parsed: ParsedRequest) -> web.StreamResponse:
-        """Answer what is asked for; 404 for what is not there, 405 for what would change it."""
+        """Returns the response; 404 for other paths, 405 for other methods than GET and HEAD."""
         request = parsed.request
         path = request.path
         if path not in PATHS and path not in status_page.PATHS:
@@ -45,14 +45,14 @@ class Ops:
             return await self._live_feed.serve(request)
         if path in status_page.PATHS:
             return status_page.page(path)
-        return await self._tell(request)
+        return await self._report(request)
 
     async def close(self) -> None:
         """End the event streams of the status page."""
         await self._live_feed.close()
 
-    async def _tell(self, request: web.BaseRequest) -> web.Response:
-        """Answer of what is so now, in all processes."""
+    async def _report(self, request: web.BaseRequest) -> web.Response:
+        """Returns what needs the reports of all processes."""
         report = Report.merged(await self._reports())
         if request.path == "/readyz":
             return readiness(report.health)
@@ -70,9 +70,9 @@ def _streams(report: Report, query: str) -> web.Response:
 
 
 async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:
-    """What a scraper reads, in a format that its Accept header names.
+    """Returns the metrics, in a format that the Accept header names.
 
-    It is put into words in a thread: with many routes that takes as long as many events.
+    They are rendered in a thread, because with many routes that takes as long as many events.
     """
     body, content_type = await asyncio.to_thread(snapshot.encode, accept)
     headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER_NAME}

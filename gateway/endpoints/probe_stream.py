@@ -1,7 +1,7 @@
-"""The test stream that `gateway probe` reads: events at told times, and what came of its request.
+"""The test stream that `gateway probe` reads: timed events, and what arrived of its request.
 
-Off unless routes.yaml gives it a path. It asks for a token where the gateway has a key, and its
-streams are few and bounded, admitted, logged and drained like all others.
+It is off unless routes.yaml has a path for it. It needs a token if the gateway has a key. Its
+streams are few and bounded, and are admitted, logged and drained like all others.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.report import Condition
 
 MOST_STREAMS: Final = 16  # at a time
-LONGEST: Final = 600.0  # seconds that a stream may take as it was asked for
+LONGEST: Final = 600.0  # seconds that a requested stream may take
 MOST_EVENTS: Final = 100
-# Bytes of all padding: with it all of a stream fits the connection's buffer, and no reader that
-# takes nothing can hold it up.
+# Bytes of all padding. Up to here a stream fits the connection's buffer, so that no reader can
+# stall it.
 MOST_PADDING: Final = 48_000
-# What is told of a request, as far as it came: nothing that could be a secret.
+# The headers that are sent back, as they arrived: none can be a secret.
 ECHOED: Final = (
     b"accept",
     b"accept-encoding",
@@ -52,7 +52,7 @@ ECHO_LIMIT: Final = 200  # characters of each
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a stream is to be: after a `silence` so many events, `interval` apart; both seconds.
+    """A requested stream: after a `silence` so many events, `interval` apart; both in seconds.
 
     Each event has `padding` bytes more than it needs.
     """
@@ -64,7 +64,7 @@ class Plan:
 
     @classmethod
     def of(cls, query: str) -> Self:
-        """Read a query. Raises Refusal BAD_REQUEST."""
+        """Reads a query. Raises Rejection BAD_REQUEST."""
         asked = dict(parse_qsl(query))
         try:
             plan = cls(
@@ -113,10 +113,10 @@ class ProbeStreamEndpoint:
         return None
 
     async def answer(self, request: Request) -> web.StreamResponse:
-        """Serve one stream, to its end. Raises Refusal as a route does."""
+        """Serve one stream to its end. Raises Rejection."""
         request.exchange.route = request.path
         if request.method != "GET":
-            detail = "The test stream takes GET alone."
+            detail = "The test stream accepts only GET."
             raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "GET"),))
         await self._authenticate(request)
         plan = Plan.of(request.query[1:])
@@ -134,7 +134,7 @@ class ProbeStreamEndpoint:
     async def _authenticate(self, request: Request) -> None:
         if not self._auth.has_key:
             return
-        # No cookie: no page of another site is to open a test stream.
+        # A cookie is not accepted, so that no page of another site can open a test stream.
         identity = await self._auth_service.authenticate(
             authorization=request.values(b"authorization"), query=raw(request.query[1:])
         )
@@ -144,9 +144,9 @@ class ProbeStreamEndpoint:
         request.exchange.subject = identity.subject
 
     def _hello(self, request: Request, plan: Plan) -> dict[str, object]:
-        """What came of the request: its version, and its headers as far as they may be told.
+        """Returns what arrived of the request: its version, and headers that are no secret.
 
-        With it what is to come, and where a token is looked for: `query` is the parameter's name.
+        It also says what is to come, and where a token is read: `query` is the parameter's name.
         """
         saw = {
             name.decode(): b", ".join(request.values(name)).decode("latin-1")[:ECHO_LIMIT]
@@ -170,7 +170,7 @@ class ProbeStreamEndpoint:
 
 
 class _TestStream:
-    """One test stream under way: a `streams.Stream`."""
+    """One open test stream: an `active_exchanges.Stream`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -187,7 +187,7 @@ class _TestStream:
         return None
 
     def end(self, reason: EndReason) -> None:
-        """End it now, in order."""
+        """End the stream now, in order."""
         self._exchange.end(reason)
         self._ended.set()
 
@@ -217,22 +217,24 @@ class _TestStream:
         self, response: web.StreamResponse, plan: Plan, hello: dict[str, object]
     ) -> None:
         began, pad = time.monotonic(), "-" * plan.padding
-        await self._tell(response, {**hello, "at": 0.0})
+        await self._send_event(response, {**hello, "at": 0.0})
         await self._wait(plan.silence)
         for number in range(plan.events):
             await self._wait(plan.interval)
             if self._ended.is_set():
                 return
-            await self._tell(response, {"n": number, "at": time.monotonic() - began, "pad": pad})
+            await self._send_event(
+                response, {"n": number, "at": time.monotonic() - began, "pad": pad}
+            )
 
-    async def _tell(self, response: web.StreamResponse, data: dict[str, object]) -> None:
+    async def _send_event(self, response: web.StreamResponse, data: dict[str, object]) -> None:
         event = b"data: %b\n\n" % orjson.dumps(data)
         await response.write(event)
         self._exchange.bytes_out += len(event)
         self._exchange.events = (self._exchange.events or 0) + 1
 
     async def _wait(self, seconds: float) -> None:
-        """Wait so long, or until it is told to end."""
+        """Wait so long, or until the stream is ended."""
         try:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()

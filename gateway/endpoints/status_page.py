@@ -1,4 +1,4 @@
-"""The status page's files, which the package brings along."""
+"""The files of the status page, which are part of the package."""
 
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ _HEADERS: Final = {
 
 
 def page(path: str) -> web.Response:
-    """One of `PATHS`. The files are small, and few ask for them."""
+    """Returns one of `PATHS`. The files are small, and few clients ask for them."""
     name, content_type = _FILES[path]
     body = (_FOLDER / name).read_bytes()
     return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)

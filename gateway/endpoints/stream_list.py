@@ -1,4 +1,4 @@
-"""The live streams as an operator asks for them: filtered, sorted, and no more than so many."""
+"""The list of live streams: filtered, sorted and bounded as an operator asks."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Final, Self, get_args
 
 from gateway.telemetry.report import Condition, LiveStream
 
-LIMIT: Final = 1000  # how many are listed where nobody says
+LIMIT: Final = 1000  # how many are listed by default
 MOST: Final = 100_000
 STATES: Final = get_args(Condition)
 _FILTERS: Final = ("route", "subject", "state")
 _KEYS: Final = (*_FILTERS, "sort", "limit")
 
-# Names go from A to Z, numbers from the largest down; what is not known comes last.
+# Names go from A to Z, numbers from the largest down; unknown values come last.
 SORTS: Final[Mapping[str, Callable[[LiveStream], tuple[object, ...]]]] = {
     "age": lambda stream: (-stream.age,),
     "bytes": lambda stream: (-stream.bytes_in - stream.bytes_out,),
@@ -32,7 +32,7 @@ class QueryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StreamList:
-    """What was asked for. `wanted` are fields and the values that they must have."""
+    """A query for streams. `wanted` are fields and the values that they must have."""
 
     wanted: tuple[tuple[str, str], ...] = ()
     sort: str = "age"
@@ -40,7 +40,7 @@ class StreamList:
 
     @classmethod
     def of(cls, query: Iterable[tuple[str, str]]) -> Self:
-        """Read the pairs of a query. Raises QueryError."""
+        """Reads the pairs of a query. Raises QueryError."""
         pairs = list(query)
         asked = dict(pairs)
         for name in asked:
@@ -57,20 +57,20 @@ class StreamList:
         return cls(wanted, sort, _limit(asked.get("limit", str(LIMIT))))
 
     def answer(self, streams: Iterable[LiveStream]) -> dict[str, object]:
-        """The streams that are meant, and how many there are of them with those past the limit."""
+        """Returns the streams that match, and their number, including those over the limit."""
         found = [
             stream
             for stream in streams
             if all(getattr(stream, name) == value for name, value in self.wanted)
         ]
         key = SORTS[self.sort]
-        # Of equals the order stays the same from one answer to the next.
+        # Equal ones keep their order from one response to the next.
         found.sort(key=lambda stream: (*key(stream), stream.id, stream.worker))
-        return {"count": len(found), "streams": [told(each) for each in found[: self.limit]]}
+        return {"count": len(found), "streams": [as_json(each) for each in found[: self.limit]]}
 
 
-def told(stream: LiveStream) -> dict[str, object]:
-    """A stream as JSON has it. No token is in it, nor a path or a query."""
+def as_json(stream: LiveStream) -> dict[str, object]:
+    """Returns a stream for JSON. It has no token, no path and no query."""
     return {
         "id": stream.id,
         "route": stream.route,

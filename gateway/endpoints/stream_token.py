@@ -1,4 +1,4 @@
-"""`POST auth.token_endpoint`: a stream token for who has a login token in a cookie or a header."""
+"""`POST auth.token_endpoint`: exchanges a login token for a one-use token."""
 
 import asyncio
 import json
@@ -33,26 +33,26 @@ class StreamTokenEndpoint:
         self._auth_service = auth_service
 
     def policy(self, origin: bytes) -> CorsPolicy | None:
-        """Whose pages may ask: those that any route lists, as none is known before the body.
+        """Returns a policy that lists the origin, because the route is not known yet.
 
-        Of those that list an origin, one that lets it use the cookie, and the earliest in the file.
+        Of those that list an origin, it is the first that allows the cookie, or else the first.
         """
         allowing = [each for each in self._routes.policies.values() if each.allows(origin)]
         with_cookie = (each for each in allowing if each.allows_cookie(origin))
         return next(with_cookie, allowing[0] if allowing else self._routes.default_policy)
 
     async def answer(self, request: Request) -> web.Response:
-        """Issue a token.
+        """Issues a token.
 
-        Raises Refusal as a route does, so that a page is told here, where it can read it, what its
-        EventSource would run into; and BAD_REQUEST for any other body or path.
+        Raises Rejection as the route would, so that a page can read here what its EventSource could
+        not. Raises BAD_REQUEST for any other body or path.
         """
         request.exchange.route = request.path
         policy = self.policy(request.first(b"origin") or b"")
         if policy is not None:
             request.access = policy.access(request.first(b"origin"))
         if request.method != "POST":
-            detail = "The token endpoint takes POST alone."
+            detail = "The token endpoint accepts only POST."
             raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", "POST"),))
         request.check_body(MAX_BODY)
         identity, claims = await self._auth_service.log_in(
@@ -84,7 +84,7 @@ class StreamTokenEndpoint:
 
 
 async def _body(request: Request) -> bytes:
-    """The request body, of a client that takes neither too much space nor too much time."""
+    """Returns the request body, bounded in size and in time."""
     content, exchange = request.content, request.exchange
     if request.expects_continue:
         request.connection.send(_CONTINUE)
@@ -110,5 +110,5 @@ def _path(body: bytes) -> str:
     if not isinstance(path, str):
         raise Rejection(BAD_REQUEST, _FORM)
     if "?" in path:
-        raise Rejection(BAD_REQUEST, "The path is bound without its query: leave out the '?' part.")
+        raise Rejection(BAD_REQUEST, "Send the path without its query: remove all from the '?' on.")
     return path

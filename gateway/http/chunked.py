@@ -1,4 +1,4 @@
-"""Chunks that may go on as they stand (RFC 9112 7.1): no copy is made of what needs no change."""
+"""Finds chunks that can be forwarded unparsed (RFC 9112 7.1), so that they are not copied."""
 
 from typing import Final
 
@@ -13,19 +13,20 @@ _LOWER_F: Final = 102
 _CRLF_SIZE: Final = 2
 MAX_SIZE_DIGITS: Final = 8  # a chunk of up to 4 GiB; leading zeros count
 
-# What follows the plain chunks at the beginning of some data. Plain numbers: each chunk asks.
-MORE: Final = 0  # nothing, or the beginning of a size line
-OTHER: Final = 1  # a chunk that is not plain, from its size line on: the last one, for instance
-BROKEN: Final = 2  # no CRLF where a chunk ends
+# What follows the plain chunks at the start of some data. Plain numbers, because each chunk needs
+# them.
+MORE: Final = 0  # nothing, or the start of a size line
+OTHER: Final = 1  # a chunk that is not plain, such as the last one, from its size line on
+BROKEN: Final = 2  # no CRLF at the end of a chunk
 
 
 def plain_chunks(data: bytes, owed: int) -> tuple[int, int, int, int]:
-    """How far `data` holds plain chunks, the last one perhaps only in part.
+    """Returns how far `data` holds plain chunks, of which the last may be incomplete.
 
-    `owed` is what is still to come, with its CRLF, of a chunk that began in earlier data; 0 where a
-    chunk begins. Given are the end of the plain chunks, the bytes of payload in them, what is owed
-    of the last, and what follows: `MORE`, `OTHER` or `BROKEN`. A plain chunk has a size of hex
-    digits only that is not 0, and no extension.
+    `owed` is what is missing, with its CRLF, of a chunk that began in earlier data; 0 at the start
+    of a chunk. The result is the end of the plain chunks, their bytes of payload, what is missing
+    of the last chunk, and what follows: `MORE`, `OTHER` or `BROKEN`. The size of a plain chunk is
+    hex digits only and not 0, without an extension.
     """
     at, payload, length = 0, 0, len(data)
     while True:
@@ -44,7 +45,7 @@ def plain_chunks(data: bytes, owed: int) -> tuple[int, int, int, int]:
 
 
 def _end_of_chunk(data: bytes, at: int, after: int) -> int:
-    """The end of what is there of a chunk from `at` to `after`, or where its CRLF goes wrong."""
+    """Returns the end of a chunk in the data, from `at` to `after`, or where its CRLF is wrong."""
     cr, lf = after - _CRLF_SIZE, after - 1
     if at <= cr < len(data) and data[cr] != _CR:
         return cr
@@ -54,9 +55,9 @@ def _end_of_chunk(data: bytes, at: int, after: int) -> int:
 
 
 def _size_line(data: bytes, at: int) -> tuple[int, int, int]:
-    """The size of the chunk that begins there, and where its payload does; 0 where it is not plain.
+    """Returns the size of the chunk that begins at `at`, and where its payload begins.
 
-    Then the third number is what it is.
+    The size is 0 if the chunk is not plain. Then the third number says what it is.
     """
     size, length = 0, len(data)
     limit = min(length, at + MAX_SIZE_DIGITS)

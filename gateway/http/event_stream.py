@@ -1,7 +1,7 @@
-"""Where an event stream stands, and what the gateway itself may say in it. Pure.
+"""Reads the borders of an event stream, and writes the events of the gateway itself. Pure.
 
-The stream is read as the HTML standard does (9.2.6): lines end with LF, CR or CRLF, a blank line
-ends an event, a line with a colon at its start is a comment.
+The stream is read as the HTML standard says (9.2.6). Lines end with LF, CR or CRLF. A blank line
+ends an event. A line that begins with a colon is a comment.
 """
 
 import random
@@ -12,9 +12,9 @@ from typing import Final
 import orjson
 
 BOM: Final = b"\xef\xbb\xbf"
-# One line: to many client libraries a blank line is an event, though it has no data.
+# There is one line only, because many client libraries read a blank line as an event without data.
 HEARTBEAT: Final = b": keep-alive\n"
-# What is kept of an event, in bytes, to know the progress that it tells; a longer one tells none.
+# Bytes that are kept of an event to read its progress. Longer events are ignored.
 MAX_EVENT: Final = 16 * 1024
 # Seconds until an EventSource reconnects. It keeps the value for as long as its page lives, so that
 # a long one would hold for later, shorter interruptions too.
@@ -31,48 +31,48 @@ _PROGRESS: Final = b'"progress"'
 class EventStream:
     """Follows a stream by its bytes, in whatever pieces they come.
 
-    It stands between two events where every line is whole and no field came since the last blank
-    line, or since the beginning. A comment line put there changes nothing of what a client reads
-    from the rest, with one exception: a byte order mark counts only at the very beginning. Behind
-    something of the gateway's own it would spoil the first line, so that there it is left out.
+    A comment may stand between two events. There every line is complete, and no field has come
+    since the last blank line or the start. A comment there changes nothing of what a client reads,
+    with one exception: a byte order mark counts only at the very start. Behind bytes of the gateway
+    it would spoil the first line, so that it is left out there.
 
-    A CR may be half a CRLF, and its LF still to come: behind a comment that LF would be a blank
-    line, which is an event to some clients. So nothing but a last event goes behind a CR. A stream
+    A CR may be half of a CRLF whose LF is still to come. Behind a comment that LF would be a blank
+    line, which some clients read as an event. So only a last event is put behind a CR. A stream
     whose lines end with a bare CR has no place for a comment.
     """
 
     def __init__(self) -> None:
-        self.count = 0  # events that are whole, and have data: those that a browser dispatches
+        self.count = 0  # complete events that have data, which are those that a browser dispatches
         self._is_opening = True  # the stream may still begin with a byte order mark
-        self._opening = b""  # the part of it that came
-        self._is_interrupted = False  # something of ours went before
-        self._line = b""  # what is kept of the line under way
+        self._opening = b""  # the part of the byte order mark that came
+        self._is_interrupted = False  # bytes of the gateway went before
+        self._line = b""  # what is kept of the incomplete line
         self._is_in_line = False
         self._is_in_event = False
         self._is_after_cr = False
         self._has_data = False
         self._data: list[bytes] = []
         self._size = 0
-        self._last = b""  # the data of the last event that told of progress
+        self._last = b""  # the data of the last event that reported progress
 
     @property
     def takes_comment(self) -> bool:
-        """Whether a comment line may go here, with more of the stream behind it."""
+        """Whether a comment line may be put here, with more of the stream behind it."""
         return self.is_between and not self._is_after_cr
 
     @property
     def is_between(self) -> bool:
-        """Whether an event of the gateway's own may go here, as the last of the stream."""
+        """Whether an event of the gateway may be put here, as the last of the stream."""
         if self._is_in_line or self._is_in_event:
             return False
         return self._is_interrupted or not self._opening
 
     def interrupt(self) -> None:
-        """Say that something of the gateway's own goes here."""
+        """Record that bytes of the gateway are put here."""
         self._is_interrupted = True
 
     def take(self, data: bytes) -> bytes:
-        """Follow these bytes, and give those of them that go on now: all, or less the mark."""
+        """Follow these bytes. Returns those to forward: all but a byte order mark."""
         if self._is_opening:
             return self._open(data)
         if not self._is_one_event(data):
@@ -85,9 +85,9 @@ class EventStream:
         return data
 
     def _is_one_event(self, data: bytes) -> bool:
-        """Whether these bytes are the most usual of all: an event of one line of data, whole.
+        """Whether these bytes are one complete event with a single line of data, the usual case.
 
-        After it the stream stands where it stood, and there is nothing to be followed.
+        The state of the stream is the same after it, so that nothing has to be followed.
         """
         return (
             data.startswith(b"data:")
@@ -105,10 +105,10 @@ class EventStream:
         if not self._last:
             return 0
         try:
-            told = orjson.loads(self._last)
+            report = orjson.loads(self._last)
         except ValueError:
             return 0
-        progress = told.get("progress") if isinstance(told, dict) else None
+        progress = report.get("progress") if isinstance(report, dict) else None
         if isinstance(progress, bool) or not isinstance(progress, int | float):
             return 0
         return progress
@@ -174,11 +174,11 @@ def error_event(
     message: str,
     retry: int | None = None,
 ) -> bytes:
-    """The gateway's last word in a stream: an event of this type, in the sample's progress model.
+    """Returns the last event of a stream that the gateway ends, in the form of a progress report.
 
-    `retry` is how long an EventSource is to wait before it comes back, in milliseconds.
+    `retry` is the time until an EventSource reconnects, in milliseconds.
     """
-    told = {
+    report = {
         "status": "error",
         "progress": progress,
         "message": message,
@@ -188,7 +188,7 @@ def error_event(
     # An event without a type is a message (HTML standard, 9.2.6).
     kind = b"" if name == "message" else b"event: %b\n" % name.encode()
     pause = b"" if retry is None else b"retry: %d\n" % retry
-    return b"%b%bdata: %b\n\n" % (kind, pause, orjson.dumps(told))
+    return b"%b%bdata: %b\n\n" % (kind, pause, orjson.dumps(report))
 
 
 def reconnection_time(retry_after: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Who sent a request, as far as this hop can know: pure."""
+"""The address of the client and the scheme that it used, from X-Forwarded headers. Pure."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -7,14 +7,14 @@ from gateway.http.headers import Headers, first, values
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
-LONGEST_ADDRESS = 64  # of one that is none
-SUBSCRIBER = 64  # bits: a client has all the addresses of an IPv6 network (RFC 6177)
+LONGEST_ADDRESS = 64  # characters of an address that is not valid
+SUBSCRIBER = 64  # bits: one client has all addresses of an IPv6 network of this size (RFC 6177)
 
 
 class Client:
-    """Who sent a request, and over what, as far as this hop can know.
+    """Where a request comes from, as far as the gateway can know.
 
-    `scheme_is_known` is False where TLS may have ended in front of the gateway unseen.
+    `scheme_is_known` is False if TLS may have ended unseen in front of the gateway.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Client:
         self.host = host
         self.forwarded = forwarded
         self.scheme_is_known = (
-            scheme_is_known  # only a trusted proxy can tell what the browser spoke
+            scheme_is_known  # only a trusted proxy knows the scheme that the client used
         )
 
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
-    """The address, an IPv4 one also where it is written as an IPv6 one; None for what is none."""
+    """Returns an address, also an IPv4 one that is written as IPv6; None if it is not valid."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -47,7 +47,7 @@ def _parsed(address: str) -> IPv4Address | IPv6Address | None:
 
 
 def subscriber(address: str) -> str:
-    """The one that limits hold for: an IPv4 address, or the /64 network that an IPv6 one is in."""
+    """Returns what limits apply to: an IPv4 address, or the /64 network of an IPv6 address."""
     parsed = _parsed(address)
     if parsed is None:
         return address[:LONGEST_ADDRESS]
@@ -58,7 +58,7 @@ def subscriber(address: str) -> str:
 
 
 def is_trusted(address: str, networks: Networks) -> bool:
-    """Whether an address is in one of these networks, the trusted proxies'."""
+    """Whether an address is in one of these networks, those of the trusted proxies."""
     if not networks:
         return False
     parsed = _parsed(address)
@@ -66,7 +66,7 @@ def is_trusted(address: str, networks: Networks) -> bool:
 
 
 def _client_address(peer: str, chain: list[str], trusted: Networks) -> str:
-    """The nearest address that is not a trusted proxy's: what lies beyond it may be invented."""
+    """Returns the nearest address that is not a trusted proxy: what lies beyond may be invented."""
     address = peer
     for hop in reversed(chain):
         if not is_trusted(address, trusted):
@@ -76,7 +76,7 @@ def _client_address(peer: str, chain: list[str], trusted: Networks) -> str:
 
 
 def addresses(headers: Headers) -> list[str]:
-    """The addresses in X-Forwarded-For, the one said to be the client's first."""
+    """Returns the addresses in X-Forwarded-For; the first is said to be the client's."""
     return [
         hop.strip().decode("latin-1")
         for value in values(headers, b"x-forwarded-for")
@@ -86,9 +86,9 @@ def addresses(headers: Headers) -> list[str]:
 
 
 def client_of(headers: Headers, peer: str, trusted: Networks) -> Client:
-    """Who the client is, from the connection and from what trusted proxies say of it.
+    """Returns the client, from the connection and from the headers of trusted proxies.
 
-    From an untrusted peer no forwarding header counts. X-Forwarded-For is read from the right.
+    Headers from a peer that is not trusted are ignored. X-Forwarded-For is read from the right.
     """
     host = first(headers, b"host") or b""
     if not is_trusted(peer, trusted):

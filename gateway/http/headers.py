@@ -1,7 +1,7 @@
-"""What is done to headers at the edge: pure functions over raw bytes.
+"""Header lists: reading them, and what is removed and added at the edge. Pure functions.
 
-Headers are lists of (name, value) pairs of bytes, in the order received and with the case received,
-so that repeated headers keep their number and order and nothing is re-encoded on the way.
+A header list has (name, value) pairs of bytes, in the order and the case received. So repeated
+headers keep their number and order, and nothing is encoded again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 SERVER_NAME = "gateway"  # in Server, without a version
 
 EVENT_STREAM = b"text/event-stream"
-# Media types whose responses are streams: they are sent as they come about, with silences between.
+# Media types whose responses are streams: their parts come with silences between them.
 STREAMING = frozenset(
     {
         EVENT_STREAM,
@@ -23,10 +23,10 @@ STREAMING = frozenset(
     }
 )
 _GRPC = b"application/grpc"  # and application/grpc+proto, application/grpc-web, ...
-# What stops at each hop and is therefore written anew for the next (RFC 9110 7.8).
+# Hop-by-hop headers that the gateway writes anew for the next hop (RFC 9110 7.8).
 TO_WEBSOCKET = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
-# RFC 9110 7.6.1, with the older names that proxies strip all the same.
+# RFC 9110 7.6.1, with older names that proxies remove as well.
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -40,12 +40,12 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# The usual values of Connection, which name no header beyond these.
+# The usual values of Connection, which name no further header.
 _NAMES_NO_OTHER = frozenset({b"keep-alive", b"close"})
-# What a client may say of itself is worth nothing unless a trusted proxy says it.
+# Ignored from a client, unless a trusted proxy sends it.
 FORWARDING = frozenset({b"forwarded", b"x-real-ip"})
 FORWARDING_PREFIX = b"x-forwarded-"
-# What the gateway says to a service, whatever the client said.
+# What the gateway itself sends to an upstream, whatever the client sent.
 SETTLED_HERE = (
     FORWARDING
     | HOP_BY_HOP
@@ -65,13 +65,13 @@ NOT_IN_TRAILERS = HOP_BY_HOP | {
 
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
-    """All values of a header, in order; `name` in lower case."""
-    size = len(name)  # compared first, as it tells most names apart
+    """Returns all values of a header, in order; `name` is in lower case."""
+    size = len(name)  # compared first, because it rules out most names
     return [value for key, value in headers if len(key) == size and key.lower() == name]
 
 
 def first(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of a header, or None; `name` in lower case."""
+    """Returns the first value of a header, or None; `name` is in lower case."""
     size = len(name)
     for key, value in headers:
         if len(key) == size and key.lower() == name:
@@ -80,7 +80,7 @@ def first(headers: Headers, name: bytes) -> bytes | None:
 
 
 def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
-    """All values of each header, in order, under its name in lower case."""
+    """Returns all values of each header, in order, by its name in lower case."""
     index: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         key = name.lower()
@@ -92,12 +92,12 @@ def by_name(headers: Headers) -> dict[bytes, list[bytes]]:
 
 
 def serialize(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Header lines as they stand on the wire, each with its CRLF."""
+    """Returns header lines as on the wire, each with its CRLF."""
     return b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
 
 
 def origin_form(target: str, headers: Headers) -> tuple[str, Headers]:
-    """A request target as path and query alone, and the headers with the Host that holds.
+    """Returns a request target as path and query, and the headers with the Host that applies.
 
     A target in absolute form names the host itself (RFC 9112 3.2.2).
     """
@@ -112,7 +112,7 @@ def origin_form(target: str, headers: Headers) -> tuple[str, Headers]:
 
 
 def media_type(value: bytes | None) -> bytes:
-    """The type/subtype of a Content-Type value, without parameters, in lower case."""
+    """Returns the type/subtype of a Content-Type value, without parameters, in lower case."""
     return value.partition(b";")[0].strip().lower() if value else b""
 
 
@@ -131,9 +131,9 @@ def accepts_event_stream(headers: Headers) -> bool:
 
 
 def connection_options(headers: Headers) -> set[bytes]:
-    """What the Connection headers name, in lower case (RFC 9110 7.6.1).
+    """Returns the names in the Connection headers, in lower case (RFC 9110 7.6.1).
 
-    Content-Length is not theirs to name: it frames the message, whoever passes it on.
+    Content-Length is left out, because it frames the message on every hop.
     """
     named: set[bytes] = set()
     for value in values(headers, b"connection"):
@@ -143,13 +143,13 @@ def connection_options(headers: Headers) -> set[bytes]:
 
 
 def upgrades_to_websocket(headers: Headers) -> bool:
-    """Whether a head asks for WebSocket alone, or says that it is spoken now (RFC 6455 4.1)."""
+    """Whether a head asks for WebSocket alone, or switches to it (RFC 6455 4.1)."""
     protocols = [value.strip().lower() for value in values(headers, b"upgrade")]
     return protocols == [b"websocket"] and b"upgrade" in connection_options(headers)
 
 
 def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
-    """The names of what goes no further than this hop."""
+    """Returns the names of the headers that are for this hop only."""
     named = values(headers, b"connection")
     if all(value.lower() in _NAMES_NO_OTHER for value in named):
         return HOP_BY_HOP
@@ -157,29 +157,29 @@ def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
 
 
 def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The headers that go past this hop: none that are hop-by-hop, or named by Connection."""
+    """Returns the headers that are forwarded: neither hop-by-hop nor named by Connection."""
     stop = _hop_by_hop(headers)
     return [pair for pair in headers if pair[0].lower() not in stop]
 
 
 def trailers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The trailer fields that may go on."""
+    """Returns the trailer fields that may be forwarded."""
     return [pair for pair in headers if pair[0].lower() not in NOT_IN_TRAILERS]
 
 
 def _is_settled_here(key: bytes) -> bool:
-    """Whether the gateway writes this request header itself, whatever the client sent.
+    """Whether the gateway itself writes this request header.
 
-    A service behind CGI reads an underscore as a dash.
+    An underscore counts as a dash, because a CGI service reads both alike.
     """
     key = key.replace(b"_", b"-")
     return key in SETTLED_HERE or key.startswith(FORWARDING_PREFIX)
 
 
 def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
-    """The client's own headers that the service may see, with any token still in them.
+    """Returns the client's own headers that are forwarded to an upstream, with any token.
 
-    An event stream is asked for uncompressed: a compressor holds bytes back.
+    An event stream is requested uncompressed, because a compressor holds bytes back.
     """
     stop = _hop_by_hop(received)
     kept = []
@@ -196,7 +196,7 @@ def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
 def for_client(
     received: Headers, *, is_stream: bool, is_event_stream: bool
 ) -> list[tuple[bytes, bytes]]:
-    """The service's own headers that the browser gets, with what keeps streams unbuffered."""
+    """Returns an upstream's own headers that the client receives, and those against buffering."""
     kept = end_to_end(received)
     if is_stream:
         kept = [pair for pair in kept if pair[0].lower() != b"x-accel-buffering"]

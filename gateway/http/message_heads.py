@@ -1,7 +1,7 @@
-"""The two heads that the gateway writes: a request's to the service, a response's to the browser.
+"""The heads that the gateway writes: of requests to upstreams, and of responses to clients.
 
-Hop-by-hop headers go first, then what the gateway knows better, then the route's own rules, and the
-framing last: no header that came in, and no rule, can change how a message is framed.
+Hop-by-hop headers are removed first. Then come the headers of the gateway, the rules of the route,
+and the framing last. So no received header and no rule can change how a message is framed.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NO_CONTENT = 204
 
 
 class Framing(Enum):
-    """How the browser knows where a response body ends (RFC 9112 6.3)."""
+    """How the client finds the end of a response body (RFC 9112 6.3)."""
 
     NONE = "none"
     LENGTH = "length"
@@ -33,7 +33,7 @@ class Framing(Enum):
 
 @dataclass(slots=True)
 class Reply:
-    """How a request wants to be answered: what its sender can take, and the route's own rules.
+    """What a response to a request depends on: what the client accepts, and the route's rules.
 
     `access` is None on a route without CORS.
     """
@@ -48,7 +48,7 @@ class Reply:
 
 
 def framing_of(head: ResponseHead, reply: Reply) -> Framing:
-    """How to frame a response for this browser. HTTP/1.0 knows no chunks."""
+    """Returns how to frame a response for this client. HTTP/1.0 has no chunks."""
     if not head.has_body:
         return Framing.NONE
     if head.has_length:
@@ -57,7 +57,7 @@ def framing_of(head: ResponseHead, reply: Reply) -> Framing:
 
 
 def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_closing: bool) -> bytes:
-    """A response head for the browser, ready to be sent, for a body framed in this way."""
+    """Returns the response head for the client, for a body with this framing."""
     headers = for_client(
         head.headers, is_stream=head.is_stream, is_event_stream=head.is_event_stream
     )
@@ -88,13 +88,13 @@ def _connection(reply: Reply, framing: Framing, *, is_closing: bool) -> Headers:
 
 
 def informational_head(status: int, reason: bytes, headers: Headers) -> bytes:
-    """A 1xx head, whole (RFC 9110 15.2); it can have no length (8.6)."""
+    """Returns a whole 1xx head (RFC 9110 15.2); it can have no length (8.6)."""
     kept = [pair for pair in headers if pair[0].lower() != b"content-length"]
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialize(kept))
 
 
 def switching_head(reason: bytes, headers: Headers, reply: Reply) -> bytes:
-    """A 101 head for a browser that asked for WebSocket; it can have no length (RFC 9110 8.6)."""
+    """Returns the 101 head for a WebSocket; it can have no length (RFC 9110 8.6)."""
     kept = [pair for pair in end_to_end(headers) if pair[0].lower() != b"content-length"]
     if first(kept, b"x-request-id") is None:
         kept.append((b"X-Request-Id", reply.request_id.encode()))
@@ -103,9 +103,9 @@ def switching_head(reason: bytes, headers: Headers, reply: Reply) -> bytes:
 
 
 class RequestHead:
-    """A request head for the service, ready but for what depends on which one gets it.
+    """A request head for an upstream, complete except for what depends on the upstream.
 
-    `target` is without a base path. `host` is for all of them the same where it is not empty.
+    `target` has no base path. A `host` that is not empty is the same for all upstreams.
     """
 
     def __init__(self, method: str, target: bytes, host: bytes, headers: Headers) -> None:
@@ -115,7 +115,7 @@ class RequestHead:
         self._headers = serialize(headers)
 
     def to(self, base: bytes, host: bytes) -> bytes:
-        """All of it, for the service with this base path and this Host."""
+        """Returns the head for the upstream with this base path and this Host."""
         return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
             self._method,
             base,

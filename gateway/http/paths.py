@@ -10,13 +10,14 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.http.errors import BAD_REQUEST, Rejection
 
-# A path of which each segment means what it says.
+# A path in which every character stands for itself.
 _PLAIN = re.compile(r"(?:/[!$&-\-0-;=@-Z_a-z~][!$&-.0-;=@-Z_a-z~]*)*/?")
-# A step is a segment that is not empty, or the nothing after a trailing slash.
+# A step is a segment that is not empty, or the empty end after a trailing slash.
 _STEP = re.compile(r"[^/]+|(?<=/)\Z")
 # Surrogates are allowed only where they stand for a received byte (PEP 383).
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f#\ud800-\udc7f\udd00-\udfff]")
-# Decoded %2F and backslashes are separators to some upstreams, and a Java one drops `;` and after.
+# Some upstreams read a decoded %2F or a backslash as a separator. Java ones drop `;` and what
+# follows.
 _DOT_SEGMENT = re.compile(rb"(?:\A|[/\\])\.\.?(?=[;/\\]|\Z)")
 
 Span = tuple[int, int]

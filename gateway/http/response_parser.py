@@ -1,4 +1,4 @@
-"""The responses of a service, strictly read (RFC 9112)."""
+"""Strict parser for the responses of an upstream (RFC 9112), on llhttp."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from gateway.http.headers import EVENT_STREAM, first, is_streaming, media_type, 
 
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
-MAX_FRAMING: Final = 64 * 1024  # between two bytes of a body: chunk extensions, trailers
+MAX_FRAMING: Final = 64 * 1024  # bytes between two bytes of a body: chunk extensions, trailers
 NO_BODY_STATUSES = (204, 304)
 CONTINUE: Final = 100
 SWITCHING_PROTOCOLS: Final = 101
@@ -22,7 +22,7 @@ UNKNOWN: Final = -1
 class ResponseHead:
     """A final response head. `has_body` is False where RFC 9112 6.3 rules a body out.
 
-    `is_stream` and `is_event_stream` go by its parsed media type.
+    `is_stream` and `is_event_stream` follow from the media type.
     """
 
     def __init__(
@@ -45,70 +45,70 @@ class ResponseHead:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Receiver:
-    """What takes a response as it comes. Exactly one of `complete` and `broken` is called last.
+    """Receives a response as it comes. `complete` or `broken` is called last, and only one of them.
 
-    A class, because each chunk goes through it: compiled code calls it without a look-up.
+    It is a class and no protocol, because compiled code calls it for each chunk without a look-up.
     """
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """A 1xx response other than 101."""
+        """Receives a 1xx response other than 101."""
 
     def head(self, head: ResponseHead) -> None:
-        """The final response head, before any byte of its body."""
+        """Receives the final response head, before any byte of its body."""
 
     def switched(self, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bool:  # noqa: ARG002
-        """A 101; whether it was asked for. If so, all that follows is `body`, to the last byte."""
+        """Receives a 101. Returns whether it was requested; then all further bytes are `body`."""
         return False
 
     def ended(self) -> bool:
-        """The service sends no more; whether it may still be sent to.
+        """The upstream sends no more. Returns whether bytes may still be sent to it.
 
-        If so, `complete` comes when its connection is closed as a whole.
+        If so, `complete` comes when its connection is closed.
         """
         return False
 
     def takes_chunks(self) -> bool:
-        """Whether a chunked body may come as `chunks`; asked once, after the head."""
+        """Returns whether a chunked body may come as `chunks`; called once, after the head."""
         return False
 
     def head_read(self) -> None:
-        """All that came together with the head was handed over."""
+        """All bytes that came together with the head have been passed on."""
 
     def chunks(self, data: bytes, payload: int) -> None:
-        """Bytes of the body as the service framed them, in plain chunks; `payload` are its own.
+        """Receives bytes of the body as framed by the upstream; `payload` counts the bytes within.
 
-        A chunk may come in parts: all of them come here.
+        A chunk may come in several parts.
         """
 
     def body(self, data: bytes) -> None:
-        """Bytes of the body, without the service's own framing."""
+        """Receives bytes of the body, without the framing of the upstream."""
 
     def complete(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        """The whole response came."""
+        """The whole response has come."""
 
     def broken(self, failure: Failure, why: str) -> None:
-        """No more comes, and it was not all."""
+        """No more bytes come, and the response is incomplete."""
 
 
 NOBODY: Final = Receiver()
 
 
 class ResponseReader:
-    """The responses on one connection, strictly read, one after the other.
+    """Reads the responses on one connection, one after the other.
 
-    llhttp reads the heads and whatever is not plain about a body: chunks with extensions, the last
-    chunk, trailers. Plain chunks, and bodies that a length or the connection's end delimits, go on
-    without it. `on_*` are its callbacks; no leniency of it is on.
+    llhttp reads the heads, and what is not plain in a body: chunks with extensions, the last chunk,
+    trailers. Plain chunks, and bodies that end by a length or with the connection, do not pass
+    llhttp. `on_*` are its callbacks. None of its lenient modes is on.
     """
 
     def __init__(self) -> None:
         self._parser: Any = None
-        self._is_parser_ready = False  # for the next response: it has read the last to its end
+        self._is_parser_ready = False  # the last response was read to its end
         self._reset(NOBODY, is_head=False)
         self.is_complete = True
 
     def begin(self, receiver: Receiver, *, is_head: bool) -> None:
-        """Expect the answer to a request, which is for this receiver."""
+        """Expect the response to a request, for this receiver."""
         self._reset(receiver, is_head=is_head)
         if not self._is_parser_ready:
             self._parser = httptools.HttpResponseParser(self)
@@ -124,21 +124,21 @@ class ResponseReader:
         self._is_head = is_head
         self._is_in_head = True
         self._is_switched = False
-        self._tail = b""  # of the head so far: an empty line may come in parts
+        self._tail = b""  # of the head so far, because an empty line may come in parts
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._framing_size = 0
         self._is_chunked = False
         self._takes_chunks = False
-        self._is_parsed = False  # the body: it is llhttp's turn
+        self._is_parsed = False  # whether llhttp reads the body
         self._is_in_chunk = False
-        self._owed = 0  # of the plain chunk that came in part
-        self._stub = b""  # the beginning of a size line
-        self._left = UNKNOWN  # of a body that has a length
+        self._owed = 0  # bytes missing of an incomplete plain chunk
+        self._stub = b""  # the start of a size line
+        self._left = UNKNOWN  # bytes missing of a body with a length
 
     def feed(self, data: bytes) -> None:
-        """Read what came. Raises `httptools.HttpParserError` where it is malformed."""
+        """Read received bytes. Raises `httptools.HttpParserError` if they are malformed."""
         if not self._is_in_head:
             self._feed_body(data)
             return
@@ -155,22 +155,22 @@ class ResponseReader:
         self._receiver.head_read()
 
     def finish(self) -> None:
-        """Say that this was all of it."""
+        """Record that the upstream has closed the connection."""
         self.is_complete = True
         self._receiver.complete(self._headers)
 
     def rest(self) -> None:
-        """Let go of the last response."""
+        """Release the last response."""
         self._receiver, self._headers = NOBODY, []
 
     def close(self) -> None:
-        """Read no more, and let go of the parser, which holds this object in turn."""
+        """Stop reading, and release the parser, which refers to this object."""
         self.rest()
         self.is_complete = True
         self._parser = None
 
     def _feed_head(self, data: bytes) -> int:
-        """Give llhttp the head and no byte more, so that the body can go without it; its end."""
+        """Pass the head to llhttp, and no byte more. Returns where the head ends."""
         start = 0
         while self._is_in_head and start < len(data):
             end = self._after_empty_line(data, start)
@@ -185,7 +185,7 @@ class ResponseReader:
         return start
 
     def _after_empty_line(self, data: bytes, start: int) -> int:
-        """Where a head may end: after the next empty line, or with the data."""
+        """Returns where a head may end: after the next empty line, or at the end of the data."""
         astride = (self._tail + data[start : start + 3]).find(b"\r\n\r\n")
         if astride >= 0:
             return start + astride + 4 - len(self._tail)
@@ -221,9 +221,9 @@ class ResponseReader:
             self._refuse("a chunk of it is longer than its size says")
 
     def _feed_parsed(self, data: bytes) -> None:
-        """Leave it to llhttp, until it has just read the end of a chunk: the next may be plain.
+        """Pass bytes to llhttp up to the end of a chunk, because the next chunk may be plain.
 
-        Not more than the end: the beginning of a size line cannot end like one.
+        The parser is given no more than the end: the start of a size line cannot end like it.
         """
         self._parse(data)
         is_between = not self._is_in_chunk and data.endswith(b"\r\n")
@@ -259,8 +259,8 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp for each header line, and each trailer."""
-        # llhttp reads values without the spaces after them, but gives them with. Tabs it takes
-        # for part of the value: so must we, or our reading of the framing would not be its own.
+        # llhttp skips spaces after a value, but passes them on with it. It reads tabs as a part of
+        # the value. This code does the same, so that both read the framing alike.
         value = value.rstrip(b" ")
         self._head_size += len(name) + len(value)
         if self._head_size > MAX_HEAD or len(self._headers) == MAX_HEADERS:
@@ -276,7 +276,7 @@ class ResponseReader:
             self._refuse("it answered in another version of HTTP than 1.x")
             return
         status = self._parser.get_status_code()
-        headers, self._headers = self._headers, []  # what is gathered from here on is trailers
+        headers, self._headers = self._headers, []  # headers from here on are trailers
         if status < CONTINUE:
             self._refuse("its status is under 100")
             return
@@ -297,7 +297,7 @@ class ResponseReader:
         self._is_parsed = not self._takes_chunks
 
     def _switch(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Read on without HTTP, where that was asked for: what follows has no framing here."""
+        """Read on without HTTP if that was requested: what follows has no framing."""
         if self._receiver.switched(self._reason, headers):
             self._is_in_head, self._is_switched = False, True
             self.ends_with_connection = True

@@ -1,6 +1,6 @@
-"""The frames of a WebSocket, followed as they pass: where they end, never what they say.
+"""Follows the frames of a WebSocket as they pass: where they end, not what they contain.
 
-Nothing is held back or judged: what is no frame passes all the same.
+Nothing is held back or judged. Bytes that are no frame pass as well.
 """
 
 from typing import Final
@@ -11,26 +11,26 @@ _CLOSE: Final = 0x8
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
-_TWO_BYTES: Final = 126  # this length says that the next two bytes are the length
+_TWO_BYTES: Final = 126  # this length means that the next two bytes are the length
 _EIGHT_BYTES: Final = 127
 _SHORTEST: Final = 2  # bytes of a frame's head
 
 
 class Frames:
-    """The frames that one side sends. `has_closed` is whether a close frame was among them."""
+    """The frames that one side sends. `has_closed` is whether there was a close frame."""
 
     def __init__(self) -> None:
         self.has_closed = False
-        self._left = 0  # of the frame that came in part
-        self._head = b""  # the beginning of a frame's head
+        self._left = 0  # bytes missing of an incomplete frame
+        self._head = b""  # the start of a frame's head
 
     @property
     def is_between(self) -> bool:
-        """Whether all frames so far came whole."""
+        """Whether all frames so far are complete."""
         return self._left == 0 and not self._head
 
     def follow(self, data: bytes) -> None:
-        """Take note of what passes."""
+        """Follow bytes that pass."""
         if self._left >= len(data):
             self._left -= len(data)
             return
@@ -39,7 +39,7 @@ class Frames:
         at, size = self._left, len(data)
         while at < size:
             length = data[at + 1] if size - at >= _SHORTEST else _EIGHT_BYTES
-            # Most frames are short, and the service's have no mask: one step for each.
+            # Most frames are short, and those of an upstream have no mask: one step for each.
             length = _SHORTEST + length if length < _TWO_BYTES else _size(data, at)
             if length == 0:
                 break
@@ -51,12 +51,12 @@ class Frames:
 
 
 def close_frame(code: int) -> bytes:
-    """A close frame, as a server sends it, that says why (RFC 6455 5.5.1, 7.4)."""
+    """Returns a close frame of a server with this reason (RFC 6455 5.5.1, 7.4)."""
     return bytes((_FINAL | _CLOSE, 2)) + code.to_bytes(2, "big")
 
 
 def _size(data: bytes, at: int) -> int:
-    """The size of the frame that begins at `at`, its head included; 0 where its head is in part."""
+    """Returns the size of the frame at `at` with its head; 0 if its head is incomplete."""
     if len(data) - at < _SHORTEST:
         return 0
     length = data[at + 1] & _LENGTH

@@ -1,7 +1,8 @@
-"""Who is under way on all replicas, and how fast they came: written down in a Redis they share.
+"""Open exchanges and rates of users over all replicas, in the Redis that they share.
 
-An own script, as the libraries for it count in windows, which let twice the rate through at the
-edge of two or keep each request, and none knows leases. One round trip decides on both limits.
+This is a script of our own because the known libraries count in windows. Two windows let twice the
+rate through at their border, or they store each request, and none has leases. One round trip
+decides on both limits.
 """
 
 import asyncio
@@ -22,19 +23,20 @@ from gateway.redis_client import client
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 # Seconds.
-TIMEOUT = 0.25  # for all that an admission waits
-PATIENCE = 1.0  # for what no request waits for
-LEASE = 30.0  # after which a stream is over whose replica says no more of it
+TIMEOUT = 0.25  # the longest time that a request waits
+PATIENCE = 1.0  # for work that no request waits for
+LEASE = 30.0  # the life of a lease that its replica does not renew
 RENEWAL = 10.0
-PAUSE = 1.0  # between two looks at a Redis that is out of reach
-CONNECTIONS = 8  # few, as many who come at once should not wait for more to be opened
+PAUSE = 1.0  # between two attempts to reach Redis again
+CONNECTIONS = 8  # a small number, so that a crowd of requests does not wait for new connections
 BATCH = 200  # leases, or users, in one command
-MOST_LEAVING = 10_000  # users, and streams of one, that are remembered to be struck out
+MOST_LEAVING = 10_000  # bounds for leases that are still to be removed
 
 STREAMS, RATE = "gateway:streams:", "gateway:rate:"
 
-# Times are microseconds of Redis' own clock. `streams` is a sorted set of leases by their end;
-# `rate` is when the bucket is full again, see token_bucket.py. Those from ARGV[6] on have left.
+# Times are microseconds of Redis' own clock. `streams` is a sorted set of leases by their end.
+# `rate` is the time at which the bucket is full again, see token_bucket.py. The arguments from
+# ARGV[6] on are leases that have ended.
 _ENTER: Final = """
 local streams, rate, id = KEYS[1], KEYS[2], ARGV[1]
 local most, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -86,13 +88,13 @@ class Lease:
 
 
 class RedisLeases:
-    """Tells what all replicas know, or that nobody can tell for now.
+    """Grants and renews leases in Redis, or says that Redis cannot decide now.
 
-    A request waits `TIMEOUT` for it at most, and only those do that asked when Redis was lost: from
-    then on none is asked to wait until a look beside the requests found it again. Then the streams
-    that began meanwhile are written down too.
+    A request waits `TIMEOUT` at most, and only if it asked at the moment Redis was lost. After that
+    no request waits until a background task reaches Redis again. Then the exchanges that began
+    meanwhile are written to Redis too.
 
-    `fallbacks` counts what was let in or not without it.
+    `fallbacks` counts the decisions that were made without Redis.
     """
 
     def __init__(self, url: str) -> None:
@@ -102,8 +104,8 @@ class RedisLeases:
         self._enter = self._redis.register_script(_ENTER)
         self._renew = self._redis.register_script(_RENEW)
         self._live: dict[str, Lease] = {}
-        self._leaving: dict[str, tuple[str, ...]] = {}  # ids by key
-        self._writing = asyncio.Lock()  # so that nothing is renewed after it was struck out
+        self._leaving: dict[str, tuple[str, ...]] = {}  # ids of leases that have ended, by key
+        self._writing = asyncio.Lock()  # so that no lease is renewed after it was removed
         self._keeper: asyncio.Task[None] | None = None
         self._striker: asyncio.Task[None] | None = None
 
@@ -123,12 +125,12 @@ class RedisLeases:
         return wait is not None
 
     def leave(self, lease: Lease) -> None:
-        """Say that it is over. See `Leases`."""
+        """Give a lease back. See `Leases`."""
         if self._live.pop(lease.id, None) is not None:
             self._strike(lease)
 
     async def close(self) -> None:
-        """Strike out what has ended, and close the connections."""
+        """Remove the leases that have ended, and close the connections."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -137,7 +139,7 @@ class RedisLeases:
         await self._redis.aclose()
 
     async def _ask(self, lease: Lease, limits: RouteLimits) -> int | None:
-        """Microseconds to wait, -1 for too many streams, or None where nobody can tell."""
+        """Returns the microseconds to wait; -1 for too many streams, None without Redis."""
         interval = (limits.interval or 0.0) * 1e6
         whole = interval * limits.burst
         most = limits.max_streams_per_user or 0
@@ -152,12 +154,12 @@ class RedisLeases:
             self._lost(error)
             return None
         except BaseException:
-            self._strike(lease)  # the browser left, and it may have been written down
+            self._strike(lease)  # the client is gone, and the lease may have been written
             raise
         return int(told)
 
     def _strike(self, lease: Lease) -> None:
-        """Strike out a lease, soon. One that is not runs out by itself."""
+        """Remove a lease soon. A lease that is not removed expires by itself."""
         ids = self._leaving.get(lease.key, ())
         if len(self._leaving) < MOST_LEAVING and len(ids) < MOST_LEAVING:
             self._leaving[lease.key] = (*ids, lease.id)
@@ -180,11 +182,11 @@ class RedisLeases:
                 self._lost(error)
                 return
             for key, ids in batch:
-                if self._leaving[key] is ids:  # else more have left meanwhile
+                if self._leaving[key] is ids:  # else more leases have ended meanwhile
                     del self._leaving[key]
 
     async def _keep(self) -> None:
-        """Renew the leases of what is under way, and look for a Redis that is out of reach."""
+        """Renew the leases of open exchanges, and try to reach a Redis that is away."""
         loop = asyncio.get_running_loop()
         due = loop.time() + RENEWAL
         while True:
@@ -194,7 +196,7 @@ class RedisLeases:
                 await self._renew_all()
 
     async def _renew_all(self) -> None:
-        """Write down anew what is under way, also what Redis never knew or forgot."""
+        """Write all leases of open exchanges, also those that Redis never had or lost."""
         ids = list(self._live)
         try:
             async with asyncio.timeout(PATIENCE):

@@ -1,6 +1,7 @@
-"""How fast each of many may come: a bucket for each, in bounded memory.
+"""Token buckets in bounded memory: how fast each of many users may send requests.
 
-GCRA, the virtual scheduling algorithm of ITU-T I.371: one time for each is all that is kept.
+The algorithm is GCRA, the virtual scheduling algorithm of ITU-T I.371: it needs one time for each
+user.
 """
 
 # Keys in each of two generations: some 20 MB for both.
@@ -9,27 +10,27 @@ _NANOSECONDS = 1_000_000_000
 
 
 class TokenBucket:
-    """For each key a bucket that holds `burst`, and gets one more every `interval` seconds.
+    """A bucket for each key, which holds `burst` tokens and gets one every `interval` seconds.
 
-    What is written down of a key is when its bucket is full again, and who is not written down has
-    a full one. So a key that nobody named for as long as a bucket takes to fill can be forgotten,
-    and is, with all its generation. When more keys come meanwhile than are kept, those go first
-    that nobody named for the longest time.
+    For each key the time is kept at which its bucket is full again. A key without an entry has a
+    full bucket. A key that was not used for as long as a bucket takes to fill can be forgotten,
+    with its whole generation. If more keys come than are kept, the keys that were unused for the
+    longest time are forgotten first.
     """
 
     def __init__(self, interval: float, burst: int) -> None:
         self._interval = max(1, round(interval * _NANOSECONDS))
-        self._whole = self._interval * burst  # what it takes to fill an empty one
+        self._whole = self._interval * burst  # the time that an empty bucket takes to fill
         self._young: dict[str, int] = {}
         self._old: dict[str, int] = {}
         self._turned = 0
 
     def __len__(self) -> int:
-        """How many keys it remembers; one that is in both generations counts twice."""
+        """Returns how many keys are kept; a key in both generations counts twice."""
         return len(self._young) + len(self._old)
 
     def take(self, key: str, now: int) -> float:
-        """Take one, at `now` in nanoseconds. Gives 0.0, or for how many seconds there is none."""
+        """Take a token at `now`, in nanoseconds. Returns 0.0, or the seconds until there is one."""
         if now - self._turned >= self._whole or len(self._young) >= GENERATION:
             self._young, self._old, self._turned = {}, self._young, now
         full_at = max(self._young.get(key) or self._old.get(key, 0), now)

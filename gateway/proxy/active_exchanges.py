@@ -1,4 +1,4 @@
-"""Who is being served now: admission, and the end of them all when the gateway drains."""
+"""The open exchanges: admission, and their end when the gateway drains."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,24 +10,24 @@ from gateway.telemetry.report import Condition
 
 
 class Stream(Protocol):
-    """An exchange that was admitted, and can be told to end."""
+    """An exchange that was admitted, and can be ended."""
 
     def end(self, reason: EndReason) -> None:
         """End it now, for this reason."""
 
     def record(self) -> Exchange:
-        """What is known of it by now."""
+        """Returns the record of the exchange, up to date."""
 
     @property
     def condition(self) -> Condition:
-        """What it waits for."""
+        """What the exchange waits for."""
 
     def silence(self) -> float | None:
-        """Seconds since a byte came from the service; None where nobody writes that down."""
+        """Seconds since a byte came from the upstream; None if no timeout records that."""
 
 
 class ActiveExchanges:
-    """The exchanges under way. Without I/O of its own."""
+    """The open exchanges of a process. It does no I/O."""
 
     def __init__(self) -> None:
         self._live: set[Stream] = set()
@@ -43,32 +43,32 @@ class ActiveExchanges:
         return iter(self._live)
 
     def records(self) -> list[Exchange]:
-        """What is known by now of each."""
+        """Returns the records of all open exchanges, up to date."""
         return [stream.record() for stream in self._live]
 
     def admit(self, stream: Stream) -> None:
-        """Let an exchange begin, or raise `Rejection` where none may any more."""
+        """Let an exchange begin. Raises Rejection DRAINING."""
         if self.is_closed:
             raise Rejection(DRAINING)
         self._live.add(stream)
         self._nobody_left.clear()
 
     def release(self, stream: Stream) -> None:
-        """Forget an exchange that ended. One that was never admitted is no fault."""
+        """Remove an exchange that has ended. An exchange that was never admitted is ignored."""
         self._live.discard(stream)
         if not self._live:
             self._nobody_left.set()
 
     def leave(self) -> None:
-        """Let each connection go after its response: its client is to find another gateway."""
+        """Close each connection after its response, so that its client finds another gateway."""
         self.is_draining = True
 
     def close(self) -> None:
-        """Admit nobody from now on."""
+        """Admit no exchange from now on."""
         self.is_closed = True
 
-    async def wait_empty(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, told at the end
-        """Wait until nobody is left, `timeout` seconds at most; True when nobody is."""
+    async def wait_empty(self, timeout: float) -> bool:  # noqa: ASYNC109 - no error
+        """Wait until no exchange is open, `timeout` seconds at most. Returns whether none is."""
         try:
             async with asyncio.timeout(timeout):
                 await self._nobody_left.wait()
@@ -77,6 +77,6 @@ class ActiveExchanges:
         return True
 
     def end_all(self, reason: EndReason) -> None:
-        """Tell every exchange to end now."""
+        """End every exchange now."""
         for stream in list(self._live):
             stream.end(reason)

@@ -1,6 +1,6 @@
-"""A route made ready: what is worked out once for all its requests, and what is for each.
+"""A route with everything that is computed once for it, and what it makes for each request.
 
-For each it is the request head that the service gets, and the pipe that its response goes through.
+For each request it makes the head for the upstream, and the pump for the response.
 """
 
 from gateway.auth.authenticator import Identity
@@ -21,7 +21,7 @@ from gateway.upstream.load_balancer import LoadBalancer
 
 
 class CompiledRoute:
-    """A route and what its options come to: no `policy` without CORS, no `quota` without limits."""
+    """A compiled route: without CORS it has no `policy`, without limits no `quota`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class CompiledRoute:
             self._options = route.stream
 
     def apply_error_format(self, request: Request) -> None:
-        """Say of a request how this route's refusals are told, before there can be any."""
+        """Sets how this route reports errors: the CORS headers, and a 200 with `retry:`."""
         if self._options is not None and self._options.retries_transient:
             request.wants_retry = accepts_event_stream(request.headers)
         if self.policy is not None:
@@ -53,7 +53,7 @@ class CompiledRoute:
             request.access = None
 
     def slot(self, request: Request, identity: Identity | None) -> Slot | None:
-        """What asks for leave under the route's limits; None without limits."""
+        """Returns a slot under the route's limits, not acquired yet; None without limits."""
         if self.quota is None:
             return None
         if identity is not None and identity.subject:
@@ -63,7 +63,7 @@ class CompiledRoute:
     def request_head(
         self, request: Request, match: Match, identity: Identity | None
     ) -> RequestHead:
-        """What the service gets to see of a request, less its body."""
+        """Returns the request head for the upstream."""
         route, credentials = self.route, self._credentials
         target = credentials.strip_target(raw(target_path(match) + request.query))
         host = request.client.host if route.preserve_host else b""
@@ -81,7 +81,7 @@ class CompiledRoute:
         return RequestHead(request.method, target, host, [*headers, *request.framing, *switch])
 
     def pump(self, request: Request, identity: Identity | None) -> ResponsePump:
-        """What takes the response."""
+        """Returns what forwards the response."""
         reply = Reply(
             is_http_11=request.is_http_11,
             keep_alive=request.keeps_alive,
@@ -101,9 +101,9 @@ class CompiledRoute:
         return EventStreamPump(client, request.exchange, reply, timeouts, terms)
 
     def _expiry(self, identity: Identity | None, options: StreamOptions) -> float | None:
-        """When a token holds no more, in seconds since the epoch, where a stream ends with it.
+        """Returns when a stream ends with its token, in seconds since the epoch.
 
-        With the leeway: before that a browser that comes back with it would be let in again.
+        The leeway is included, because until then the token would be accepted again.
         """
         if identity is None or not options.closes_on_expiry:
             return None

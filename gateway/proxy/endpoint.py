@@ -1,4 +1,4 @@
-"""What the gateway answers itself: the interface of one entry in the table of paths."""
+"""The interface of an endpoint: a path that the gateway answers itself."""
 
 from typing import Protocol
 

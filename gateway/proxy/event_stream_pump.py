@@ -1,8 +1,8 @@
-"""A pipe whose event stream the gateway may speak in: heartbeats, and a last word.
+"""Forwards an event stream, with heartbeats and an error event of the gateway.
 
-Only for routes with `stream:`; the pipe of all others passes on what comes as it stands. RFC 9110
-7.7 keeps proxies from changing what is marked `no-transform`: a gateway is no proxy but stands for
-the origin (3.7), whose owner asked for this.
+It is used only on routes with `stream:`. RFC 9110 7.7 keeps proxies from changing what is marked
+`no-transform`. A gateway is no such proxy: it stands for the origin (3.7), whose owner asked for
+this.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from gateway.telemetry.exchange import EndReason, Exchange
 
 _OK: Final = 200
 
-# What the error event says, for each reason that is the gateway's or the service's: code, message.
+# The code and the message of the error event, for each end reason that the client did not cause.
 _WORDS: Final = {
     EndReason.UPSTREAM_TIMEOUT: ("upstream_timeout", "The service fell silent for too long."),
     EndReason.TOTAL_TIMEOUT: ("upstream_timeout", "It took longer than this route allows."),
@@ -42,10 +42,10 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class StreamTerms:
-    """What one request makes of its route's options.
+    """The options of a route for one request.
 
-    `expires_at` is when its stream ends with its token, in seconds since the epoch. `wants_retry`:
-    it has an EventSource behind it, which gives up for good on any status but 200.
+    `expires_at` is when the stream ends with its token, in seconds since the epoch. `wants_retry`
+    is whether the client is an EventSource, which gives up on any status but 200.
     """
 
     options: StreamOptions
@@ -54,10 +54,10 @@ class StreamTerms:
 
 
 class EventStreamPump(ResponsePump):
-    """A response on its way, perhaps an event stream that the gateway may speak in.
+    """Forwards one response; if it is an event stream, the gateway may add events.
 
-    It may where the body's end is not told beforehand, nothing encodes it, and only between two
-    events. Everywhere else it is a `ResponsePump` like any other.
+    It may if the length of the body is unknown, nothing encodes it, and only between two events.
+    Otherwise it works like a `ResponsePump`.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class EventStreamPump(ResponsePump):
         self._heartbeat: Heartbeat | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
-    # The handler's side
+    # Called by the handler
 
     def record(self) -> Exchange:
-        """What is known of it by now."""
+        """Returns the record of the exchange, up to date."""
         if self._events is not None:
             self._exchange.events = self._events.count
         return super().record()
 
     def close(self) -> None:
-        """Stop all timers and let go of the browser, however it ended."""
+        """Stop all timers and release the client, however the exchange ended."""
         super().close()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
@@ -91,11 +91,11 @@ class EventStreamPump(ResponsePump):
             self._expiry.cancel()
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
-        """End it before its time: with an event that says why where one may be sent.
+        """End the exchange early, with an error event if one may be sent.
 
-        The body then ends as a whole one does, because it says itself that it is none.
+        The body then ends like a complete one, because the event says that it is not.
         """
-        words = self._last_words(reason)
+        words = self._error_event(reason)
         if not words:
             super().end(reason, failure, why)
             return
@@ -105,10 +105,10 @@ class EventStreamPump(ResponsePump):
         self._put(words)
         self.complete([])
 
-    # The service's side
+    # Called by the upstream's connection
 
     def head(self, head: ResponseHead) -> None:
-        """Send the response head on, unless it is better not seen."""
+        """Forward the response head, or replace it by a 200 with `retry:`."""
         if self._terms.wants_retry and head.status in TRANSIENT:
             self._retry_later(head)
             return
@@ -118,17 +118,17 @@ class EventStreamPump(ResponsePump):
         if self._terms.expires_at is not None:
             self._await_expiry(self._terms.expires_at)
         options = self._terms.options
-        if _takes_words(head) and (options.heartbeat or options.error_event):
+        if _can_insert(head) and (options.heartbeat or options.error_event):
             self._events = EventStream()
             if options.heartbeat:
-                self._heartbeat = Heartbeat(options.heartbeat, self._beat)
+                self._heartbeat = Heartbeat(options.heartbeat, self._send_heartbeat)
 
     def takes_chunks(self) -> bool:
-        """Whether chunks may go on as they stand: not where something may come between."""
+        """Whether chunks may be forwarded as they are: not if something may be inserted."""
         return self._events is None and super().takes_chunks()
 
     def body(self, data: bytes) -> None:
-        """Send bytes of the body on, at once."""
+        """Forward bytes of the body at once."""
         if self._events is not None and self._state == RELAYING:
             if self._heartbeat is not None:
                 self._heartbeat.touch()
@@ -138,15 +138,15 @@ class EventStreamPump(ResponsePump):
         else:
             self._deadlines.touch()
 
-    # The browser's side
+    # Called by the client's connection
 
     def resume(self) -> None:
-        """The browser takes bytes again: until now it was not for us to send any."""
+        """The client takes bytes again."""
         if self._heartbeat is not None:
             self._heartbeat.touch()
         super().resume()
 
-    # Inside
+    # Private
 
     def _retry_later(self, head: ResponseHead) -> None:
         self._exchange.end(EndReason.ERROR, f"the service answered {head.status}")
@@ -154,22 +154,22 @@ class EventStreamPump(ResponsePump):
         headers = () if after is None else (("Retry-After", after.decode("latin-1")),)
         self.refuse(Rejection(upstream_error(head.status), headers=headers))
 
-    def _may_speak(self) -> bool:
-        """Whether something of the gateway's own may go here and now, and would be taken."""
+    def _can_insert_now(self) -> bool:
+        """Whether bytes of the gateway may be inserted now, and would be taken."""
         events = self._events
         if events is None or self._state != RELAYING:
             return False
         return events.is_between and not self._client.writing_paused
 
-    def _beat(self) -> None:
-        if self._events is not None and self._events.takes_comment and self._may_speak():
+    def _send_heartbeat(self) -> None:
+        if self._events is not None and self._events.takes_comment and self._can_insert_now():
             self._events.interrupt()
             self._put(HEARTBEAT)
 
-    def _last_words(self, reason: EndReason) -> bytes:
-        """The event that says why it ends; empty where none may, or there is none to say."""
+    def _error_event(self, reason: EndReason) -> bytes:
+        """Returns the error event; empty if none may be sent, or none is configured."""
         name, words = self._terms.options.error_event, _WORDS.get(reason)
-        if name is None or words is None or self._events is None or not self._may_speak():
+        if name is None or words is None or self._events is None or not self._can_insert_now():
             return b""
         is_drained = reason is EndReason.DRAINED and self._terms.options.retries_transient
         return error_event(
@@ -192,8 +192,8 @@ class EventStreamPump(ResponsePump):
             self.end(EndReason.TOKEN_EXPIRED, TOKEN_EXPIRED, "token_expired")
 
 
-def _takes_words(head: ResponseHead) -> bool:
-    """Whether bytes can be put into its body: nothing tells its length, or encodes it."""
+def _can_insert(head: ResponseHead) -> bool:
+    """Whether bytes can be added to a body: its length is unknown, and nothing encodes it."""
     codings = values(head.headers, b"content-encoding")
     is_plain = all(coding.strip().lower() in {b"", b"identity"} for coding in codings)
     return is_plain and head.has_body and not head.has_length

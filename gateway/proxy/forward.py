@@ -1,4 +1,4 @@
-"""Connect and pipe: one request to a service, and its response back to the browser."""
+"""Forwards one request to an upstream: connect, send, retry where that is safe."""
 
 import asyncio
 import random
@@ -12,18 +12,20 @@ from gateway.http.message_heads import RequestHead
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.request import Request, over
 from gateway.upstream.connection import Connection
-from gateway.upstream.load_balancer import LoadBalancer, Place
+from gateway.upstream.load_balancer import Candidate, LoadBalancer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
-PAUSE = 0.05  # seconds at most before the same service is asked again; a restart needs a moment
+PAUSE = (
+    0.05  # seconds at most before a retry at the same upstream, because a restart takes a moment
+)
 _SENT = RequestHead("", b"", b"", [])
 
 
 @dataclass(slots=True)
 class Forwarder:
-    """One exchange with a service: the request `head` is ready, the `pump` takes the response."""
+    """One exchange with an upstream: `head` is the request, `pump` takes the response."""
 
     request: Request
     route: Route
@@ -32,32 +34,34 @@ class Forwarder:
     load_balancer: LoadBalancer
 
     async def run(self) -> None:
-        """Do it, to whatever end. Raises `Rejection` where no connection can be made.
+        """Forward the request, to whatever end. Raises Rejection if no connection can be made.
 
-        Another attempt is made where nothing of the request can have had an effect: no connection
-        came about, or an idle one was closed just when it was used, which is no fault of anyone's.
+        The request is sent again if it can have had no effect: no connection could be made, or an
+        idle one was closed at the moment of its use.
         """
         left = self.route.retries
-        place = self.load_balancer.pick()
-        connection = None if self.request.is_websocket else place.pool.take_idle()
-        tried: tuple[Place, ...] = ()
+        candidate = self.load_balancer.pick()
+        connection = None if self.request.is_websocket else candidate.pool.take_idle()
+        tried: tuple[Candidate, ...] = ()
         while True:
-            self.request.exchange.upstream = place.url
-            place.health.open_exchanges += 1
+            self.request.exchange.upstream = candidate.url
+            candidate.health.open_exchanges += 1
             try:
                 if connection is not None:
-                    await self._over(connection, place, is_repeatable=left > 0 and self._is_safe)
+                    await self._over(
+                        connection, candidate, is_repeatable=left > 0 and self._is_safe
+                    )
                 else:
-                    connection = await self._connect(place, left)
+                    connection = await self._connect(candidate, left)
                     if connection is not None:
-                        await self._over(connection, place, is_repeatable=False)
+                        await self._over(connection, candidate, is_repeatable=False)
                 if connection is not None and not self.pump.was_stale:
                     return
             finally:
-                place.health.open_exchanges -= 1
+                candidate.health.open_exchanges -= 1
             left -= 1
-            tried = (*tried, place)
-            place = await self._another(tried, is_hasty=connection is not None)
+            tried = (*tried, candidate)
+            candidate = await self._another(tried, is_hasty=connection is not None)
             connection = None
 
     @property
@@ -68,39 +72,41 @@ class Forwarder:
 
     @property
     def _is_safe(self) -> bool:
-        """Whether it does no harm that a service may get the request twice."""
+        """Whether it does no harm if an upstream gets the request twice."""
         return not self.request.has_body and self.request.method in IDEMPOTENT
 
-    async def _connect(self, place: Place, left: int) -> Connection | None:
-        """A new connection; None where none came about and another attempt is left."""
+    async def _connect(self, candidate: Candidate, left: int) -> Connection | None:
+        """Returns a new connection; None if there is none and another attempt is left."""
         connect_timeout = self.route.timeouts.connect
         bound = self.pump.seconds_left(connect_timeout)
         try:
-            return await place.pool.connect(bound)
+            return await candidate.pool.connect(bound)
         except Rejection as rejection:
             is_late = rejection.failure is UPSTREAM_TIMEOUT
             if is_late and bound == connect_timeout:
-                place.pool.was_too_slow()
-            # One service alone that does not accept in time is not waited for twice.
+                candidate.pool.connect_timed_out()
+            # A single upstream that does not accept in time is not tried twice.
             if left == 0 or (is_late and self.load_balancer.is_alone) or not self.pump.has_time:
                 raise
             return None
 
-    async def _another(self, tried: tuple[Place, ...], *, is_hasty: bool) -> Place:
-        place = self.load_balancer.pick(tried)
-        if place in tried and not is_hasty:
+    async def _another(self, tried: tuple[Candidate, ...], *, is_hasty: bool) -> Candidate:
+        candidate = self.load_balancer.pick(tried)
+        if candidate in tried and not is_hasty:
             await asyncio.sleep(PAUSE * random.uniform(0.5, 1))  # noqa: S311 - no secret
-        return place
+        return candidate
 
-    async def _over(self, connection: Connection, place: Place, *, is_repeatable: bool) -> None:
+    async def _over(
+        self, connection: Connection, candidate: Candidate, *, is_repeatable: bool
+    ) -> None:
         ended = self.pump.attach(connection, is_repeatable=is_repeatable)
         upload: asyncio.Task[None] | None = None
         try:
-            if ended.done():  # its time ran out while the connection was made
+            if ended.done():  # its time was over while the connection was made
                 return
             has_body = self.request.has_body
             is_head = self.request.method == "HEAD"
-            head = self.head.to(place.base, place.host)
+            head = self.head.to(candidate.base, candidate.host)
             connection.start(head, self.pump, is_head=is_head, has_body=has_body)
             if not is_repeatable:
                 self.head, head = _SENT, b""  # a stream may go on for hours
@@ -109,13 +115,13 @@ class Forwarder:
                 upload = asyncio.create_task(self._upload(connection))
             await ended
         finally:
-            place.pool.release(connection)
+            candidate.pool.release(connection)
             if upload is not None:
                 upload.cancel()
-                await asyncio.wait([upload])  # whoever reads the body next is to be alone with it
+                await asyncio.wait([upload])  # the next reader of the body must be alone
 
     async def _upload(self, connection: Connection) -> None:
-        """Send the request body on as it comes, under the service's backpressure."""
+        """Forward the request body as it comes, under the upstream's backpressure."""
         exchange, pump, limit = self.request.exchange, self.pump, self.route.max_body
         is_chunked = self.request.is_chunked
         try:
@@ -128,7 +134,7 @@ class Forwarder:
                 if (writable := connection.writable()) is not None:
                     await writable
         except ConnectionError:
-            return  # the browser left: the handler is being cancelled for it
+            return  # the client is gone, and the handler is being cancelled
         except Exception:
             log.exception("upload_failed", request_id=exchange.request_id)
             pump.refuse(Rejection(INTERNAL_ERROR))
@@ -138,7 +144,7 @@ class Forwarder:
         connection.finish_request()
 
     async def _next_bytes(self) -> bytes:
-        """What came of the body since the last call; empty at its end."""
+        """Returns the next bytes of the body; empty at its end."""
         content = self.request.content
         self.pump.await_client(is_awaited=True)
         data = await content.readany()

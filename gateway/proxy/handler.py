@@ -99,7 +99,7 @@ class Handler:
         return await self._run(*await self._prepare(request))
 
     async def _prepare(self, request: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:
-        """Match and authenticate. A long stream keeps nothing that only these two steps need."""
+        """Match and authenticate. A long stream keeps nothing that only these steps need."""
         route, match = self._routes.match(request.method, request.path)
         request.exchange.route = route.route.path
         route.apply_error_format(request)
@@ -145,7 +145,7 @@ class Handler:
 
 
 def _failed(request: Request) -> web.StreamResponse | AlreadySent:
-    """Returns a 500 after a fault of the gateway; cuts a response that has begun."""
+    """Returns a 500 after an error of the gateway; cuts a response that has begun."""
     exchange, transport = request.exchange, request.connection.transport
     if exchange.first_byte_at is None:
         return rejected(request, Rejection(INTERNAL_ERROR))

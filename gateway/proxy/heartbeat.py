@@ -1,30 +1,30 @@
-"""A sign of life after each silence: the timer of one stream."""
+"""The timer for the heartbeats of one event stream."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Heartbeat:
-    """Calls `beat` after `interval` seconds in which nothing was sent, and after as many again.
+    """Calls `beat` after each `interval` seconds in which nothing was sent.
 
-    One timer, which looks when it fires whether anything was sent meanwhile. What is sent is
-    written down, and no more.
+    There is one timer. When it fires, it checks whether anything was sent meanwhile. Sending only
+    updates a time.
     """
 
     def __init__(self, interval: float, beat: Callable[[], None]) -> None:
         self._interval = interval
-        self._beat = beat
+        self._send_heartbeat = beat
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
 
     def touch(self) -> None:
-        """Something was sent: the silence begins anew."""
+        """Something was sent: the silence begins again."""
         self._sent = self._loop.time()
 
     def cancel(self) -> None:
-        """Beat no more."""
+        """Stop the heartbeats."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -36,5 +36,5 @@ class Heartbeat:
         now = self._loop.time()
         if now >= self._sent + self._interval:
             self._sent = now
-            self._beat()
+            self._send_heartbeat()
         self._arm()

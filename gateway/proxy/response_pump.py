@@ -1,7 +1,7 @@
-"""Bytes from a service to a browser, with backpressure and deadlines.
+"""Forwards the response of an upstream to a client, with backpressure and deadlines.
 
-All of it happens in callbacks: what the service's connection receives is written to the browser's
-transport in the same call, without a task being woken. The handler waits for one future alone.
+Everything happens in callbacks. What the upstream's connection receives is written to the client's
+socket in the same call, without waking a task. The handler waits for a single future.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.report import Condition
 from gateway.upstream.connection import Connection
 
-# The states of a pipe. Plain numbers, because each chunk asks for them.
-RELAYING: Final = 0  # until the service ends the body, or the gateway does
-FLUSHING: Final = 1  # until the browser has taken what is left
+# The states of a pump. Plain numbers, because each chunk reads them.
+RELAYING: Final = 0  # until the upstream ends the body, or the gateway does
+FLUSHING: Final = 1  # until the client has taken the rest
 ENDED: Final = 2
 SMALL: Final = 2048  # bytes that cost less to copy than to send in parts
 
 
 class ResponsePump(Receiver):
-    """One response on its way.
+    """Forwards one response.
 
     The pump is the `Receiver` of the upstream's connection, the `ConnectionListener` of the
     client's, and the owner of the `Deadlines`. Before the response head is sent, a failure becomes
@@ -48,7 +48,7 @@ class ResponsePump(Receiver):
         self.rejection: Rejection | None = None
         self.was_stale = False
         self.keep_alive = reply.keep_alive
-        self.owes_body = False  # the browser: part of its request is still to come
+        self.owes_body = False  # whether a part of the client's request is still to come
         self.bytes_out = 0
         self._client = client
         self._exchange = exchange
@@ -56,7 +56,7 @@ class ResponsePump(Receiver):
         self._framing: Framing | None = None
         self._is_chunked = False
         self._held: list[bytes] = []  # the head, and what came with it
-        self._writer: SocketWriter | None = None  # from when nothing is held
+        self._writer: SocketWriter | None = None  # set once nothing is held
         self._connection: Connection | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_repeatable = False
@@ -66,28 +66,29 @@ class ResponsePump(Receiver):
         self._deadlines = Deadlines(self, timeouts, client.timer)
         client.listener = self
 
-    # The handler's side
+    # Called by the handler
 
     @property
     def has_started(self) -> bool:
-        """Whether the response head is out."""
+        """Whether the response head was sent."""
         return self._framing is not None
 
     @property
     def has_time(self) -> bool:
-        """Whether it goes on: it was not ended, and some of its time is left."""
+        """Whether the exchange goes on: it has not ended, and has time left."""
         return self._state != ENDED and self._deadlines.seconds_left() != 0.0
 
     def seconds_left(self, bound: float | None) -> float | None:
-        """The shorter of a bound and what is left of the whole exchange's."""
+        """Returns the shorter of a timeout and the time left of the whole exchange."""
         bounds = (bound, self._deadlines.seconds_left())
         return min((each for each in bounds if each is not None), default=None)
 
     def attach(self, connection: Connection, *, is_repeatable: bool) -> asyncio.Future[None]:
-        """Take what this connection sends, and expect a response head from now on.
+        """Receive from this connection, and expect a response head from now on.
 
-        What comes back is done when all is over. Where `is_repeatable`, a connection that turns
-        out to be closed is not an end but `was_stale`, and another may be attached.
+        The future that it returns is done when the exchange is over. With `is_repeatable`, a
+        connection that turns out to be closed is no end but `was_stale`, and another may be
+        attached.
         """
         self._connection = connection
         self._is_repeatable = is_repeatable
@@ -100,18 +101,18 @@ class ResponsePump(Receiver):
         return self._ended
 
     def await_client(self, *, is_awaited: bool) -> None:
-        """Say whether the upload waits for the browser now, or for the service."""
+        """Record whether the upload waits for the client now, or for the upstream."""
         self._is_client_awaited = is_awaited
         self._deadlines.touch()
 
     def record(self) -> Exchange:
-        """What is known of it by now."""
+        """Returns the record of the exchange, up to date."""
         self._exchange.bytes_out = self.bytes_out
         return self._exchange
 
     @property
     def condition(self) -> Condition:
-        """What it waits for."""
+        """What the exchange waits for."""
         if not self.has_started:
             return "waiting"
         if self._state == FLUSHING:
@@ -119,18 +120,18 @@ class ResponsePump(Receiver):
         return "backpressure" if self._client.writing_paused else "streaming"
 
     def silence(self) -> float | None:
-        """Seconds since a byte moved; None where no bound of the route has that written down."""
+        """Seconds since a byte moved; None if no timeout of the route records that."""
         return self._deadlines.silence()
 
     def close(self) -> None:
-        """Stop all timers and let go of the browser, however it ended."""
+        """Stop all timers and release the client, however the exchange ended."""
         self._state = ENDED
         self._deadlines.cancel()
         self._client.listener = None
         self.record()
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
-        """End it before its time: as a refusal where that is still possible, else as a cut."""
+        """End the exchange early: by a rejection if that is still possible, else by a cut."""
         if self._state == ENDED:
             return
         self._exchange.end(reason, why)
@@ -142,23 +143,23 @@ class ResponsePump(Receiver):
         self.keep_alive = False
         self._is_cut = True
         if self._state == FLUSHING or self._client.writing_paused:
-            self._client.reset()  # what it has not taken by now, it is not waited for
+            self._client.reset()  # the rest is not waited for
             self._finish()
         else:
             self._flush()
 
     def refuse(self, rejection: Rejection) -> None:
-        """End it with an answer of the gateway's own, or as a cut where it is too late."""
+        """End with an error response of the gateway, or with a cut if it is too late."""
         if self.has_started:
             self.end(EndReason.REFUSED, why=str(rejection))
         elif self._state == RELAYING:
             self.rejection = rejection
             self._finish()
 
-    # The service's side: `response.Receiver`
+    # Called by the upstream's connection: `response_parser.Receiver`
 
     def informational(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Pass on a 1xx that the browser can read; 100 only where it was asked for."""
+        """Forward a 1xx that the client can read; 100 only if it was asked for."""
         if self._state != RELAYING or not self._reply.is_http_11:
             return
         if status == CONTINUE and not self._reply.expects_continue:
@@ -167,7 +168,7 @@ class ResponsePump(Receiver):
         self._client.send(informational_head(status, reason, end_to_end(headers)))
 
     def head(self, head: ResponseHead) -> None:
-        """Send the response head on."""
+        """Forward the response head."""
         if self._state != RELAYING:
             return
         self._exchange.status = head.status
@@ -188,11 +189,11 @@ class ResponsePump(Receiver):
         self._writer = self._client.writer
 
     def takes_chunks(self) -> bool:
-        """Whether chunks may go on as they stand: where the browser knows them."""
+        """Whether chunks may be forwarded as they are: if the client knows chunks."""
         return self._is_chunked
 
     def chunks(self, data: bytes, payload: int) -> None:
-        """Send chunks on as they stand, at once."""
+        """Forward chunks as they are, at once."""
         if self._state != RELAYING:
             return
         self._deadlines.touch()
@@ -203,14 +204,14 @@ class ResponsePump(Receiver):
             self._writer.write(data)
 
     def body(self, data: bytes) -> None:
-        """Send bytes of the body on, at once."""
+        """Forward bytes of the body at once."""
         if self._state != RELAYING:
             return
         self._deadlines.touch()
         self._put(data)
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
-        """End the body as the service did, and be done when the browser has it all."""
+        """End the body as the upstream did, and finish when the client has taken all of it."""
         if self._state != RELAYING:
             return
         if self._is_chunked:
@@ -219,72 +220,72 @@ class ResponsePump(Receiver):
         self._flush()
 
     def broken(self, failure: Failure, why: str) -> None:
-        """The service is gone, or talks nonsense."""
+        """The upstream is gone, or sent invalid HTTP."""
         if self._state != RELAYING:
             return
         connection = self._connection
         if self._is_repeatable and connection is not None and not connection.got_bytes:
             self.was_stale = True
-            self._tell()
+            self._finish_wait()
             return
         self.end(EndReason.UPSTREAM_CLOSED, failure, why)
 
-    # The browser's side: `accept.Flow`
+    # Called by the client's connection: `connection.ConnectionListener`
 
     def pause(self) -> None:
-        """The browser takes no more for now: neither do we."""
+        """The client takes no more for now: stop reading from the upstream."""
         if self._connection is not None and self._state == RELAYING:
             self._connection.pause_reading()
         self._deadlines.await_client()
 
     def resume(self) -> None:
-        """The browser takes bytes again."""
+        """The client takes bytes again."""
         self._deadlines.client_took()
         if self._state == FLUSHING:
             self._finish()
         elif self._connection is not None:
             self._connection.resume_reading()
 
-    def gone(self) -> None:
-        """It left: nothing more is written. The handler is being cancelled for it."""
+    def client_gone(self) -> None:
+        """The client is gone: nothing more is written. The handler is being cancelled."""
         self._state = ENDED
 
-    def malformed(self) -> None:
-        """What followed the request head makes no sense: neither will what follows that."""
+    def client_malformed(self) -> None:
+        """The bytes after the request head are malformed, and so is what follows."""
         self.keep_alive = False
-        self.refuse(Rejection(BAD_REQUEST, "The request body is not framed as HTTP/1.1 has it."))
+        self.refuse(Rejection(BAD_REQUEST, "The request body has invalid HTTP/1.1 framing."))
 
-    # The clock's side: `deadlines.Bounded`
+    # Called by the timer: `deadlines.Bounded`
 
     @property
     def awaits_client(self) -> bool:
-        """Whether it is for the browser to send: then a silence is not the service's."""
+        """Whether the client has to send: then a silence is not the upstream's."""
         return self._is_client_awaited and not self.has_started
 
     def unsent(self) -> int:
-        """Bytes that the browser has yet to take."""
+        """Returns the bytes that the client has not taken."""
         return self._client.unsent()
 
-    def out_of_time(self) -> None:
-        """End it: the whole exchange took too long."""
+    def total_timed_out(self) -> None:
+        """End the exchange: it took too long."""
         self.end(EndReason.TOTAL_TIMEOUT, UPSTREAM_TIMEOUT, "timeout")
 
-    def fell_silent(self) -> None:
-        """End it: whoever's turn it was sent nothing for too long."""
+    def idle_timed_out(self) -> None:
+        """End the exchange: the side whose turn it was sent nothing for too long."""
         if self.awaits_client:
             self.refuse(Rejection(BAD_REQUEST, "The request body stopped coming."))
         else:
             why = "idle_timeout" if self.has_started else "first_byte_timeout"
             self.end(EndReason.UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT, why)
 
-    def took_nothing(self) -> None:
-        """End it: the browser took nothing for too long."""
+    def send_timed_out(self) -> None:
+        """End the exchange: the client took nothing for too long."""
         self._exchange.end(EndReason.CLIENT_STALLED, "send_timeout")
         self.keep_alive = False
         self._client.reset()
         self._finish()
 
-    # Inside
+    # Private
 
     def _put(self, data: bytes) -> None:
         self.bytes_out += len(data)
@@ -292,7 +293,7 @@ class ResponsePump(Receiver):
             parts = [data]
         elif len(data) < SMALL:
             parts = [b"%x\r\n%b\r\n" % (len(data), data)]
-        else:  # as parts, so that no byte of it is copied: the kernel takes them as one
+        else:  # as parts, so that no byte is copied: the kernel takes them as one
             parts = [b"%x\r\n" % len(data), data, b"\r\n"]
         if self._writer is None:
             self._held += parts
@@ -322,11 +323,11 @@ class ResponsePump(Receiver):
         if self.rejection is None:
             self._exchange.end(EndReason.COMPLETE)
         if self._is_cut and self._framing is Framing.UNTIL_CLOSE:
-            self._client.reset()  # an orderly close would say that the body is whole
+            self._client.reset()  # an orderly close would say that the body is complete
         elif self._is_cut:
             self._client.finish()
-        self._tell()
+        self._finish_wait()
 
-    def _tell(self) -> None:
+    def _finish_wait(self) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)

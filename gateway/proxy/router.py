@@ -1,8 +1,7 @@
-"""Method and path to route: pure.
+"""Finds the route of a method and a path. Pure.
 
-What chooses a route is the path percent-decoded and with its slashes merged, because that is how
-many services read it: `/%61dmin` and `//admin` must not slip past a route for `/admin`. What goes
-to the service is the path as received, to the byte.
+The path is compared percent-decoded and with its slashes merged, see `http/paths`. The upstream
+receives it as the client sent it, to the byte.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from gateway.config.model import Kind, Route, Segment
 from gateway.http.errors import METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND, Rejection
 from gateway.http.paths import Span, as_bytes, is_plain, path_steps, step_spans
 
-_ANY = ""  # in place of a method: all of them but CONNECT, which asks for a tunnel
+_ANY = ""  # instead of a method: all but CONNECT, which asks for a tunnel
 _STANDARD_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 
 
@@ -25,13 +24,13 @@ class Match:
 
     @property
     def parameters(self) -> Mapping[str, str]:
-        """The path parameters as received: still percent-encoded."""
+        """The path parameters as received, percent-encoded."""
         return dict(_parameters(self.route, self.path, step_spans(self.path)))
 
 
 @dataclass(slots=True)
 class _Node:
-    """Routes that share the beginning of their path; `routes`, by method, end here."""
+    """Routes with the same start of their path; `routes`, by method, end here."""
 
     literals: dict[bytes, "_Node"] = field(default_factory=dict)
     parameter: "_Node | None" = None
@@ -51,7 +50,7 @@ class _Node:
 class Router:
     """The routes as a trie over the steps of their paths.
 
-    Of two routes with the same path shape and method the first one holds; a sound file has none.
+    Of two routes with the same path and method the first one counts; a valid file has none.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -61,9 +60,9 @@ class Router:
             self._add(route)
 
     def match(self, method: str, path: str) -> Match:
-        """Find the route for `path`: the raw path as received, without the query.
+        """Returns the route for `path`: the raw path as received, without the query.
 
-        Raises Refusal: BAD_REQUEST, ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the Allow header.
+        Raises Rejection: BAD_REQUEST, ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with Allow.
         """
         routes = self._exact.get(path)
         if routes is None:
@@ -80,13 +79,13 @@ class Router:
             node.routes.setdefault(method, route)
         is_literal = all(segment.kind is Kind.LITERAL for segment in route.segments)
         if is_literal and is_plain(route.path):
-            self._exact[route.path] = node.routes  # as nothing is more specific
+            self._exact[route.path] = node.routes  # because nothing is more specific
 
     def _find(self, steps: Sequence[bytes]) -> Mapping[str, Route]:
-        """Return the routes of the most specific path that matches.
+        """Returns the routes of the most specific path that matches.
 
-        Literal over parameter over tail, left to right. A node stands at one depth and has one
-        parent, so that no path makes this visit more nodes than there are.
+        A literal comes before a parameter, and that before the rest, from left to right. A node has
+        one depth and one parent, so that no path visits more nodes than there are.
         """
         pending = [(self._root, 0)]
         while pending:
@@ -99,7 +98,7 @@ class Router:
 
 
 def target_path(match: Match) -> str:
-    """Return the path that the upstream sees, less its base path: raw text without the query."""
+    """Returns the raw path for the upstream, without its base path and without the query."""
     route = match.route
     if route.rewrite:
         parameters = match.parameters
@@ -112,7 +111,7 @@ def _filled(part: str | Segment, parameters: Mapping[str, str]) -> str:
 
 
 def _stripped(path: str, prefix: str) -> str:
-    """Take off as many segments as the prefix has: `//%61pi/x` less `/api` is `/x`."""
+    """Removes as many segments as the prefix has: `//%61pi/x` without `/api` is `/x`."""
     count = sum(1 for step in prefix.split("/") if step)
     if not count:
         return path
@@ -121,7 +120,7 @@ def _stripped(path: str, prefix: str) -> str:
 
 
 def _onward(node: _Node, depth: int, steps: Sequence[bytes]) -> Iterator[tuple[_Node, int]]:
-    """Where to go on from here, the most specific last, as it is taken first."""
+    """Yields the next nodes, the most specific last, because the last is taken first."""
     step = steps[depth]
     if node.tail:
         yield node.tail, len(steps)
@@ -139,12 +138,12 @@ def _choose(routes: Mapping[str, Route], method: str) -> Route:
     if _ANY in routes and method != "CONNECT":
         return routes[_ANY]
     allow = ", ".join(_allowed(routes))
-    detail = f"The route does not take this method; it takes {allow}."
+    detail = f"The route does not accept this method. It accepts {allow}."
     raise Rejection(METHOD_NOT_ALLOWED, detail, (("Allow", allow),))
 
 
 def _allowed(routes: Mapping[str, Route]) -> list[str]:
-    """List the methods for an Allow header (RFC 9110, 10.2.1)."""
+    """Returns the methods for an Allow header (RFC 9110, 10.2.1)."""
     methods = set(routes)
     if _ANY in methods:
         methods = (methods - {_ANY}).union(_STANDARD_METHODS)
@@ -154,12 +153,12 @@ def _allowed(routes: Mapping[str, Route]) -> list[str]:
 
 
 def _named_segments(route: Route) -> list[Segment]:
-    """List the segments less the empty ones: slashes are merged in routes as in requests."""
+    """Returns the segments without empty ones, because slashes are merged in routes too."""
     return [part for part in route.segments if part.text or part.kind is not Kind.LITERAL]
 
 
 def _parameters(route: Route, path: str, spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
-    slash = 0  # before the segment at hand
+    slash = 0  # before the present segment
     for segment, (start, end) in zip(_named_segments(route), spans, strict=False):
         if segment.kind is Kind.PARAMETER:
             yield segment.text, path[start:end]

@@ -1,8 +1,8 @@
-"""A WebSocket on its way: bytes both ways between a browser and a service, after a 101.
+"""Forwards a WebSocket: bytes in both directions after a 101.
 
-As in a pipe all of it happens in callbacks, and the bytes pass as they stand. Frames are followed
-for two things alone: to tell a connection that was closed from one that was lost, and to say
-between two of them why the gateway ends it.
+As in a response pump everything happens in callbacks, and the bytes pass unchanged. Frames are
+followed for two purposes: to distinguish a closed connection from a lost one, and to send a close
+frame between two of them when the gateway ends it.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from gateway.server.connection import ClientConnection
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 
-# Seconds that one side gets after the other ended, as long as it takes nothing meanwhile.
+# Seconds that one side has after the other has ended, while it takes nothing.
 LINGER: Final = 10.0
 
-# What a browser is told, for each reason that is the gateway's (RFC 6455 7.4.1).
+# The close code for the client, for each end by the gateway (RFC 6455 7.4.1).
 _CLOSE_CODES: Final = {
     EndReason.DRAINED: 1001,  # going away
     EndReason.TOTAL_TIMEOUT: 1011,
@@ -49,35 +49,35 @@ class WebSocketTunnel(ResponsePump):
         super().__init__(client, exchange, reply, timeouts)
         self._loop = asyncio.get_running_loop()
         self._send_bound = timeouts.send
-        self._is_open = False  # the 101 came
-        self._frames = Frames()  # of the service
+        self._is_open = False  # whether the 101 has come
+        self._frames = Frames()  # of the upstream
         self._has_browser_ended = False
         self._has_service_ended = False
-        self._first_end = EndReason.COMPLETE  # whose it was, once there is one
+        self._first_end = EndReason.COMPLETE  # the side that ended first
         self._is_service_full = False
         self._stall: asyncio.TimerHandle | None = None
         self._lingering = linger
         self._linger: asyncio.TimerHandle | None = None
 
-    # The handler's side
+    # Called by the handler
 
     def close(self) -> None:
-        """Stop all timers and let go of the browser, however it ended."""
+        """Stop all timers and release the client, however the exchange ended."""
         super().close()
         self._forget_stall()
         self._forget_linger()
 
     def end(self, reason: EndReason, failure: Failure = DRAINING, why: str = "") -> None:
-        """End it before its time: as a cut, after a close frame where one may be sent."""
+        """End the exchange early: by a cut, after a close frame if one may be sent."""
         code = _CLOSE_CODES.get(reason)
-        if code is not None and self._may_speak():
+        if code is not None and self._can_insert_now():
             self._put(close_frame(code))
         super().end(reason, failure, why)
 
-    # The service's side
+    # Called by the upstream's connection
 
     def switched(self, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Send the 101 on; no other protocol than WebSocket was asked for."""
+        """Forward the 101; no other protocol than WebSocket was requested."""
         if self._state != RELAYING or not upgrades_to_websocket(headers):
             return False
         self._is_open = True
@@ -90,20 +90,20 @@ class WebSocketTunnel(ResponsePump):
         return True
 
     def head_read(self) -> None:
-        """Send the head, and what came with it; then take what the browser has sent."""
+        """Send the head, and what came with it; then take what the client has sent."""
         super().head_read()
         if self._is_open and self._connection is not None:
             self._connection.switch()
             self._client.switch(self)
 
     def body(self, data: bytes) -> None:
-        """Send bytes on to the browser, at once."""
+        """Forward bytes to the client at once."""
         if self._is_open:
             self._frames.follow(data)
         super().body(data)
 
     def ended(self) -> bool:
-        """Pass the service's end on. What the browser still sends may go to it."""
+        """Forward the end of the upstream. The client may still send to it."""
         if not self._is_open or self._state != RELAYING:
             return False
         if not self._has_service_ended:
@@ -113,29 +113,29 @@ class WebSocketTunnel(ResponsePump):
         return True
 
     def complete(self, trailers_: list[tuple[bytes, bytes]]) -> None:
-        """The service's connection is closed, in order."""
+        """The connection to the upstream has closed in order."""
         if self._is_open:
             self.ended()
         else:
             super().complete(trailers_)
 
     def broken(self, failure: Failure, why: str) -> None:
-        """It is lost; that is no matter where nothing was left to say on it."""
+        """The upstream is lost, which does not matter if it had nothing left to send."""
         if self._is_open and (self._frames.has_closed or self._has_browser_ended):
             self.ended()
         else:
             super().broken(failure, why)
 
-    # The browser's side: `accept.Flow`, `switched.Taker`
+    # Called by the client's connection: `connection.ConnectionListener`, `upgrade.UpgradeReceiver`
 
-    def gone(self) -> None:
-        """It left: in order where the service had said that it may."""
+    def client_gone(self) -> None:
+        """The client is gone: in order, if the upstream had sent a close frame."""
         if self._state == RELAYING and self._frames.has_closed:
             self._exchange.end(EndReason.COMPLETE)
-        super().gone()
+        super().client_gone()
 
     def sent(self, data: bytes) -> None:
-        """Send bytes on to the service, at once."""
+        """Forward bytes to the upstream at once."""
         connection = self._connection
         if self._state != RELAYING or self._has_browser_ended or connection is None:
             return
@@ -148,7 +148,7 @@ class WebSocketTunnel(ResponsePump):
                 self._await_upstream(connection, writable)
 
     def sent_all(self) -> bool:
-        """Pass the browser's end on. What the service still sends may go to it."""
+        """Forward the end of the client. The upstream may still send to it."""
         if self._state != RELAYING:
             return False
         if not self._has_browser_ended:
@@ -158,17 +158,17 @@ class WebSocketTunnel(ResponsePump):
             self._half_ended(EndReason.CLIENT_CLOSED)
         return True
 
-    # Inside
+    # Private
 
-    def _may_speak(self) -> bool:
-        """Whether a frame of the gateway's own may go to the browser now, and would be taken."""
+    def _can_insert_now(self) -> bool:
+        """Whether a frame of the gateway may be sent to the client now, and would be taken."""
         if not self._is_open or self._state != RELAYING or self._has_service_ended:
             return False
         is_between = self._frames.is_between and not self._frames.has_closed
         return is_between and not self._client.writing_paused
 
     def _await_upstream(self, connection: Connection, writable: asyncio.Future[None]) -> None:
-        """The service takes no more for now: neither do we."""
+        """The upstream takes no more for now: stop reading from the client."""
         self._is_service_full = True
         self._client.hold()
         writable.add_done_callback(self._upstream_took)
@@ -182,7 +182,7 @@ class WebSocketTunnel(ResponsePump):
             self._end_in_order()
 
     def _watch_upstream(self, connection: Connection) -> None:
-        """Look after its time whether the service took any of what waits for it."""
+        """Check after its timeout whether the upstream took any of what waits for it."""
         if self._send_bound is not None:
             unsent = connection.unsent()
             self._stall = self._loop.call_later(
@@ -207,18 +207,18 @@ class WebSocketTunnel(ResponsePump):
         self._end_in_order()
 
     def _end_in_order(self) -> None:
-        """Be done where both sides have ended, and have taken all that the other had sent."""
+        """Finish if both sides have ended, and have taken all that the other sent."""
         if self._has_browser_ended and self._has_service_ended and not self._is_service_full:
             self._exchange.end(self._ending())
             self._forget_linger()
             self._flush()
 
     def _ending(self) -> EndReason:
-        """Complete where the service said so: its close frame stands in every closing handshake."""
+        """Complete if the upstream sent a close frame, which every closing handshake has."""
         return EndReason.COMPLETE if self._frames.has_closed else self._first_end
 
     def _await_other(self) -> None:
-        """Look after some time whether the side that has not ended takes anything any more."""
+        """Check after some time whether the side that has not ended still takes bytes."""
         self._linger = self._loop.call_later(
             self._lingering, self._check_other, self._unsent_both()
         )

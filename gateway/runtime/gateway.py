@@ -47,7 +47,7 @@ _NO_KEYS = Fault(
 class Shared:
     """What a gateway shares with the other workers, or has alone in a single process.
 
-    `listeners` are all that there are; a gateway is told by number where to accept.
+    `listeners` are all that there are; the gateway accepts on those whose numbers it is given.
     """
 
     quotas: QuotaRegistry
@@ -74,7 +74,7 @@ class Serving:
 class Gateway:
     """Serves a configuration on listeners. It opens no port and handles no signal.
 
-    `config_faults` is how many faults a routes.yaml has that was not taken; None without reload.
+    `config_faults` counts the errors of a routes.yaml that was not loaded; None without reload.
     """
 
     def __init__(self, config: Config, shared: Shared, *, worker: int = 0) -> None:
@@ -111,7 +111,7 @@ class Gateway:
 
     @property
     def open_exchanges(self) -> int:
-        """How many exchanges are under way."""
+        """How many exchanges are open."""
         return len(self._exchanges)
 
     async def start(self) -> None:
@@ -131,7 +131,7 @@ class Gateway:
             for site in self._sites.pop(number):
                 await site.stop()
         for number in wanted - self._sites.keys():
-            # Of copies: a site closes its socket, and may be wanted again.
+            # Copies, because a site closes its socket, which may be needed again.
             sites = [
                 web.SockSite(self._runner, each.dup(), backlog=BACKLOG)
                 for each in self._shared.listeners[number]

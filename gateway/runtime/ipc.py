@@ -1,7 +1,7 @@
-"""Questions and answers between the processes of one gateway, over a pair of sockets.
+"""Requests and responses between the processes of one gateway, over a pair of sockets.
 
 A message is a length (4 bytes, big-endian) and a pickle. Both ends are the same program, run by the
-same user, and nobody else can have the sockets.
+same user, and no other process can have the sockets.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 _LENGTH = struct.Struct(">I")
 
-Handlers = Mapping[str, Callable[..., Awaitable[object]]]  # by what is asked for
+Handlers = Mapping[str, Callable[..., Awaitable[object]]]  # by the name of a request
 
 
 class Unanswered(Exception):
-    """The other process is gone, or took too long, or failed at it."""
+    """The other process is gone, took too long, or failed."""
 
 
 class Channel:
-    """One end. What is asked of it by name it has done by a handler of that name.
+    """One end of a channel. Requests of the other end go to the handler of their name.
 
-    A `Rejection` of a handler is raised where it was asked for.
+    A `Rejection` of a handler is raised at the other end.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Channel:
 
     @classmethod
     async def over(cls, sock: socket.socket, handlers: Handlers) -> "Channel":
-        """A channel over one of a pair of sockets, which it closes."""
+        """Returns a channel over one of a pair of sockets, which it closes."""
         reader, writer = await asyncio.open_unix_connection(sock=sock)
         return cls(reader, writer, handlers)
 
     async def ask(self, name: str, *arguments: object, within: float) -> Any:
-        """Have something done there, and give what comes of it. Raises Refusal or Unanswered.
+        """Request something of the other end. Returns its response; raises Rejection or Unanswered.
 
-        It waits `within` seconds at most. What is done there is done all the same.
+        It waits `within` seconds at most. The other end goes on after that.
         """
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
@@ -66,13 +66,13 @@ class Channel:
         finally:
             del self._asked[number]
 
-    def tell(self, name: str, *arguments: object) -> None:
-        """Have something done there, and do not wait for it. Nothing, where nobody is."""
+    def send(self, name: str, *arguments: object) -> None:
+        """Send a message without a response. It is ignored if the other end is gone."""
         if self._is_open:
             self._send((0, name, arguments))
 
     async def serve(self) -> None:
-        """Do what is asked, until the other end is gone."""
+        """Handle requests until the other end is gone."""
         try:
             while True:
                 (size,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
@@ -83,7 +83,7 @@ class Channel:
             self.close()
 
     def close(self) -> None:
-        """Answer no more, and wait for nothing any more."""
+        """Handle no more requests, and wait for no more responses."""
         self._is_open = False
         self._writer.close()
         for answer in self._asked.values():
@@ -91,7 +91,7 @@ class Channel:
                 answer.set_exception(Unanswered("the other process is gone"))
 
     async def finish(self) -> None:
-        """Close once all that was said is on its way."""
+        """Close once all messages are sent."""
         self.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
@@ -104,7 +104,7 @@ class Channel:
 
     def _take(self, number: int, name: str, body: Any) -> None:
         if name:
-            # Tasks begin in the order in which they are made, so nothing is done too early.
+            # Tasks begin in the order in which they are made, so that no message overtakes another.
             task = asyncio.create_task(self._do(number, name, body))
             self._at_work.add(task)
             task.add_done_callback(self._at_work.discard)
@@ -116,7 +116,7 @@ class Channel:
                 self._asked[number].set_exception(_revived(fault))
 
     async def _do(self, number: int, name: str, arguments: tuple[Any, ...]) -> None:
-        """Do what was asked, and answer unless it was only told (0)."""
+        """Handle a request, and respond unless it needs no response (0)."""
         answer: tuple[object, object]
         try:
             answer = (await self._handlers[name](*arguments), None)
@@ -130,7 +130,7 @@ class Channel:
 
 
 def _kept(rejection: Rejection) -> tuple[object, ...]:
-    """All of a refusal: an exception's own pickle keeps its positional arguments alone."""
+    """Returns all parts of a rejection, because pickle keeps only the positional ones."""
     return rejection.failure, rejection.detail, rejection.headers, rejection.reason
 
 

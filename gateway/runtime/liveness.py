@@ -1,7 +1,7 @@
-"""Detects a worker that hangs: it is pinged again and again, and its event loop has to answer.
+"""Detects a worker that hangs: its event loop has to answer pings.
 
-Time is counted in pings that the supervisor sent and waited for, not by the clock. So a supervisor
-that was suspended together with its workers finds one ping unanswered at most, and kills nobody.
+Time is counted in pings that were sent and waited for, not by the clock. A supervisor that was
+suspended together with its workers finds at most one unanswered ping, and kills none of them.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from gateway.runtime.worker_handle import WorkerHandle
 
 INTERVAL = 2.0  # seconds between two pings, and at most for the answer to each
-MAX_MISSED = 5  # unanswered pings in a row; a worker that misses as many hangs
+MAX_MISSED = 5  # consecutive unanswered pings; a worker that misses so many hangs
 
 
 async def until_hung(handle: WorkerHandle, on_change: Callable[[], None]) -> float:
-    """Ping a worker until it hangs, and give the seconds that it was silent for.
+    """Ping a worker until it hangs. Returns the seconds for which it was silent.
 
-    It keeps `member.is_answering`, and calls `on_change` when that has changed. The caller cancels
-    it at the worker's end.
+    It sets `handle.is_answering`, and calls `on_change` when that has changed. The caller cancels
+    it when the worker exits.
     """
     loop = asyncio.get_running_loop()
     answered_at, missed = loop.time(), 0

@@ -1,4 +1,4 @@
-"""Reload: a changed routes.yaml is taken over while the gateway runs, or changes nothing at all."""
+"""Reload: a changed routes.yaml is loaded while the gateway runs, or changes nothing at all."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,10 +17,10 @@ _BROKEN = Fault(0, 0, "a fault of the gateway's own: its log has the whole of it
 
 
 class Reload:
-    """Reads the source again when asked or when it changed, one time after another.
+    """Reads the source again when asked or when it has changed, one time after another.
 
-    `faults` tells why the last one was not taken over; there are none where what runs is what the
-    file says.
+    `faults` are the errors of the last file that was not loaded; none if the present file is
+    served.
     """
 
     def __init__(
@@ -29,9 +29,9 @@ class Reload:
         take: Callable[[Config], Awaitable[None]],
         count: Callable[[ReloadResult], None],
     ) -> None:
-        """`take` takes a configuration over, or raises ConfigError and has changed nothing.
+        """`take` serves a configuration, or raises ConfigError and has changed nothing.
 
-        `count` is told each result.
+        `count` is called with each result.
         """
         self.faults: tuple[Fault, ...] = ()
         self._source, self._take, self._count = source, take, count
@@ -40,21 +40,21 @@ class Reload:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to watch and to wait, until `close`."""
+        """Watch the source and wait for requests, until `close`."""
         self._tasks = [in_background(self._watch()), in_background(self._serve())]
 
     def ask(self) -> None:
-        """Read it again, changed or not."""
+        """Read the source again, whether it has changed or not."""
         self._asked.set()
 
     def stop(self) -> None:
-        """Reload no more. One that is under way is given up, or was done."""
+        """Reload no more. A running reload is cancelled, unless it is done."""
         self._stop.set()
         for task in self._tasks:
             task.cancel()
 
     async def close(self) -> None:
-        """Stop, and wait until it has."""
+        """Stop, and wait for the end."""
         self.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -92,7 +92,7 @@ class Reload:
 
 
 def require_same_redis(config: Config, before: Config) -> None:
-    """Raises ConfigError where a reload would change `limits.redis`."""
+    """Raises ConfigError if a reload would change `limits.redis`."""
     if config.limits.redis != before.limits.redis:
         fault = Fault(0, 0, "limits.redis cannot be changed by a reload: restart the gateway")
         raise ConfigError([fault], config.source)

@@ -1,4 +1,4 @@
-"""What all workers tell, gathered for the ops port, with what the dead ones had told."""
+"""Collects the reports of the workers for the ops port. Counts of exited workers are kept."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from gateway.telemetry.report import Report
 
 
 class ReportAggregator:
-    """Asks each worker for its report, and forgets no count of one that told it once.
+    """Asks each worker for its report, and never loses a count that was reported once.
 
-    `silent` is how many workers did not answer when they were last asked. What a worker counted
-    after its last report dies with it.
+    `silent` is how many workers did not answer the last time. What a worker counted after its last
+    report is lost when it exits.
     """
 
     def __init__(self) -> None:
@@ -21,26 +21,29 @@ class ReportAggregator:
         self._of_dead: list[Snapshot] = []
 
     async def collect(self, handles: Sequence[WorkerHandle]) -> tuple[list[Report], list[Snapshot]]:
-        """The reports of those who answer, and the counts of those who do not, or never again."""
+        """Returns the reports of the workers that answer, and the counts of all others."""
         answers = await asyncio.gather(*(handle.report() for handle in handles))
-        # Nothing is waited for from here on, so that nobody counts as alive and as dead.
-        told = zip(handles, answers, strict=True)
-        known = [(each.last_report, is_told) for each, is_told in told if each.last_report]
+        # There is no await below, so that no worker counts both as running and as exited.
+        answered = zip(handles, answers, strict=True)
+        known = [
+            (each.last_report, has_answered) for each, has_answered in answered if each.last_report
+        ]
         self.silent = sum(
-            each.is_ready and not is_told for each, is_told in zip(handles, answers, strict=True)
+            each.is_ready and not has_answered
+            for each, has_answered in zip(handles, answers, strict=True)
         )
-        reports = [report for report, is_told in known if is_told]
-        silent = [_counts(report.snapshot) for report, is_told in known if not is_told]
+        reports = [report for report, has_answered in known if has_answered]
+        silent = [_counts(report.snapshot) for report, has_answered in known if not has_answered]
         return reports, [*self._of_dead, *silent]
 
     def keep_counters(self, handle: WorkerHandle) -> None:
-        """Keep what a worker that died had counted when it last told."""
+        """Keep the counts in the last report of a worker that has exited."""
         report, handle.last_report = handle.last_report, None
         if report is not None:
             self._of_dead = [Snapshot.merged([*self._of_dead, _counts(report.snapshot)])]
 
 
 def _counts(snapshot: Snapshot) -> Snapshot:
-    """What only ever grows, without what is so at a moment."""
+    """Returns only what never decreases."""
     tallies = {route: counters.copy() for route, counters in snapshot.tallies.items()}
     return replace(snapshot, tallies=tallies, upstreams={})

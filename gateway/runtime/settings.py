@@ -1,9 +1,9 @@
-"""The settings of a process that do not stand in routes.yaml."""
+"""The settings of a process that are not in routes.yaml."""
 
 from dataclasses import dataclass
 
 BACKLOG = 1024  # connections that the kernel holds until they are accepted
-END_GRACE = 2.0  # seconds that an exchange has to end, once it was told to
+END_GRACE = 2.0  # seconds that an exchange has to end, once it is asked to
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.auth.used_tokens import UsedTokens
     from gateway.limits.quota import Quota
 
-PATIENCE = 5.0  # seconds; the supervisor answers in a millisecond, or asks Redis, which is bounded
+PATIENCE = 5.0  # seconds; the supervisor answers in a millisecond, or asks Redis
 
 
 # In a worker
@@ -43,7 +43,7 @@ class SupervisorLimitStore:
 
     def leave(self, slot: Slot) -> None:
         """Record that an exchange is over. See `LimitStore`."""
-        self._channel.tell("release", slot.id)
+        self._channel.send("release", slot.id)
 
     async def close(self) -> None:
         """The channel is closed by its worker."""
@@ -65,7 +65,7 @@ class SupervisorUsedTokens:
 
     async def release(self, one_use_token: OneUseToken) -> None:
         """Make a token valid again."""
-        self._channel.tell("unclaim", one_use_token)
+        self._channel.send("unclaim", one_use_token)
 
     async def close(self) -> None:
         """The channel is closed by its worker."""

@@ -1,8 +1,8 @@
-"""What is counted of a gateway, from its start on, over every configuration that it has had.
+"""The counters of a gateway since its start, over all its configurations, and its report.
 
-The numbers are kept by `Counters`, one for each route, and read when a scrape comes; what is still
-under way is added then. So a request pays for no lock and no label, a chunk for nothing, and a
-stream of hours shows its bytes while it goes on.
+`Counters` counts for each route when an exchange ends. Open exchanges are added when a scrape
+comes. So a request pays for no lock and no label, a chunk for nothing, and a long stream shows its
+bytes while it lasts.
 """
 
 import time
@@ -30,14 +30,14 @@ from gateway.upstream.pool import UpstreamRegistry
 
 ReloadResult = Literal["success", "failure"]
 
-NO_ROUTE: Final = "none"  # the route of a request that none matched; a pattern begins with a slash
+NO_ROUTE: Final = "none"  # of requests that no route matched; a pattern begins with a slash
 _AUTH: Final = (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, ORIGIN_DENIED)
 
 
 class Metrics:
-    """One process's numbers. `streams` are the exchanges under way.
+    """The counters of one process. `streams` are the open exchanges.
 
-    `admission` counts the connections that were rejected.
+    `admission` counts rejected connections.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class Metrics:
             self._auth_failures[exchange.code] += 1
 
     def serves(self, config: Config) -> None:
-        """Say what is served from now on: its routes are told of before anybody asks for them."""
+        """Serve this configuration from now on; its routes have series at once."""
         self._digest, self._routes = config.digest, config.routes
         for route in config.routes:
             self._tallies[route.path]
 
     def reloaded(self, result: ReloadResult) -> None:
-        """Say that a configuration was read: at the start, and each time after that."""
+        """Count a load of a configuration: at the start, and each reload."""
         self._reloads[result] += 1
 
     def snapshot(self) -> Snapshot:
-        """What is so now, with what is under way."""
+        """Returns the present counters, including open exchanges."""
         tallies = defaultdict(Counters, {name: each.copy() for name, each in self._tallies.items()})
         for exchange in self._streams.records():
             tallies[exchange.route or NO_ROUTE].add_live(exchange)
@@ -93,13 +93,13 @@ class Metrics:
 
 
 def live_streams(streams: Iterable[Stream], worker: int) -> tuple[LiveStream, ...]:
-    """What is known by now of each."""
+    """Returns what is known of each open exchange."""
     now = time.monotonic()
     return tuple(_live(stream, now, worker) for stream in streams)
 
 
 def served_routes(routes: Iterable[Route], upstreams: UpstreamRegistry) -> tuple[ServedRoute, ...]:
-    """How each route's upstreams stand."""
+    """Returns each route with the state of its upstreams."""
     return tuple(
         ServedRoute(
             route.path,

@@ -1,11 +1,11 @@
-"""Several workers on one port: started, told what to do, replaced when they die or hang, and ended.
+"""Several workers on one port: started, reloaded, replaced when they exit or hang, and drained.
 
-The supervisor serves no request of the public port. It holds what the workers share: the sockets,
-so that a connection that waits at a dead worker's door is taken by another; the limits and used
-tokens, which hold over all; and the ops port, which tells the sum.
+The supervisor serves no request of the public port. It holds what the workers share. The sockets
+are shared, so that another worker accepts a connection that waits for one that has exited. The
+limits and used tokens hold over all workers. The ops port reports the sum.
 
-An own supervisor, as those for aiohttp (gunicorn) restart workers to reload, which ends streams,
-have all workers accept from one socket, and know no limit over all.
+Why not gunicorn: it restarts workers on reload (streams would end), shares one listening socket,
+and has no limits across workers.
 """
 
 import asyncio
@@ -44,14 +44,14 @@ from gateway.telemetry.report import Report
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 NOT_A_WORKER: Final = -1  # the number of the supervisor's own report
-# Seconds. A worker that lived for less died young, and the next one waits for longer.
-YOUNG = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-CLOSE_GRACE = 5.0  # what a worker may take to close after its streams have ended
+# Seconds. The replacement of a worker that lived for less is delayed, longer each time.
+MIN_LIFE = 10.0
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+CLOSE_GRACE = 5.0  # seconds that a worker has to close after its streams have ended
 
 
 class Supervisor:
-    """Serves a source with `count` workers until it is told to stop."""
+    """Serves a source with `count` workers until it is stopped."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Supervisor:
         """Begin to drain; when called a second time, end at once."""
         self._lifecycle.stop()
 
-    # The beginning
+    # Start
 
     async def start(self) -> None:
         """Open the ports and start all workers. Raises StartupError if one cannot start."""
@@ -134,40 +134,40 @@ class Supervisor:
     async def _begin(self, handle: WorkerHandle) -> None:
         await handle.start(self._connection_count, self._listeners)
         if self._lifecycle.is_stopping:
-            handle.tell("stop")
+            handle.send("stop")
         self._share_listeners()
 
     def _share_listeners(self) -> None:
-        """Tell each worker its own door, and all the doors of those who are not there or hang."""
+        """Give each worker its own listener, and those of all workers that are gone or hang."""
         if not self._listeners:
             return
         ready = [handle for handle in self._handles if handle.is_ready]
         answering = {handle.number for handle in ready if handle.is_answering}
         orphaned = set(range(self._count)) - answering
         for handle in ready:
-            handle.tell("accept_at", sorted({handle.number, *orphaned}))
+            handle.send("accept_at", sorted({handle.number, *orphaned}))
 
-    # The long middle
+    # Workers
 
     async def _keep(self, number: int) -> None:
-        """See that there is a worker in this place, until told to stop."""
+        """Keep a worker in this place until the gateway stops."""
         loop = asyncio.get_running_loop()
-        began, pause = loop.time(), 0.0
+        began, delay = loop.time(), 0.0
         while True:
             handle = self._handles[number]
             reason = await self._end_of(handle)
             if self._lifecycle.is_stopping:
                 return
-            pause = 0.0 if loop.time() - began > YOUNG else pause
-            await self._lifecycle.unless_stopping(asyncio.sleep(pause))
+            delay = 0.0 if loop.time() - began > MIN_LIFE else delay
+            await self._lifecycle.unless_stopping(asyncio.sleep(delay))
             if self._lifecycle.is_stopping:
                 return
-            began, pause = loop.time(), min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+            began, delay = loop.time(), min(max(2 * delay, FIRST_DELAY), LONGEST_DELAY)
             self._restarts[reason] += 1
             await self._replace(number)
 
     async def _end_of(self, handle: WorkerHandle) -> RestartReason:
-        """Wait for a worker's end, and bring it about where it hangs. What it ended for."""
+        """Wait for a worker's end, and kill it if it hangs. Returns the reason of the restart."""
         watching = in_background(self._kill_once_hung(handle))
         try:
             code = await handle.ended()
@@ -198,9 +198,9 @@ class Supervisor:
             log.info("worker_replaced", worker=number, pid=handle.pid)
 
     async def _take(self, config: Config) -> None:
-        """Have all workers serve by another configuration, or none. Raises ConfigError."""
+        """Serve another configuration in all workers, or in none. Raises ConfigError."""
         require_same_redis(config, self._config)
-        before, self._data = self._data, self._source.data  # for one that starts meanwhile
+        before, self._data = self._data, self._source.data  # for a worker that starts meanwhile
         self._shared_limits.adopt(config)
         faults = await self._hand_out(self._data)
         if faults:
@@ -211,27 +211,27 @@ class Supervisor:
         self._config = config
 
     async def _hand_out(self, data: bytes) -> set[Fault]:
-        """Give a configuration to all workers; the faults of those that cannot take it."""
+        """Pass a configuration to all workers. Returns the errors of those that cannot serve it."""
         path = str(self._source.path)
         taken = await asyncio.gather(
             *(handle.take(data, path) for handle in self._handles), return_exceptions=True
         )
         faults: set[Fault] = set()
-        for told in taken:
-            if isinstance(told, tuple):
-                faults.update(told)
-            elif not isinstance(told, Unanswered):  # one that is gone takes it when it is replaced
-                raise told
+        for result in taken:
+            if isinstance(result, tuple):
+                faults.update(result)
+            elif not isinstance(result, Unanswered):  # a replaced worker gets it anyway
+                raise result
         return faults
 
     def _reloaded(self, result: ReloadResult) -> None:
         self._reloads[result] += 1
-        self._tell("faults", len(self._reload.faults))
+        self._send_all("faults", len(self._reload.faults))
 
-    # What is told
+    # Reports
 
     async def _reports(self) -> list[Report]:
-        """Those of the workers, and one of what only the supervisor knows."""
+        """Returns the reports of the workers, and one of what only the supervisor knows."""
         reports, counts = await self._aggregator.collect(self._handles)
         own = Snapshot(
             {},
@@ -253,25 +253,25 @@ class Supervisor:
         )
         return [Report(NOT_A_WORKER, Snapshot.merged([own, *counts]), health, (), ()), *reports]
 
-    # The end
+    # End
 
     async def drain(self) -> None:
-        """As each worker does by itself, and the sockets with them; then bounded waiting."""
+        """Drain the workers and close the sockets; then wait within bounds."""
         settings = self._settings
         self._reload.stop()
         log.info("draining", timeout=settings.drain_timeout)
-        self._tell("stop")
+        self._send_all("stop")
         await self._lifecycle.unless_forced(asyncio.sleep(settings.drain_delay))
         close_listeners(self._listeners)
         self._listeners = []
         bound = settings.drain_timeout + END_GRACE + CLOSE_GRACE
         if not await self._lifecycle.unless_forced(self._all_ended(bound)):
-            self._tell("force_stop")
+            self._send_all("force_stop")
             await self._all_ended(END_GRACE + CLOSE_GRACE)
 
-    def _tell(self, name: str, *arguments: object) -> None:
+    def _send_all(self, name: str, *arguments: object) -> None:
         for handle in self._handles:
-            handle.tell(name, *arguments)
+            handle.send(name, *arguments)
 
     async def _all_ended(self, bound: float) -> None:
         """Wait until no worker is left, `bound` seconds at most."""
@@ -280,7 +280,7 @@ class Supervisor:
             await asyncio.wait(ended, timeout=bound)
 
     async def close(self) -> None:
-        """End whoever is left, and let go of everything."""
+        """Kill the workers that are left, and close everything."""
         for handle in self._handles:
             handle.kill()
         await asyncio.gather(*(handle.ended() for handle in self._handles), *self._keepers)

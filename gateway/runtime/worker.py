@@ -1,8 +1,8 @@
-"""One of several processes that serve the public port together, under a supervisor.
+"""A worker: one of several processes that serve the public port together, under a supervisor.
 
-What it needs it is told by the supervisor, over a channel that only the two of them have. It heeds
-no signal itself: a terminal or a service manager that signals all processes means the gateway, and
-the supervisor says what is to be done. A worker whose supervisor is gone drains and ends.
+The supervisor controls it over a channel of their own. A worker ignores signals, because a
+terminal or a service manager that signals all processes means the gateway as a whole. A worker
+whose supervisor is gone drains and exits.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ PATIENCE = 30.0  # seconds, for a supervisor that is busy starting others
 
 @dataclass(frozen=True, slots=True)
 class WorkerBriefing:
-    """What a worker is told before it begins.
+    """What a worker needs to begin.
 
-    `data` are the bytes of the routes.yaml at `path`, and `faults` how many a later one had that
-    was refused.
+    `data` are the bytes of the routes.yaml at `path`. `faults` counts the errors of a later one
+    that was not loaded.
     """
 
     settings: Settings
@@ -47,7 +47,7 @@ class WorkerBriefing:
 
 
 class Worker:
-    """A gateway that does what a supervisor says."""
+    """A gateway that is controlled by a supervisor."""
 
     def __init__(
         self, number: int, connection_count: ConnectionCount, listeners: list[Listener]
@@ -61,7 +61,7 @@ class Worker:
         self._taking = asyncio.Lock()
 
     async def run(self, sock: socket.socket) -> int:
-        """Serve until told to stop. Gives the exit code; a failure was told to the supervisor."""
+        """Serve until stopped. Returns the exit code; the supervisor has been sent the error."""
         handlers: Handlers = {
             "accept_at": self._accept_at,
             "take": self._take,
@@ -76,7 +76,7 @@ class Worker:
         try:
             await self._serve(channel)
         except (ConfigError, StartupError, OSError) as error:
-            channel.tell("failed", str(error))
+            channel.send("failed", str(error))
             return 1
         except Unanswered:
             return 1
@@ -107,20 +107,20 @@ class Worker:
         try:
             await gateway.start()
             self._is_started.set()
-            channel.tell("ready")
+            channel.send("ready")
             await self._lifecycle.stopped()
             await gateway.drain(briefing.settings, self._lifecycle)
         finally:
             await gateway.close()
 
-    # What the supervisor says
+    # Requests of the supervisor
 
     async def _accept_at(self, listeners: Iterable[int]) -> None:
         if self._gateway is not None:
             await self._gateway.accept_at(listeners)
 
     async def _take(self, data: bytes, path: str) -> tuple[Fault, ...]:
-        """Serve by another routes.yaml; give the faults that keep it from that."""
+        """Serve another routes.yaml. Returns the errors that prevent it."""
         gateway = self._gateway
         if gateway is not None and not self._lifecycle.is_stopping:
             await self._is_started.wait()
@@ -139,7 +139,7 @@ class Worker:
         return None if self._gateway is None else self._gateway.report()
 
     async def _ping(self) -> None:
-        """Answer, which takes an event loop that does not hang."""
+        """Answer, which shows that the event loop does not hang."""
 
     async def _stop(self) -> None:
         """Begin to drain. A second call changes nothing."""
@@ -153,10 +153,10 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve as a worker; give the exit code.
+    """Runs a worker. Returns the exit code.
 
     The arguments are numbers: the worker's own, the descriptors of its channel and of the shared
-    headcount, and for each door those of its sockets, with commas between.
+    connection count, and for each listener those of its sockets, with commas between them.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

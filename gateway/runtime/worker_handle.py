@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it: a process, a channel to it, and what it has leave for."""
+"""A worker as its supervisor sees it: a process, a channel to it, and its slots."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ from gateway.server.listeners import Listener
 if TYPE_CHECKING:
     from gateway.telemetry.report import Report
 
-START_PATIENCE = 60.0  # seconds, for a worker to be ready on a machine that is busy
+START_PATIENCE = 60.0  # seconds, for a worker to be ready on a busy machine
 END_PATIENCE = 5.0  # for a process to end after it closed its channel
-REPORT_PATIENCE = 1.0  # for a worker to tell how it is
-TAKE_PATIENCE = 30.0  # for a worker to serve by another configuration
+REPORT_PATIENCE = 1.0  # for a worker to report
+TAKE_PATIENCE = 30.0  # for a worker to serve another configuration
 
-# The same code as the supervisor's own, whatever lies in the working directory.
+# The same code as the supervisor's own, whatever is in the working directory.
 _ROOT = str(Path(gateway.__file__).parents[1])
 _CODE = (
     "import sys; root = sys.argv[1]; root in sys.path or sys.path.insert(0, root);"
@@ -39,10 +39,10 @@ class WorkerHandle:
     def __init__(
         self, number: int, brief: Callable[[], WorkerBriefing], worker_claims: WorkerClaims
     ) -> None:
-        """`number` is its place among the workers; `brief` is asked when it asks."""
+        """`number` is its index among the workers; `brief` returns what it needs to begin."""
         self.number = number
         self.is_ready = False
-        self.is_answering = True  # as far as its pings tell
+        self.is_answering = True  # as its last ping showed
         self.last_report: Report | None = None
         self._brief = brief
         self._worker_claims = worker_claims
@@ -53,11 +53,11 @@ class WorkerHandle:
 
     @property
     def pid(self) -> int:
-        """Its process, or 0 where none was started."""
+        """The id of its process, or 0 if none was started."""
         return self._process.pid if self._process is not None else 0
 
     async def start(self, connection_count: int, listeners: Sequence[Listener]) -> None:
-        """Start it, and wait until it is ready. Raises StartupError; then it has ended, or will.
+        """Start it, and wait until it is ready. Raises StartupError; then it has exited, or will.
 
         `connection_count` is the descriptor of the shared memory.
         """
@@ -90,21 +90,21 @@ class WorkerHandle:
         self.is_ready = True
 
     async def ended(self) -> int:
-        """Wait for its end, and give its exit code: that of a signal is negative."""
+        """Wait for its end. Returns its exit code, which is negative for a signal."""
         return await self._ended if self._ended is not None else 0
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it at once."""
         if self._process is not None:
             self._process.kill()
 
-    def tell(self, name: str, *arguments: object) -> None:
-        """Say something to it, if it is there."""
+    def send(self, name: str, *arguments: object) -> None:
+        """Send it a message without a response, if it is running."""
         if self._channel is not None:
-            self._channel.tell(name, *arguments)
+            self._channel.send(name, *arguments)
 
     async def take(self, data: bytes, path: str) -> tuple[Fault, ...]:
-        """Have it serve by another routes.yaml. Raises Unanswered."""
+        """Have it serve another routes.yaml. Raises Unanswered."""
         if self._channel is None:
             return ()
         faults: tuple[Fault, ...] = await self._channel.ask(
@@ -113,7 +113,7 @@ class WorkerHandle:
         return faults
 
     async def ping(self, within: float) -> bool:
-        """Whether its event loop answers within so many seconds."""
+        """Returns whether its event loop answers within so many seconds."""
         if self._channel is None:
             return False
         try:
@@ -123,7 +123,7 @@ class WorkerHandle:
         return True
 
     async def report(self) -> bool:
-        """Have it tell `last_report` anew. Whether it did. One that hangs is not waited for."""
+        """Ask for a new `last_report`, unless the worker hangs. Returns whether it came."""
         if self._channel is None or not self.is_ready or not self.is_answering:
             return False
         try:
@@ -133,7 +133,7 @@ class WorkerHandle:
         return True
 
     async def _serve(self, channel: Channel, process: subprocess.Popen[bytes]) -> int:
-        """Answer it to its end, then forget what it had."""
+        """Handle its requests to its end, then free its slots."""
         await channel.serve()
         self.is_ready = False
         try:
@@ -148,13 +148,13 @@ class WorkerHandle:
             )
         return code
 
-    # What it says
+    # Requests of the worker
 
     async def _briefing(self) -> WorkerBriefing:
         return self._brief()
 
     async def _is_up(self) -> None:
-        with contextlib.suppress(asyncio.InvalidStateError):  # it is no more waited for
+        with contextlib.suppress(asyncio.InvalidStateError):  # nothing waits for it any more
             self._ready.set_result(None)
 
     async def _has_failed(self, fault: str) -> None:
@@ -165,7 +165,7 @@ class WorkerHandle:
 def _spawn(
     number: int, channel: int, connection_count: int, listeners: Sequence[Listener]
 ) -> subprocess.Popen[bytes]:
-    """Start the process, in a group of its own: what a terminal signals is for the supervisor."""
+    """Start the process in a group of its own: a terminal signals the supervisor alone."""
     inherited = [[sock.fileno() for sock in listener] for listener in listeners]
     return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
         [

@@ -1,4 +1,4 @@
-"""Decides whether a new connection of a client has room, by all limits on connections."""
+"""Decides whether a new client connection has room, by all limits on connections."""
 
 from enum import Enum
 
@@ -11,7 +11,7 @@ class Verdict(Enum):
 
     ADMITTED = "admitted"
     REJECTED = "rejected"  # with an answer
-    CLOSED = "closed"  # at once, as the descriptors are nearly used up
+    CLOSED = "closed"  # at once, because the descriptors are nearly used up
 
 
 class Admission:
@@ -31,12 +31,12 @@ class Admission:
         return Verdict.CLOSED if files.is_critical(descriptor) else Verdict.REJECTED
 
     def leave(self) -> None:
-        """Count one less: an admitted connection is closed."""
+        """Record that an admitted connection has closed."""
         self._connection_count.leave()
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many connections of this process had no room, by the limit."""
+        """Returns how many connections of this process had no room, by limit."""
         return {
             "max_connections": self._connection_count.rejected,
             "open_files": 0 if self._files is None else self._files.rejected,

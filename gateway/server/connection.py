@@ -1,10 +1,10 @@
-"""The browser's side of the gateway: aiohttp's HTTP server, bent in one place to a proxy's needs.
+"""One connection from a client: aiohttp's HTTP server, adapted to a proxy.
 
-What is bent: a connection tells the exchange on it when the browser takes no more, leaves, or talks
-nonsense; it can flush, reset and count what is unsent; malformed requests are answered and logged
-like every other refusal; a response may be on the wire already; and requests are served one after
-the other by a loop of our own, as aiohttp's makes a task, a writer and a request object for each,
-of which a relayed one needs none.
+What is adapted: the connection reports to its exchange when the client takes no more, leaves, or
+sends malformed bytes. It can flush, reset, and count unsent bytes. Malformed requests are answered
+and logged like all rejections. A response may have been sent already. Requests are served one after
+the other by a loop of our own, because aiohttp makes a task, a writer and a request object for
+each, and a forwarded request needs none of them.
 """
 
 import asyncio
@@ -45,35 +45,35 @@ from gateway.telemetry.exchange import Exchange, request_id
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-# A connection that is idle between two requests is closed after this long.
+# A connection that is idle between two requests is closed after this time.
 KEEPALIVE_TIMEOUT = 75.0
 LINGERING_TIME = 5.0
-NO_BYTE = b"\0"  # that a request head may hold
+NO_BYTE = b"\0"  # no request head may contain it
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
-Report = Callable[[Exchange], None]  # tells of an exchange that ended
-# A task that runs at once, up to where it waits for something.
+Report = Callable[[Exchange], None]  # called with an exchange that has ended
+# A task that runs at once, up to its first wait.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class ConnectionListener(Protocol):
-    """The exchange under way on a connection, as far as the connection is concerned."""
+    """The exchange on a connection, as the connection sees it."""
 
     def pause(self) -> None:
-        """The browser's buffer is full."""
+        """The write buffer to the client is full."""
 
     def resume(self) -> None:
-        """It has drained."""
+        """The write buffer to the client is empty again."""
 
-    def gone(self) -> None:
-        """The browser left. Its transport takes nothing any more."""
+    def client_gone(self) -> None:
+        """The client is gone. Its transport accepts nothing any more."""
 
-    def malformed(self) -> None:
-        """What the browser sent after its request head is not HTTP/1.1."""
+    def client_malformed(self) -> None:
+        """The client sent bytes after its request head that are not HTTP/1.1."""
 
 
 class AlreadySent:
-    """A response whose bytes are on the wire; `keep_alive` says whether a request may follow."""
+    """A response whose bytes were sent; `keep_alive` says whether another request may follow."""
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
@@ -84,7 +84,7 @@ CLOSING = AlreadySent(keep_alive=False)
 
 
 class ParsedRequest:
-    """A request as aiohttp's parser read it, and the connection that it came on."""
+    """A request as aiohttp's parser read it, with its connection."""
 
     def __init__(
         self, message: RawRequestMessage, content: StreamReader, connection: "ClientConnection"
@@ -99,12 +99,12 @@ class ParsedRequest:
         self._message: RawRequestMessage | None = message
 
     def forget(self) -> None:
-        """Let go of all that takes space, and was read: a stream may go on for hours."""
+        """Release everything large, because a stream may go on for hours."""
         self.target, self.headers, self._message = "", (), None
 
     @cached_property
     def request(self) -> web.BaseRequest:
-        """The same as aiohttp has it, which its own responses are written by."""
+        """The request as aiohttp's class, for responses that aiohttp writes."""
         loop, connection = asyncio.get_running_loop(), self.connection
         writer, task = StreamWriter(connection, loop), asyncio.current_task()
         assert task is not None  # noqa: S101 - who serves it is one
@@ -113,11 +113,11 @@ class ParsedRequest:
 
     @property
     def is_answered(self) -> bool:
-        """Whether a response by way of `request` is on the wire, in part at least."""
+        """Whether a response through `request` was sent, at least in part."""
         return "request" in self.__dict__ and self.request.writer.output_size > 0
 
     def _rest_of_message(self) -> RawRequestMessage:
-        """What a response depends on."""
+        """Returns what a response depends on."""
         headers: CIMultiDict[str] = CIMultiDict()
         is_closing = not self.keep_alive
         return RawRequestMessage(
@@ -136,7 +136,7 @@ class Serving(Protocol):
 
 
 class ClientConnection(web.RequestHandler):
-    """A connection from a browser."""
+    """A connection from a client."""
 
     __slots__ = (
         "_admission",
@@ -154,7 +154,7 @@ class ClientConnection(web.RequestHandler):
         "writer",
     )
 
-    address: str  # of who is at the other end
+    address: str  # of the client
     timer: Timer
     listener: ConnectionListener | None
     writer: SocketWriter
@@ -167,7 +167,7 @@ class ClientConnection(web.RequestHandler):
         limits: Limits,
         admission: Admission,
     ) -> None:
-        """Give it what it needs of the server; before it is connected."""
+        """Set what the connection needs of the server, before it is connected."""
         self._serving = serving
         self._admission = admission
         self._report = report
@@ -181,19 +181,19 @@ class ClientConnection(web.RequestHandler):
         self._is_at_work = False
         self._task: asyncio.Task[None] | None = None
 
-    # What an exchange does with it
+    # Called by an exchange
 
     def send(self, data: bytes) -> None:
-        """Write, unless the browser is gone."""
+        """Write, unless the client is gone."""
         if self.transport is not None and not self.transport.is_closing():
             self.writer.write(data)
 
     def is_flushed(self) -> bool:
-        """Whether all is written. If not, `resume` is called when it is."""
+        """Whether all bytes are written. If not, `resume` is called when they are."""
         return self.transport is None or self.transport.get_write_buffer_size() == 0
 
     def unsent(self) -> int:
-        """Bytes that the browser has not acknowledged, the kernel's among them."""
+        """Returns the bytes that the client has not acknowledged, including those in the kernel."""
         transport = self.transport
         if transport is None:
             return 0
@@ -202,32 +202,32 @@ class ClientConnection(web.RequestHandler):
         return queued + transport.get_write_buffer_size()
 
     def finish(self) -> None:
-        """Send no more, and say so at once, also to a browser that is still sending itself.
+        """Send no more, and signal it at once, also to a client that still sends.
 
-        To close while its bytes lie unread would reset the connection, and cost it our last ones.
+        Closing while its bytes are unread would reset the connection, and lose our last bytes.
         """
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()
 
     def reset(self) -> None:
-        """Close at once, and so that the browser cannot take it for an orderly end."""
+        """Close at once, in a way that the client cannot take for an orderly end."""
         if self.transport is not None:
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             self.transport.abort()
 
-    # Another protocol than HTTP. aiohttp keeps what came behind a request to switch to one.
+    # Another protocol than HTTP. aiohttp keeps the bytes behind a request to switch to one.
 
     @property
     def may_switch(self) -> bool:
-        """Whether what follows the request under way was left unread, for another protocol."""
+        """Whether the bytes behind the current request were left unread, for another protocol."""
         return self._upgraded and not self._messages
 
     def switch(self, receiver: UpgradeReceiver) -> None:
-        """Read no more HTTP: what the browser sends, or has sent already, goes to the taker."""
+        """Read no more HTTP: what the client sends, or has sent already, goes to the receiver."""
         if self.transport is None:
             return
-        its_own: Any = self  # as mypyc sees no attribute of aiohttp's
+        its_own: Any = self  # mypyc sees no attributes of aiohttp
         early, its_own._message_tail = its_own._message_tail, b""  # noqa: SLF001 - as above
         self.transport.set_protocol(UpgradedProtocol(self, receiver))
         if early:
@@ -236,19 +236,19 @@ class ClientConnection(web.RequestHandler):
             self._resume_reading_for_buffer()
 
     def hold(self) -> None:
-        """Read no more from the browser for now, but see it leave."""
+        """Stop reading from the client, but notice when it leaves."""
         self._pause_transport_reading()
 
     def unhold(self) -> None:
-        """Read on."""
+        """Read again."""
         self._resume_transport_reading()
 
-    # What the event loop says
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop.
 
-        A write mark of zero: whatever the kernel does not take at once pauses the writing.
+        The write mark is zero: whatever the kernel does not take at once pauses the writing.
         """
         writable = cast("asyncio.Transport", transport)
         verdict = self._admission.enter(_descriptor(writable), self._limits.max_connections)
@@ -265,7 +265,7 @@ class ClientConnection(web.RequestHandler):
         """Called by the event loop."""
         self._admission.leave()
         if self.listener is not None:
-            self.listener.gone()
+            self.listener.client_gone()
         self.timer.silence()
         self._forget_unread()
         self._forget_hangup()
@@ -282,14 +282,14 @@ class ClientConnection(web.RequestHandler):
             else:
                 self._head.took(len(data))
         elif self.listener is not None and self._ends_in_nonsense():
-            # aiohttp queues the fault behind the request under way, whose body it may be.
+            # aiohttp queues the fault behind the current request, whose body it may be.
             self.close()
-            self.listener.malformed()
+            self.listener.client_malformed()
 
     def eof_received(self) -> None:
-        """Called by the event loop, which then closes once all is written.
+        """Called by the event loop, which then closes once all bytes are written.
 
-        To a browser that takes nothing that would be never.
+        A client that takes nothing would keep it open for ever.
         """
         if self.listener is not None and self.writing_paused:
             self.reset()
@@ -311,7 +311,7 @@ class ClientConnection(web.RequestHandler):
         if self.listener is not None:
             self.listener.resume()
 
-    # What aiohttp does
+    # Called by aiohttp
 
     def _pause_transport_reading(self) -> None:
         super()._pause_transport_reading()
@@ -323,20 +323,20 @@ class ClientConnection(web.RequestHandler):
         super()._resume_transport_reading()
 
     def refuse_head(self, failure: Failure) -> None:  # noqa: ARG002 - `HeadLimits` knows it
-        """Make the parser give up on a head: its fault is answered like any other."""
+        """Make the parser reject a head; its fault is answered like any other."""
         self.data_received(NO_BYTE)
 
     async def start(self) -> None:
         """Called by aiohttp for a new connection. Requests are served as they come."""
 
     def close(self) -> None:
-        """Take no more requests. What is under way goes on to its end."""
+        """Accept no more requests. The current exchange goes on to its end."""
         super().close()
         if not self._is_at_work and self.transport is not None:
             self.transport.close()
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
-        """Take no more requests; end what is under way after `timeout` seconds at the latest."""
+        """Accept no more requests; end the current exchange within `timeout` seconds."""
         self.close()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout)
@@ -352,7 +352,7 @@ class ClientConnection(web.RequestHandler):
         self._task = None if task.done() else task
 
     async def _work(self) -> None:
-        """Serve what came, until nothing is left. It is cancelled when the browser leaves."""
+        """Serve all requests that have come. The task is cancelled when the client leaves."""
         is_kept = True
         try:
             while is_kept and self._messages and not self._force_close:
@@ -374,7 +374,7 @@ class ClientConnection(web.RequestHandler):
             self._task.cancel()
 
     def _next(self) -> tuple[Any, StreamReader]:
-        """What came first of what waits: a request or a fault, and the body."""
+        """Returns the first that waits: a request or a fault, and its body."""
         message, content = self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -383,7 +383,7 @@ class ClientConnection(web.RequestHandler):
         return message, content
 
     async def _serve(self, message: Any, content: StreamReader) -> bool:
-        """Serve one request, to its end; whether another may follow."""
+        """Serve one request. Returns whether another may follow."""
         if not isinstance(message, RawRequestMessage):
             self._answer_fault(message.status, message.exc)
             return False
@@ -399,7 +399,7 @@ class ClientConnection(web.RequestHandler):
         except Exception:
             log.exception("internal_error")
             if parsed.is_answered:
-                self.reset()  # an orderly close could say that it is whole
+                self.reset()  # an orderly close could say that the response is complete
             else:
                 self._answer_fault()
             return False
@@ -408,14 +408,14 @@ class ClientConnection(web.RequestHandler):
         return bool(response.keep_alive) and content.is_eof()
 
     async def _linger(self, content: StreamReader) -> None:
-        """Take what is left of a body: to close on it could cost the browser the response."""
+        """Read the rest of a body, because closing on it could cost the client the response."""
         with contextlib.suppress(TimeoutError, web.RequestPayloadError):
             async with asyncio.timeout(LINGERING_TIME):
                 while not content.is_eof():
                     await content.readany()
 
     def _answer_fault(self, status: int = 500, exc: BaseException | None = None) -> None:
-        """Refuse what aiohttp's parser refused (RFC 9112 2.2), and log it."""
+        """Reject what aiohttp's parser rejected (RFC 9112 2.2), and log it."""
         fault = self._head.fault
         rejection = Rejection(
             fault or _failure(status, exc),
@@ -426,7 +426,7 @@ class ClientConnection(web.RequestHandler):
         self.send(closing_response(rejection, exchange.request_id))
         self._report(exchange)
 
-    # Inside
+    # Private
 
     def _ends_in_nonsense(self) -> bool:
         return bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
@@ -444,7 +444,7 @@ class ClientConnection(web.RequestHandler):
 def _reject(
     transport: asyncio.Transport, verdict: Verdict, report: Callable[[Exchange], None]
 ) -> None:
-    """Answer a connection that has no room with a 503, or close it."""
+    """Answer a connection without room with a 503, or close it."""
     if verdict is Verdict.REJECTED:
         transport.set_protocol(OverloadProtocol(transport, report))
     else:

@@ -1,4 +1,4 @@
-"""How many connections the public port has, over all processes that serve it."""
+"""The number of connections of the public port, over all processes that serve it."""
 
 import mmap
 import os
@@ -7,30 +7,30 @@ _SLOT = 8  # bytes: one number for each process
 
 
 class ConnectionCount:
-    """Counts the connections of one process, and knows those of all.
+    """Counts the connections of one process, and knows the counts of all.
 
     `rejected` counts those of this process that were over the limit.
 
-    Each has a slot of its own in memory that all share, and writes to no other. So nobody waits,
-    and a count costs a few additions.
+    Each process writes only its own number in shared memory. So no process waits, and a count costs
+    a few additions.
     """
 
     def __init__(self, slots: memoryview, own: int) -> None:
-        """`slots` are numbers (format "q"), and `own` is the place of ours."""
+        """`slots` are numbers (format "q"), and `own` is the index of this process."""
         self.rejected = 0
         self._slots = slots
         self._own = own
 
     @classmethod
     def alone(cls) -> "ConnectionCount":
-        """One of a process that serves alone."""
+        """Returns the count of a single process."""
         return cls(memoryview(bytearray(_SLOT)).cast("q"), 0)
 
     def enter(self, most: int | None) -> bool:
-        """Count one more; False, and nothing counted, where that would be over `most`.
+        """Count one more. Returns False, with nothing counted, if that would be over `most`.
 
-        It is counted before it is asked, so that of two processes with one place left at most one
-        has it. Both may be refused.
+        It is counted before the check: of two processes with one place left, at most one gets it.
+        Both may be rejected.
         """
         self._slots[self._own] += 1
         if most is None or sum(self._slots) <= most:
@@ -45,12 +45,12 @@ class ConnectionCount:
 
 
 def shared(count: int) -> int:
-    """Give the descriptor of memory for so many processes, to be inherited."""
+    """Returns the descriptor of memory for so many processes, to be inherited."""
     descriptor = os.memfd_create("gateway-headcount")
     os.ftruncate(descriptor, count * _SLOT)
     return descriptor
 
 
 def slots(descriptor: int) -> memoryview:
-    """The numbers in shared memory."""
+    """Returns the numbers in shared memory."""
     return memoryview(mmap.mmap(descriptor, 0)).cast("q")

@@ -1,7 +1,7 @@
-"""What a request head may take of size and time, before it is whole.
+"""Limits of a request head, in size and in time.
 
-A peer that sends heads without an end, or a byte at a time, would otherwise hold memory and
-connections for nothing.
+Without them a client could send heads without an end, or a byte at a time, and so hold memory and
+connections.
 """
 
 import asyncio
@@ -13,25 +13,25 @@ from gateway.server.timer import NEVER, Timer
 
 
 class Bounded(Protocol):
-    """The connection that heads come on."""
+    """The connection that the limits apply to."""
 
     def force_close(self) -> None:
-        """Close, without a word: nothing came in time."""
+        """Close without a response, because nothing came in time."""
 
     def refuse_head(self, failure: Failure) -> None:
-        """Refuse a head that came in part. Called once."""
+        """Reject an incomplete head. Called once."""
 
 
 class HeadLimits:
-    """Bounds the heads on one connection, one after the other.
+    """Limits the heads on one connection, one after the other.
 
-    Most are whole at once, and cost nothing here.
+    Most heads come as a whole, and cost nothing here.
     """
 
     __slots__ = ("_bounded", "_due", "_limits", "_size", "_timer", "fault")
 
     def __init__(self, bounded: Bounded, limits: Limits, timer: Timer) -> None:
-        self.fault: Failure | None = None  # what a head was refused for
+        self.fault: Failure | None = None  # why a head was rejected
         self._bounded = bounded
         self._limits = limits
         self._timer = timer
@@ -39,7 +39,7 @@ class HeadLimits:
         self._due = NEVER
 
     def begin(self, seconds: float | None) -> None:
-        """Expect a head within so many seconds, or sooner where that was said already."""
+        """Expect a head within so many seconds, unless one is expected sooner."""
         if seconds is not None and self.fault is None:
             due = asyncio.get_running_loop().time() + seconds
             self._due = min(self._due, due)
@@ -47,7 +47,7 @@ class HeadLimits:
             self._timer.set(self._due)
 
     def took(self, size: int) -> None:
-        """Count so many bytes of a head that is not whole yet: it is measured line by line."""
+        """Count so many bytes of an incomplete head, and measure its lines."""
         if self._size == 0 and size > 0:
             self.begin(self._limits.header_timeout)
         self._size += size
@@ -55,11 +55,11 @@ class HeadLimits:
             self._refuse(HEADERS_TOO_LARGE)
 
     def end(self) -> None:
-        """A head is whole. What comes while its request is under way is not measured."""
+        """A head is complete. What comes while its request is served is not measured."""
         self._size, self._due = 0, NEVER
 
     def _look(self) -> None:
-        """The alarm rang: close where nothing came, refuse what came in part."""
+        """The timer has fired: close if nothing came, reject an incomplete head."""
         if asyncio.get_running_loop().time() < self._due:
             if self._due != NEVER:
                 self._timer.set(self._due)

@@ -1,4 +1,4 @@
-"""A connection too many: its request is told so, without being read, and the connection closed."""
+"""Answers 503 on a connection over the limit, without reading the request, and closes it."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from gateway.http.errors import TOO_MANY_CONNECTIONS, Rejection
 from gateway.http.problem import closing_response
 from gateway.telemetry.exchange import Exchange, request_id
 
-# How long it may take to send a request, and then to take the answer and close.
+# Seconds to send a request, and then to take the response and close.
 PATIENCE = 1.0
 
 
 class OverloadProtocol(asyncio.Protocol):
-    """Answers the first bytes that come with a 503, whatever they are.
+    """Answers the first bytes with a 503, whatever they are.
 
-    Not before: a browser has no use for an answer on a connection that it opened to have one ready.
-    And the connection is closed only when the browser did that, or in a second: to close it while
-    bytes of the request lie unread would reset it, and cost the browser the answer.
+    It does not answer earlier, because browsers open connections in advance. It closes when the
+    client has closed, or after a second: closing while bytes of the request are unread would reset
+    the connection and lose the response.
     """
 
     def __init__(
@@ -45,6 +45,6 @@ class OverloadProtocol(asyncio.Protocol):
 
 
 def address_of(transport: asyncio.Transport) -> str:
-    """The address at the other end of a connection, or "" where it has none."""
+    """Returns the address of the client, or "" if there is none."""
     peername = transport.get_extra_info("peername")
     return peername[0] if isinstance(peername, tuple) else ""

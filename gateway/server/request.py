@@ -1,4 +1,4 @@
-"""A request as it came in: its raw parts, who sent it, and the record that is kept of it."""
+"""A request as received: its raw parts, its client, and the record of its exchange."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from gateway.http.trace_context import TraceContext
 from gateway.server.connection import ParsedRequest
 from gateway.telemetry.exchange import Exchange, request_id
 
-MAX_LENGTH_DIGITS = 19  # of what fits into 64 bits
+MAX_LENGTH_DIGITS = 19  # digits of the largest 64-bit number
 
 
 class Request:
-    """What came in, and its record, which begins now.
+    """A request, with the record of its exchange, which begins now.
 
-    `path` and `query` are as received; `query` has its question mark, if any. `access` is what
-    every answer to it says to a page of another origin, as far as that is known by now.
-    `is_websocket` is whether it asks for WebSocket, and can have it.
+    `path` and `query` are as received; `query` has its question mark, if any. `access` has the CORS
+    headers of every response to it, as far as known. `is_websocket` is whether it opens a
+    WebSocket.
     """
 
     def __init__(self, parsed: ParsedRequest, trusted_proxies: Networks) -> None:
@@ -38,9 +38,9 @@ class Request:
         self.is_http_11 = self.version >= HttpVersion11
         self.has_body = parsed.content is not EMPTY_PAYLOAD
         self.access: Access | None = None
-        self.wants_retry = False  # told by an event stream when to come back, not by a status
+        self.wants_retry = False  # transient errors become a 200 with `retry:`
         self._index = by_name(headers)
-        # Whether the body's length is not known beforehand.
+        # Whether the length of the body is unknown.
         self.is_chunked = self.has_body and self.first(b"content-length") is None
         self.keeps_alive = parsed.keep_alive and self._may_keep_alive()
         self.is_websocket = self.first(b"upgrade") is not None and self._opens_websocket()
@@ -61,31 +61,31 @@ class Request:
 
     @property
     def framing(self) -> Sequence[tuple[bytes, bytes]]:
-        """The header that frames the body for the service: as the client framed it."""
+        """The header that frames the body for the upstream, as the client framed it."""
         length = self.first(b"content-length")
         if length is not None:
             return [(b"Content-Length", length)]
         return [(b"Transfer-Encoding", b"chunked")] if self.has_body else []
 
     def first(self, name: bytes) -> bytes | None:
-        """The first value of a header, or None; `name` in lower case."""
+        """Returns the first value of a header, or None; `name` is in lower case."""
         values = self._index.get(name)
         return values[0] if values else None
 
     def values(self, name: bytes) -> list[bytes]:
-        """All values of a header; `name` in lower case."""
+        """Returns all values of a header; `name` is in lower case."""
         return self._index.get(name, [])
 
     def forget_headers(self) -> None:
-        """Let go of the headers, which were read: a stream may go on for hours."""
+        """Release the headers, because a stream may go on for hours."""
         self.headers, self._index = (), {}
         self.parsed.forget()
 
     def _may_keep_alive(self) -> bool:
         """Whether another request may follow on the connection.
 
-        After an Upgrade or a CONNECT what follows may be no HTTP at all. HTTP/1.0 knows no transfer
-        codings: who sends one may frame otherwise (RFC 9112 6.1).
+        After an Upgrade or a CONNECT the next bytes may not be HTTP. HTTP/1.0 has no transfer
+        codings: a client that sends one may frame differently (RFC 9112 6.1).
         """
         return (
             self.method != "CONNECT"
@@ -94,10 +94,10 @@ class Request:
         )
 
     def _opens_websocket(self) -> bool:
-        """Whether it is an opening handshake (RFC 6455 4.1), the last of what was read as HTTP.
+        """Whether it is an opening handshake (RFC 6455 4.1), the last bytes that were read as HTTP.
 
-        Without a key or a version nobody could answer it but with a refusal. Other protocols are
-        not spoken through the gateway: their requests are answered in HTTP/1.1.
+        Without a key or a version, an upstream could only reject it. The gateway speaks no other
+        protocols: requests for them are answered in HTTP/1.1.
         """
         return (
             self.method == "GET"
@@ -110,32 +110,32 @@ class Request:
         )
 
     def check_head(self, limit: int) -> None:
-        """Refuse what is larger as a whole than `limit` bytes, or has no one meaning."""
+        """Raises Rejection for a head over `limit` bytes, or one that can be read in two ways."""
         if sum(len(name) + len(value) for name, value in self.headers) > limit:
             raise Rejection(HEADERS_TOO_LARGE)
         if self.version < HttpVersion10:
-            raise Rejection(BAD_REQUEST, "HTTP/0.9 is not spoken here; use HTTP/1.1.")
+            raise Rejection(BAD_REQUEST, "HTTP/0.9 is not supported. Use HTTP/1.1.")
         if "#" in self.path or "#" in self.query:
-            # Not in the grammar of RFC 9112 3.2, so that readers differ on where the query ends.
+            # RFC 9112 3.2 does not allow it, so that readers differ on where the query ends.
             raise Rejection(BAD_REQUEST, "The request target holds a '#'; percent-encode it.")
 
     def check_body(self, limit: int) -> None:
-        """Refuse a body that is announced too large, or framed as no service could read it."""
+        """Raises Rejection for a body that is too large, or that no upstream could read."""
         length = self.first(b"content-length") or b"0"
         if len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
             raise over(limit)
         codings = [value.lower() for value in self.values(b"transfer-encoding")]
         if codings and (codings != [b"chunked"] or not self.is_http_11):
             raise Rejection(
-                BAD_REQUEST, "The only transfer coding taken here is HTTP/1.1's chunked."
+                BAD_REQUEST, "The only transfer coding that is accepted is HTTP/1.1 chunked."
             )
 
 
 def over(limit: int) -> Rejection:
-    """Say that a body is over the limit, which is in bytes."""
+    """Returns the rejection of a body over the limit, in bytes."""
     return Rejection(BODY_TOO_LARGE, f"The request body is over this route's limit, {limit} bytes.")
 
 
 def raw(text: str) -> bytes:
-    """Text from aiohttp's parser, as the bytes it came in."""
+    """Returns the bytes that a text of aiohttp's parser came in."""
     return text.encode("utf-8", "surrogateescape")

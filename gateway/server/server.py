@@ -1,4 +1,4 @@
-"""aiohttp's server, whose connections are the gateway's own."""
+"""aiohttp's server, with client connections of our own class."""
 
 import asyncio
 
@@ -14,9 +14,9 @@ MAX_HEADERS = 256
 
 
 class Server(web.Server):
-    """aiohttp's server, with a handler that is cancelled the moment its browser leaves.
+    """aiohttp's server, with a handler that is cancelled as soon as its client leaves.
 
-    `limits` hold for each connection from its start to its end; new ones hold for new connections.
+    `limits` apply to a connection from its start to its end; changed ones apply to new connections.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Server(web.Server):
         self.handle, self.limits = handle, limits
 
     def __call__(self) -> ClientConnection:
-        """A protocol for a new connection."""
+        """Returns the protocol for a new connection."""
         connection = ClientConnection(
             self,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
-            auto_decompress=False,  # a body goes on as it came
-            keepalive_timeout=0,  # the connection's own alarm has that bound
+            auto_decompress=False,  # a body is forwarded as it came
+            keepalive_timeout=0,  # the connection's own timer has that limit
             max_line_size=self.limits.max_header_size,
             max_field_size=self.limits.max_header_size,
             max_headers=MAX_HEADERS,
@@ -59,5 +59,5 @@ class Server(web.Server):
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:
-    """Aiohttp asks for a handler of its own requests, which nothing here calls."""
+    """Aiohttp needs a handler of its own requests, which nothing here calls."""
     raise NotImplementedError(request)

@@ -1,7 +1,7 @@
-"""Bytes to a browser, handed to the kernel in the very call that brings them.
+"""Writes bytes to a client's socket in the call that brings them.
 
-An event loop's transport costs several times what the system call does. It is needed only for what
-the kernel does not take.
+The transport of an event loop costs several times what the system call does. It is needed only for
+bytes that the kernel does not take.
 """
 
 import asyncio
@@ -12,20 +12,21 @@ from collections.abc import Sequence
 class SocketWriter:
     """The writing end of a connection, beside its transport, whose write mark must be zero.
 
-    With that mark the transport says `pause` whenever it holds bytes and `resume` when it holds
-    none: in between, what comes must queue behind them. An error of the socket is the transport's
-    to find and to tell.
+    With that mark the transport calls `pause` when it holds bytes and `resume` when it holds none.
+    In between, new bytes must queue behind them. The transport finds and reports errors of the
+    socket.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         theirs = transport.get_extra_info("socket")
         self._transport = transport
-        # A second object for the same descriptor: `close` must let go of it before the transport.
+        # A second object for the same descriptor; `close` must release it before the transport
+        # does.
         self._socket = socket.socket(theirs.family, theirs.type, theirs.proto, theirs.fileno())
         self._is_queueing = False
 
     def write(self, data: bytes) -> None:
-        """Send these bytes, now as far as the kernel takes them. A closed connection takes none."""
+        """Send these bytes, as far as the kernel takes them now. A closed connection takes none."""
         sent = 0
         if not self._is_queueing:
             try:
@@ -54,15 +55,15 @@ class SocketWriter:
         self._is_queueing = True
 
     def resume(self) -> None:
-        """It holds none any more."""
+        """The transport holds no bytes any more."""
         self._is_queueing = False
 
     def close(self) -> None:
-        """Let go of the descriptor, which the transport is about to close."""
+        """Release the descriptor, which the transport is about to close."""
         self._is_queueing = True
         self._socket.detach()
 
     def _queue(self, data: bytes, sent: int) -> None:
-        """Leave what was not sent of it to the transport, unless that is closing."""
+        """Pass the unsent part to the transport, unless it is closing."""
         if not self._transport.is_closing():
             self._transport.write(memoryview(data)[sent:])

@@ -1,4 +1,4 @@
-"""A timer that one exchange on a connection leaves to the next."""
+"""A timer that the exchanges on one connection share."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,11 +9,10 @@ NEVER: Final = inf
 
 
 class Timer:
-    """Rings once, at the time it is set for or before: whoever set it looks whether it is due.
+    """One-shot timer. It may fire early: the listener checks its own deadline and sets it again.
 
-    To ask the loop for a timer, and to take it back, costs more than all else about a bound. So a
-    timer that would ring too early is left alone, also when an exchange ends, which then nobody
-    hears.
+    Creating and cancelling a timer of the event loop costs more than all the rest of a bound. So a
+    timer that would fire too early is left alone, also when an exchange ends.
     """
 
     def __init__(self) -> None:
@@ -23,22 +22,22 @@ class Timer:
         self._due = NEVER
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Say who is called when it rings, from now on."""
+        """Call this listener from now on."""
         self._listener = listener
 
     def ignore(self) -> None:
-        """Call nobody from now on."""
+        """Call no listener from now on."""
         self._listener = None
 
     def set(self, due: float) -> None:
-        """Ring at this time, of the loop's clock, at the latest."""
+        """Fire at this time of the loop's clock at the latest."""
         if due < self._due:
             self.silence()
             self._due = due
             self._timer = self._loop.call_at(due, self._ring)
 
     def silence(self) -> None:
-        """Do not ring, until it is set again."""
+        """Do not fire until it is set again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer, self._due = None, NEVER

@@ -1,24 +1,24 @@
-"""A browser's connection after it left HTTP: its bytes go to whoever speaks the other protocol."""
+"""A client's connection after it left HTTP: received bytes go to another receiver."""
 
 import asyncio
 from typing import Protocol
 
 
 class UpgradeReceiver(Protocol):
-    """What takes the browser's bytes."""
+    """Receives the bytes of the client after an upgrade."""
 
     def sent(self, data: bytes) -> None:
-        """The browser sent these bytes."""
+        """The client sent these bytes."""
 
     def sent_all(self) -> bool:
-        """It sends no more. Whether it may still be sent to: if not, the connection closes."""
+        """The client sends no more. Returns whether bytes may still be sent to it."""
 
 
 class UpgradedProtocol(asyncio.Protocol):
-    """What the event loop calls instead of the browser's HTTP, from the switch on.
+    """The protocol of the event loop after the switch, in place of HTTP.
 
-    Only what it reads is told to another. The rest is the connection's own, which writes and ends
-    as ever: so HTTP pays nothing for what may come after it.
+    Only received bytes go to the receiver. Writing and the end stay with the connection, so that
+    HTTP pays nothing for upgrades.
     """
 
     def __init__(self, client: asyncio.Protocol, receiver: UpgradeReceiver) -> None:

@@ -1,7 +1,7 @@
-"""What is counted of one route: plain numbers, added to once when an exchange ends.
+"""Counters of one route: plain numbers, increased once when an exchange ends.
 
-Nothing here knows how they are told; `metrics` does. A request adds to them in compiled code, for
-the price of a few additions: the metrics library's own counters take a lock for each.
+How they are rendered is in `prometheus`. A request costs a few additions in compiled code. The
+counters of the metrics library take a lock each.
 """
 
 from bisect import bisect_left
@@ -10,20 +10,21 @@ from typing import Final
 
 from gateway.telemetry.exchange import EndReason, Exchange
 
-# Upper bounds, in seconds. A quick service is seen apart from a slow one, and a slow one apart from
-# one that runs into the default bounds of 30 s.
+# Upper bounds, in seconds. They separate a fast upstream from a slow one, and a slow one from one
+# that reaches the default timeouts of 30 s.
 _UNDER_A_SECOND: tuple[float, ...] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
 LATENCY: tuple[float, ...] = (*_UNDER_A_SECOND, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-# A stream's life: from one that broke off at once to one that stayed a day.
+# Life of streams, from one that ended at once to one of a day.
 LIFE: tuple[float, ...] = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
-# RFC 9110 9.1 and RFC 5789. What a client may make up would be a series of its own each time.
+# RFC 9110 9.1 and RFC 5789. Any other method is `other`, so that no client can create series.
 METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
 OTHER_METHOD: Final = "other"
 
-# Endings of a response under way that are the service's doing. Before that its refusal has a code.
+# End reasons that are failures of the upstream after the head. Before the head, the rejection has a
+# code.
 _BREAKS: Final = {
     EndReason.UPSTREAM_CLOSED: "upstream_closed",
     EndReason.UPSTREAM_TIMEOUT: "upstream_timeout",
@@ -31,9 +32,9 @@ _BREAKS: Final = {
 
 
 class Histogram:
-    """How often a value, in seconds, was within each bound and over the one before.
+    """Counts of values, in seconds, for each bound: above the bound before and up to this one.
 
-    The last of `counts` has what is over all bounds.
+    The last of `counts` has the values above all bounds.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -42,11 +43,11 @@ class Histogram:
         self.total = 0.0
 
     def __reduce__(self) -> tuple[object, ...]:
-        """How it is pickled: compiled, it does not know by itself."""
+        """Returns how to pickle it, because a compiled class does not know by itself."""
         return _histogram, (self.bounds, self.counts, self.total)
 
     def copy(self) -> "Histogram":
-        """What it says now, to keep."""
+        """Returns a copy of the present counts."""
         copy = Histogram(self.bounds)
         copy.counts, copy.total = self.counts.copy(), self.total
         return copy
@@ -63,14 +64,14 @@ class Histogram:
 
 
 class Counters:
-    """One route's numbers since the start. `requests` has them by method and status.
+    """The counters of one route since the start. `requests` are by method and status.
 
-    `active` counts the streams and WebSockets under way, in a copy that they were added to.
+    `active` counts open streams and WebSockets, in a copy that they were added to.
     """
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
-        self.durations = Histogram(LATENCY)  # of all but streams
+        self.durations = Histogram(LATENCY)  # of all exchanges but streams
         self.first_bytes = Histogram(LATENCY)
         self.stream_durations = Histogram(LIFE)
         self.streams: dict[str, int] = {}  # by end reason
@@ -78,10 +79,10 @@ class Counters:
         self.active = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.events: int | None = None  # None where nobody follows them
+        self.events: int | None = None  # None if no events are counted
 
     def __reduce__(self) -> tuple[object, ...]:
-        """How it is pickled, see `Histogram`."""
+        """Returns how to pickle it, see `Histogram`."""
         histograms = (self.durations, self.first_bytes, self.stream_durations)
         counts = (self.requests, self.streams, self.upstream_errors)
         numbers = (self.active, self.bytes_in, self.bytes_out, self.events)
@@ -104,16 +105,16 @@ class Counters:
         self._add_relayed(exchange)
 
     def add_live(self, exchange: Exchange) -> None:
-        """Count what can be of an exchange that is still under way.
+        """Count an open exchange.
 
-        Its first byte as well: a stream's would be told hours late.
+        Its first byte is counted too, because that of a stream would otherwise come hours late.
         """
         self.active += exchange.is_stream
         self._add_first_byte(exchange)
         self._add_relayed(exchange)
 
     def copy(self) -> "Counters":
-        """What it says now, to keep."""
+        """Returns a copy of the present counts."""
         copy = Counters()
         copy.requests = self.requests.copy()
         copy.durations = self.durations.copy()
@@ -125,7 +126,7 @@ class Counters:
         return copy
 
     def merge(self, other: "Counters") -> None:
-        """Add another's numbers, its event streams under way among them."""
+        """Add the counts of another, with its open streams."""
         for key, count in other.requests.items():
             self.requests[key] = self.requests.get(key, 0) + count
         for reason, count in other.streams.items():
@@ -153,7 +154,7 @@ class Counters:
 
 
 def upstream_code(exchange: Exchange) -> str:
-    """How the service failed an exchange, or "" where it did not."""
+    """Returns how the upstream failed an exchange, or "" if it did not."""
     if exchange.code:
         return exchange.code if exchange.code.startswith("upstream_") else ""
     return _BREAKS.get(exchange.ending, "")

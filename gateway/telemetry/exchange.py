@@ -1,4 +1,4 @@
-"""One record for each exchange, and its one ending: a log line that never holds a token."""
+"""The record of one exchange, its one end reason, and its log line, which never has a token."""
 
 import random
 import re
@@ -19,7 +19,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
 class EndReason(StrEnum):
-    """Why an exchange ended: exactly one for each."""
+    """Why an exchange ended; each exchange has one."""
 
     COMPLETE = "complete"
     CLIENT_CLOSED = "client_closed"
@@ -33,7 +33,7 @@ class EndReason(StrEnum):
     ERROR = "error"
 
 
-# How an exchange ends that is rejected by one of these; by any other it is refused.
+# How a rejected exchange ends; with any other failure it is `refused`.
 _ENDINGS = {
     INTERNAL_ERROR: EndReason.ERROR,
     UPSTREAM_BAD_RESPONSE: EndReason.ERROR,
@@ -44,7 +44,7 @@ _ENDINGS = {
 
 
 def request_id(received: bytes | None) -> str:
-    """The caller's X-Request-Id where it is fit for a log, else a new one."""
+    """Returns the caller's X-Request-Id if it is fit for a log, else a new one."""
     if received is not None and _REQUEST_ID.fullmatch(received):
         return received.decode()
     return random.getrandbits(128).to_bytes(16).hex()  # unique, not secret
@@ -53,10 +53,11 @@ def request_id(received: bytes | None) -> str:
 class Exchange:
     """What is known of one request and its response. Times are of `time.monotonic`, in seconds.
 
-    `code` is the refusal's, and `error` the cause for the operator, with no word of the request.
+    `code` is the code of the rejection. `error` is the cause for the operator, with no part of the
+    request.
     """
 
-    # No dataclass: compiled, the constructor of one is interpreted all the same.
+    # No dataclass, because the constructor of a compiled one is interpreted all the same.
     def __init__(self, method: str, path: str, request_id: str, trace_id: str, client: str) -> None:
         self.method = method
         self.path = path
@@ -71,20 +72,20 @@ class Exchange:
         self.error = ""
         self.bytes_in = 0
         self.bytes_out = 0
-        # The response, once its head is known. A WebSocket counts as a stream too.
+        # Set once the response head is known. A WebSocket is a stream too.
         self.is_stream = False
-        self.events: int | None = None  # how many of them passed; None where nobody follows them
-        self.span: object = None  # what the tracer keeps of it until it ends
+        self.events: int | None = None  # how many events have passed; None if no events are counted
+        self.span: object = None  # what the tracer keeps until the end
         self.end_reason: EndReason | None = None
         self.started = time.monotonic()
         self.first_byte_at: float | None = None
 
     def mark_first_byte(self) -> None:
-        """Say that the response begins now."""
+        """Record that the response begins now."""
         self.first_byte_at = time.monotonic()
 
     def end(self, reason: EndReason, error: str = "") -> None:
-        """Say how it ended, and for the operator why. What is said first stands."""
+        """Record the end reason, and the cause for the operator. The first call counts."""
         if self.end_reason is None:
             self.end_reason, self.error = reason, error
 
@@ -96,15 +97,15 @@ class Exchange:
 
     @property
     def ending(self) -> EndReason:
-        """How it ended. An end that nobody told is an error."""
+        """The end reason. An exchange without one failed by an error."""
         return self.end_reason or EndReason.ERROR
 
     def report(self) -> None:
-        """Write the log line of an exchange that ended."""
+        """Write the log line of an exchange that has ended."""
         log_request(self.fields())
 
     def fields(self) -> dict[str, object]:
-        """What the log line says: it is written at the end, which is now."""
+        """Returns the fields of the log line. It is written at the end, which is now."""
         now = time.monotonic()
         first = self.first_byte_at
         fields: dict[str, object] = {
@@ -131,4 +132,4 @@ class Exchange:
 
 
 def _milliseconds(seconds: float) -> float:
-    return int(seconds * 1_000_000) / 1000  # much cheaper than to round
+    return int(seconds * 1_000_000) / 1000  # much cheaper than round()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Workers(NamedTuple):
-    """How many workers answer, of how many there are to be, and how many are there but silent."""
+    """How many workers answer, how many there should be, and how many run but are silent."""
 
     ready: int
     wanted: int
@@ -16,12 +16,12 @@ class Workers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is so at one moment.
+    """The health of a gateway at one moment.
 
-    `routes_without` are the paths of routes whose upstreams are all down, and `routes_degraded` of
-    those with some that are up. `required_without` are the routes whose health check says that the
-    gateway is not ready without them. `faults` are those of a file that was not taken over, and
-    None where none is watched. `workers` is None of one process.
+    `routes_without` are the paths of routes whose upstreams are all down, `routes_degraded` of
+    routes with some down. `required_without` are the routes without which the gateway is not ready.
+    `faults` counts the errors of a file that was not loaded; None without reload. `workers` is None
+    for a single process.
     """
 
     routes: int
@@ -36,18 +36,18 @@ class Health:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes new work. A file with faults changes nothing of that.
+        """Whether the gateway accepts new work.
 
-        Nor does an upstream that is down, unless it is required: the other routes are served. Nor
-        does a worker that is gone: the others take what comes to its door. Who comes to one that is
-        silent waits.
+        A file with errors does not matter, because the last good one is served. An upstream that is
+        down does not matter unless it is required. A worker that is gone does not matter, because
+        the others accept its connections. A silent worker does, because its connections wait.
         """
         has_workers = self.workers is None or (self.workers.ready > 0 and not self.workers.silent)
         return self.has_keys and not self.is_draining and not self.required_without and has_workers
 
     @classmethod
     def merged(cls, all_: Sequence["Health"]) -> "Health":
-        """That of several processes together, one at least: ready only where all are."""
+        """Returns the health of several processes, at least one. They are ready only if all are."""
         faults = [each.faults for each in all_ if each.faults is not None]
         return cls(
             routes=min(each.routes for each in all_),
@@ -62,7 +62,7 @@ class Health:
         )
 
     def checks(self) -> dict[str, dict[str, object]]:
-        """Each thing that was looked at, whether it is `ok`, and the particulars."""
+        """Returns each check: whether it is `ok`, and its details."""
         checks: dict[str, dict[str, object]] = {
             "routes": {"ok": True, "loaded": self.routes},
             "keys": {"ok": self.has_keys},
@@ -75,7 +75,7 @@ class Health:
             "draining": {"ok": not self.is_draining, "streams": self.streams},
         }
         if self.faults is not None:
-            # How many faults, and no more: what they say of the file is for the log.
+            # Only the number of errors: their texts are in the log.
             checks["reload"] = {"ok": not self.faults, "faults": self.faults}
         if self.workers is not None:
             ready, wanted, _ = self.workers
@@ -84,5 +84,5 @@ class Health:
 
 
 def _united(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """Each path once, in the order in which they come."""
+    """Returns each path once, in the order in which they come."""
     return tuple(dict.fromkeys(chain.from_iterable(paths)))

@@ -1,6 +1,6 @@
-"""Writes log lines from a thread of its own, so that a slow or sleeping reader delays no request.
+"""Writes log lines in a thread of its own, so that a slow reader delays no request.
 
-Lines wait in a bounded buffer. While the buffer is full new lines are dropped and counted.
+Lines wait in a bounded buffer. While the buffer is full, new lines are dropped and counted.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ class RawFile(Protocol):
     """An unbuffered file, as `io.FileIO` is one."""
 
     def write(self, data: memoryview, /) -> int | None:
-        """Write some bytes and return how many; None where a write would block."""
+        """Writes some bytes and returns how many; None if a write would block."""
 
     def fileno(self) -> int:
-        """Return the descriptor. Raises OSError where the file has none."""
+        """Returns the descriptor. Raises OSError if the file has none."""
 
 
 class LogWriter:
@@ -61,12 +61,12 @@ class LogWriter:
         self._held = 0  # bytes: of `_lines`, and of those that the thread has yet to write
         self._is_asleep = False
         self._is_closed = False
-        # A thread that is no daemon would keep the process from ending while nobody reads.
+        # A thread that is no daemon would keep the process alive while nothing reads.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     def write(self, line: str | bytes) -> None:
-        """Take a line, its line break included. Never waits for the file."""
+        """Takes a line, with its line break. It never waits for the file."""
         data = line.encode() if isinstance(line, str) else line
         with self._lock:
             is_full = self._held and self._held + len(data) > self._capacity
@@ -80,10 +80,10 @@ class LogWriter:
                 self._news.notify()
 
     def flush(self) -> None:
-        """Do nothing: the thread writes each line within a few hundredths of a second."""
+        """Does nothing: the thread writes each line within a few hundredths of a second."""
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Write all lines that wait; after `timeout` seconds drop the rest and say so on stderr."""
+        """Writes all waiting lines, for `timeout` seconds at most; stderr names what is left."""
         with self._lock:
             self._is_closed = True
             self._news.notify()
@@ -94,7 +94,7 @@ class LogWriter:
                 f" the last {self._held} bytes of it are lost; see why its reader is slow"
             )
 
-    # What the thread does
+    # The thread
 
     def _run(self) -> None:
         while (lines := self._take()) is not None:
@@ -104,7 +104,7 @@ class LogWriter:
             self._rest()
 
     def _take(self) -> deque[bytes] | None:
-        """Wait for lines and return them; None once closed and empty."""
+        """Waits for lines and returns them; None once closed and empty."""
         with self._lock:
             while not self._lines:
                 if self._is_closed:
@@ -115,7 +115,7 @@ class LogWriter:
             return lines
 
     def _rest(self) -> None:
-        """Let lines gather, so that one round writes many."""
+        """Lets lines gather, so that one round writes many."""
         with self._lock:
             if not self._is_closed:
                 self._news.wait(PAUSE)
@@ -136,7 +136,7 @@ class LogWriter:
                 self._reported = dropped
 
     def _write_whole(self, data: bytes) -> int:
-        """Return how many bytes the file took: fewer than all where it fails."""
+        """Returns how many bytes the file took: fewer than all if it fails."""
         rest = memoryview(data)
         try:
             with self._locked():
@@ -155,18 +155,19 @@ class LogWriter:
 
     def _write_some(self, data: memoryview) -> int:
         written = self._file.write(data)
-        if written is None:  # somebody who shares the pipe set O_NONBLOCK, and the pipe is full
+        if written is None:  # O_NONBLOCK was set on a shared pipe, and it is full
             _wait_until_writable(self._file.fileno())
             return 0
         return written
 
 
 def _lock_of(file: RawFile) -> tuple[Locked, int]:
-    """Return a lock for each write to a file, and how many bytes one write may have.
+    """Returns a lock for each write to a file, and how many bytes one write may have.
 
-    Workers share a pipe. It takes PIPE_BUF bytes as a whole, but of more it takes a part when it is
+    Workers share a pipe. A pipe takes PIPE_BUF bytes as a whole. Of more it takes a part when it is
     nearly full, and then lines of two workers would mix. So a worker locks the pipe while it
-    writes; the kernel frees the lock of one that dies. Files and terminals take a write whole.
+    writes; the kernel frees the lock of a worker that exits. Files and terminals take a write as a
+    whole.
     """
     try:
         descriptor = file.fileno()
@@ -192,7 +193,7 @@ def _locked(descriptor: int) -> Iterator[None]:
 
 
 def _next_batch(lines: deque[bytes], most: int) -> list[bytes]:
-    """Take whole lines of at most so many bytes together, or a single longer one."""
+    """Takes whole lines of at most so many bytes together, or a single longer one."""
     batch = [lines.popleft()]
     size = len(batch[0])
     while lines and size + len(lines[0]) <= most:
@@ -202,7 +203,7 @@ def _next_batch(lines: deque[bytes], most: int) -> list[bytes]:
 
 
 def _lines_beyond(batch: list[bytes], written: int) -> int:
-    """Return how many lines of a batch are not whole within its first `written` bytes."""
+    """Returns how many lines of a batch are not complete within its first `written` bytes."""
     for place, line in enumerate(batch):
         written -= len(line)
         if written < 0:
@@ -217,7 +218,7 @@ def _wait_until_writable(descriptor: int, timeout: float | None = None) -> bool:
 
 
 def _complain(text: str) -> None:
-    """Write a line to stderr if it takes one at once: its reader may be asleep as well."""
+    """Writes a line to stderr, unless that would block too."""
     with contextlib.suppress(OSError, AttributeError):  # sys.stderr is None where it was closed
         descriptor = sys.stderr.fileno()
         if _wait_until_writable(descriptor, 0):

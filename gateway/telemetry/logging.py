@@ -1,4 +1,4 @@
-"""Log lines: structured, on stdout, and never a reason for a request to wait or to fail."""
+"""Structured log lines on stdout. They never delay a request and never make it fail."""
 
 import atexit
 import json
@@ -23,18 +23,18 @@ LogFormat = Literal["json", "console"]
 
 @dataclass(slots=True)
 class _Requests:
-    """Where the lines of exchanges go: nowhere of their own until logging is configured."""
+    """Where the lines of exchanges go; nowhere until logging is configured."""
 
     sink: LogWriter | None = None
-    are_told: bool = True
-    as_json: list[structlog.typing.Processor] | None = None  # what makes JSON of them
+    are_logged: bool = True
+    as_json: list[structlog.typing.Processor] | None = None  # the processors that render JSON
 
 
 _requests = _Requests()
 
 
 class _LibraryHandler(logging.Handler):
-    """Logs what libraries log: the last resort of the standard library is stderr, which blocks."""
+    """Logs what libraries log, because the standard library's fallback, stderr, blocks."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record under its level."""
@@ -55,7 +55,7 @@ _library_handler = _LibraryHandler()
 
 
 def configure_logging(log_format: LogFormat, level: str) -> None:
-    """Send structured lines to stdout; `level` is a name of the standard library's logging."""
+    """Writes structured lines to stdout from now on; `level` is a name of the logging module."""
     close_logging()
     is_json = log_format == "json"
     factory = structlog.BytesLoggerFactory if is_json else structlog.WriteLoggerFactory
@@ -67,7 +67,7 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
     notice = partial(_dropped_line, processors if least <= logging.WARNING else None)
     _requests.sink = LogWriter(_raw_stdout(), notice)
     _requests.as_json = processors if is_json else None
-    _requests.are_told = least <= logging.INFO
+    _requests.are_logged = least <= logging.INFO
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -79,28 +79,28 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
 
 
 def close_logging() -> None:
-    """Write the lines that wait, for two seconds at most. No line is written after it."""
+    """Writes the lines that wait, for two seconds at most. No line is written after it."""
     logging.getLogger().removeHandler(_library_handler)
     if _requests.sink is not None:
         _requests.sink.close()
 
 
 def log_lines_dropped() -> int:
-    """Return how many lines of this process were dropped."""
+    """Returns how many lines of this process were dropped."""
     return 0 if _requests.sink is None else _requests.sink.dropped
 
 
 def log_request(fields: dict[str, object]) -> None:
-    """Write the line of an exchange that ended.
+    """Write the line of an exchange that has ended.
 
-    It is written as all others are, by structlog's processors, but without a bound logger: that
-    would cost more than all else in the line. So would the processors where nobody added one: then
-    what they come to is done at once.
+    structlog's processors render it, like all lines, but without a bound logger, which would cost
+    more than all the rest. If nobody has added a processor, the result of the default ones is
+    written directly.
     """
     sink = _requests.sink
     if sink is None:
         log.info("request", **fields)
-    elif _requests.are_told:
+    elif _requests.are_logged:
         line: Any = fields
         line["event"] = "request"
         if structlog.get_config()["processors"] is _requests.as_json:
@@ -114,26 +114,26 @@ def log_request(fields: dict[str, object]) -> None:
 
 
 def _processed(processors: Iterable[structlog.typing.Processor], level: str, line: Any) -> bytes:
-    """Return the line that structlog's processors make."""
+    """Returns the line that structlog's processors render."""
     for process in processors:
         line = process(None, level, line)
     return line + b"\n" if isinstance(line, bytes) else f"{line}\n".encode()
 
 
 def _dropped_line(processors: list[structlog.typing.Processor] | None, count: int) -> bytes:
-    """Return the line that reports dropped lines, empty where warnings are not logged."""
+    """Returns the line that reports dropped lines; empty if warnings are not logged."""
     if processors is None:
         return b""
     return _processed(processors, "warning", {"event": "log_lines_dropped", "count": count})
 
 
 def _raw_stdout() -> RawFile:
-    if sys.stdout is None:  # it was closed before the process began
+    if sys.stdout is None:  # stdout was closed before the process began
         return open(os.devnull, "wb", buffering=0)  # noqa: PTH123 - open as long as we are
     return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
 
 
-# Local variables stay out of tracebacks: a token could be among them.
+# Local variables are left out of tracebacks, because a token could be among them.
 
 
 def _json_processors() -> list[structlog.typing.Processor]:
@@ -158,7 +158,7 @@ def _console_processors() -> list[structlog.typing.Processor]:
 def _stamp(
     _logger: object, _name: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Add the time, left to orjson to be written: to do that here is dear."""
+    """Adds the time. orjson writes it, which is much cheaper than doing that here."""
     event["timestamp"] = datetime.now(UTC)
     return event
 
@@ -166,9 +166,9 @@ def _stamp(
 def _to_json(
     event: structlog.typing.EventDict, default: Callable[[Any], Any] | None = None
 ) -> bytes:
-    """A line as JSON, in whatever characters a client may have sent."""
+    """Returns a line as JSON, whatever characters a client has sent."""
     try:
         return orjson.dumps(event, default=default, option=orjson.OPT_UTC_Z)
-    except TypeError:  # a byte that is no UTF-8, in a path: orjson writes no lone surrogate
+    except TypeError:  # a byte of a path that is no UTF-8: orjson writes no lone surrogate
         timestamp = event["timestamp"].isoformat().replace("+00:00", "Z")
         return json.dumps({**event, "timestamp": timestamp}, default=default).encode()

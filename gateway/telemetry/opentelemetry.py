@@ -1,7 +1,7 @@
-"""Spans of exchanges for OpenTelemetry, sent by OTLP over HTTP from a thread of the SDK's.
+"""Spans of exchanges by the OpenTelemetry SDK, sent by OTLP over HTTP in a thread of the SDK.
 
-The SDK reads the standard OTEL_* variables itself. Imported only where one of them says where to
-send spans. A request that is not sampled has no span, and its traceparent passes as it came.
+The SDK reads the standard OTEL_* variables itself. The module is imported only if one of them names
+a collector. A request that is not sampled has no span, and its traceparent is forwarded as it came.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ from gateway.telemetry.exchange import EndReason, Exchange
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-CLOSE_TIMEOUT = 2.0  # seconds for the last spans: a collector that is away holds no shutdown back
-TELL_AGAIN = 60.0  # seconds between two lines about a collector that does not answer
+CLOSE_TIMEOUT = 2.0  # seconds for the last spans, so that a collector that is down delays no end
+REPORT_INTERVAL = 60.0  # seconds between two lines about a collector that does not answer
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-# Endings that are nobody's fault, or the client's own: no error of a server's span.
+# End reasons that are no error of a server's span.
 _FINE = {
     EndReason.COMPLETE,
     EndReason.CLIENT_CLOSED,
@@ -55,7 +55,7 @@ Attributes = dict[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A span that has not ended: its own context, and that of the caller's, if it told one."""
+    """A span that has not ended: its own context, and that of the caller, if there is one."""
 
     own: SpanContext
     parent: SpanContext | None
@@ -63,20 +63,20 @@ class _Begun:
 
 
 class Tracer:
-    """Begins a span where a request is sampled, and sends it off when the exchange has ended."""
+    """Begins a span if a request is sampled, and sends it when the exchange has ended."""
 
     def __init__(self) -> None:
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._sampler, self._resource = provider.sampler, provider.resource
         self._scope = InstrumentationScope("gateway", version("gateway"))
-        _tell_of_faults()
+        _log_sdk_errors()
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
 
     def begin(self, exchange: Exchange, trace: TraceContext, scheme: str) -> bytes:
         """Begin a span where the request is sampled. Returns the traceparent for the upstream."""
         trace_id = int(trace.trace_id, 16)
         parent = _parent(trace, trace_id) if trace.is_continued else None
-        # An empty context, as there is no other span here that it could be a part of.
+        # The context is empty, because no other span of this process is a parent of the request.
         context = Context()
         if parent is not None:
             context = set_span_in_context(NonRecordingSpan(parent), context)
@@ -110,16 +110,16 @@ class Tracer:
         self._processor.on_end(span)
 
     async def close(self) -> None:
-        """Send what is left, in `CLOSE_TIMEOUT` seconds at most."""
+        """Send the remaining spans, in at most `CLOSE_TIMEOUT` seconds."""
         loop = asyncio.get_running_loop()
         closed = asyncio.Event()
 
         def close() -> None:
             self._processor.shutdown()  # type: ignore[no-untyped-call]
-            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            with contextlib.suppress(RuntimeError):  # the loop may be closed already
                 loop.call_soon_threadsafe(closed.set)
 
-        # No executor: the end of the process would wait for its threads, whatever they wait for.
+        # No executor, because the end of the process would wait for its threads.
         threading.Thread(target=close, daemon=True).start()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -129,14 +129,14 @@ class Tracer:
 
 
 def _resource() -> Resource:
-    """Who tells: what OTEL_* variables say, and a name of our own where they have none."""
-    told = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    is_named = os.environ.get("OTEL_SERVICE_NAME") or f"{SERVICE_NAME}=" in told
+    """Returns the resource: what OTEL_* variables say, and a default service name."""
+    attributes = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    is_named = os.environ.get("OTEL_SERVICE_NAME") or f"{SERVICE_NAME}=" in attributes
     return Resource.create({} if is_named else {SERVICE_NAME: "gateway"})
 
 
 def _parent(trace: TraceContext, trace_id: int) -> SpanContext:
-    """The caller's span, as its traceparent tells it (W3C Trace Context 3.2)."""
+    """Returns the caller's span, by its traceparent (W3C Trace Context 3.2)."""
     parts = trace.parent.split(b"-")
     states = [state.decode("latin-1") for state in trace.states]
     return SpanContext(
@@ -149,7 +149,7 @@ def _parent(trace: TraceContext, trace_id: int) -> SpanContext:
 
 
 def _attributes(exchange: Exchange) -> Attributes:
-    """What the semantic conventions for HTTP servers have, and our own ending and ID."""
+    """Returns the attributes of the semantic conventions for HTTP servers, and two of our own."""
     path = exchange.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     attributes: Attributes = {
         "http.request.method": exchange.method if exchange.method in METHODS else "_OTHER",
@@ -183,8 +183,8 @@ def _status(exchange: Exchange) -> Status:
     return Status(StatusCode.ERROR if _is_error(exchange) else StatusCode.UNSET)
 
 
-class _Faults(logging.Handler):
-    """Tells what the SDK complains of as a line of our own, once in a while."""
+class _SdkErrors(logging.Handler):
+    """Logs what the SDK complains of, at most once in `REPORT_INTERVAL`."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -193,11 +193,11 @@ class _Faults(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + TELL_AGAIN
+            self._next = now + REPORT_INTERVAL
             log.warning("spans_export_failed", reason=record.getMessage())
 
 
-def _tell_of_faults() -> None:
+def _log_sdk_errors() -> None:
     logger = logging.getLogger("opentelemetry")
-    logger.handlers = [_Faults()]
+    logger.handlers = [_SdkErrors()]
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""The numbers of one moment, as a scraper reads them (Prometheus text format, or OpenMetrics)."""
+"""Renders the counters of one moment in the Prometheus text format, or in OpenMetrics."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,13 +25,12 @@ RestartReason = Literal["exited", "hung"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Collector):
-    """What was so at one moment; nobody changes it any more, so that any thread may read it.
+    """The counters of one moment. It is never changed, so that any thread may read it.
 
     `tallies` are by route, `auth_failures` by code, `reloads` by result, `connections_rejected` by
-    reason, and `upstreams`, whether they are up, by route and address. `digest` is that of the file
-    which is served. `fallbacks` and `is_shared` tell of the limits in Redis, and are None where
-    there are none; `workers`, those that are at work, and `restarts`, how often one was replaced
-    by why, where there are several.
+    reason. `upstreams` says whether an upstream is up, by route and address. `digest` is that of
+    the served file. `fallbacks` and `is_shared` are None without limits in Redis. `workers` counts
+    those that answer, and `restarts` is by reason; both are None for a single process.
     """
 
     tallies: Mapping[str, Counters]
@@ -48,10 +47,10 @@ class Snapshot(Collector):
 
     @classmethod
     def merged(cls, all_: Sequence["Snapshot"]) -> "Snapshot":
-        """What several processes tell, as one: one at least.
+        """Returns the snapshot of several processes together, at least one.
 
-        All is added up, but for what is so of all: an upstream is up where it is for each of them,
-        and limits are shared where each shares them.
+        Counts are added up. An upstream is up if it is up for each process, and limits are shared
+        if each process shares them.
         """
         tallies: defaultdict[str, Counters] = defaultdict(Counters)
         for each in all_:
@@ -72,7 +71,7 @@ class Snapshot(Collector):
         )
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        """All of it, and its Content-Type, in a format that the scraper's Accept header names."""
+        """Returns the text and its Content-Type, in a format that the Accept header names."""
         registry = CollectorRegistry()
         registry.register(self)
         for process in (ProcessCollector, PlatformCollector, GCCollector):
@@ -81,17 +80,17 @@ class Snapshot(Collector):
         return encode(registry), content_type
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry need not look for names told twice, as nobody else has these."""
+        """Returns nothing: the registry need not check for duplicate names."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of the gateway's own."""
+        """Returns every metric family of the gateway."""
         yield from _of_requests(self.tallies)
         yield from _of_streams(self.tallies)
         yield from _of_bytes(self.tallies)
         yield _counter(
             "auth_failures",
-            "Requests refused for their token or its lack, a scope or an origin, by code.",
+            "Requests rejected for their token, a scope or an origin, by error code.",
             ["code"],
             {(code,): count for code, count in self.auth_failures.items()},
         )
@@ -99,20 +98,20 @@ class Snapshot(Collector):
         yield from _of_limits(self.fallbacks, self.is_shared)
         yield _counter(
             "connections_rejected",
-            "Connections of clients that were rejected, by the limit that was reached.",
+            "Rejected client connections, by the limit that was reached.",
             ["reason"],
             {(reason,): count for reason, count in self.connections_rejected.items()},
         )
         yield from _of_workers(self.workers, self.restarts)
         yield _counter(
             "log_lines_dropped",
-            "Log lines that were not written, as stdout took no more.",
+            "Log lines that were not written, because stdout accepted no more.",
             [],
             {(): self.log_lines_dropped},
         )
         yield _counter(
             "config_reloads",
-            "Times that routes.yaml was read, the start included, by result.",
+            "Configuration loads by result, including the first.",
             ["result"],
             {(result,): count for result, count in self.reloads.items()},
         )
@@ -124,7 +123,7 @@ class Snapshot(Collector):
 def _of_requests(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     yield _counter(
         "requests",
-        "Requests that ended, by the status they got: 0 where none was sent.",
+        "Requests that ended, by status; 0 if no response was sent.",
         ["route", "method", "status"],
         {
             (route, method, str(status)): count
@@ -134,12 +133,12 @@ def _of_requests(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     )
     yield _histogram(
         "request_duration_seconds",
-        "From a request's arrival to the last byte of its response; streams left out.",
+        "Seconds from a request to the last byte of its response, without streams.",
         {route: counters.durations for route, counters in tallies.items()},
     )
     yield _histogram(
         "first_byte_seconds",
-        "From a request's arrival to the head of the service's response, event streams too.",
+        "Seconds from a request to the head of the upstream's response, streams included.",
         {route: counters.first_bytes for route, counters in tallies.items()},
     )
 
@@ -147,7 +146,7 @@ def _of_requests(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
 def _of_streams(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     yield _counter(
         "streams",
-        "Event streams and WebSockets that began and have ended, by why.",
+        "Streams and WebSockets that have ended, by end reason.",
         ["route", "end_reason"],
         {
             (route, reason): count
@@ -157,7 +156,7 @@ def _of_streams(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     )
     yield _histogram(
         "stream_duration_seconds",
-        "From the arrival of a request for an event stream or a WebSocket to its end.",
+        "Seconds from the request for a stream or a WebSocket to its end.",
         {route: counters.stream_durations for route, counters in tallies.items()},
     )
 
@@ -167,7 +166,7 @@ def _of_upstreams(
 ) -> Iterator[Metric]:
     up = GaugeMetricFamily(
         "gateway_upstream_up",
-        "Whether an upstream takes requests (1) or not (0).",
+        "Whether an upstream is healthy (1) or not (0).",
         labels=["route", "upstream"],
     )
     for labels, is_up in upstreams.items():
@@ -175,7 +174,7 @@ def _of_upstreams(
     yield up
     yield _counter(
         "upstream_errors",
-        "Exchanges that the service failed, before or after its response head, by code.",
+        "Failed upstream exchanges, by error code.",
         ["route", "code"],
         {
             (route, code): count
@@ -186,25 +185,25 @@ def _of_upstreams(
 
 
 def _of_limits(fallbacks: int | None, is_shared: bool | None) -> Iterator[Metric]:
-    """Nothing where no limits are in Redis."""
+    """Returns nothing if no limits are in Redis."""
     if fallbacks is not None:
-        text = "Requests that were held to a replica's own limits, as Redis was out of reach."
+        text = "Requests decided by the limits of this replica alone, because Redis was away."
         yield _counter("limits_fallbacks", text, [], {(): fallbacks})
     if is_shared is not None:
-        text = "Whether limits hold for all replicas (1), or for each alone (0)."
+        text = "Whether limits hold over all replicas (1), or in each alone (0)."
         yield GaugeMetricFamily("gateway_limits_shared", text, value=is_shared)
 
 
 def _of_workers(
     workers: int | None, restarts: Mapping[RestartReason, int] | None
 ) -> Iterator[Metric]:
-    """Nothing of a gateway of one process."""
+    """Returns nothing for a single process."""
     if workers is not None:
         yield GaugeMetricFamily("gateway_workers", "Workers that answer.", value=workers)
     if restarts is not None:
         yield _counter(
             "worker_restarts",
-            "Times that a worker was replaced, by why: it exited, or hung and was killed.",
+            "Replaced workers, by reason: exited, or hung and killed.",
             ["reason"],
             {(reason,): count for reason, count in restarts.items()},
         )
@@ -212,14 +211,14 @@ def _of_workers(
 
 def _of_bytes(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     active = GaugeMetricFamily(
-        "gateway_active_streams", "Event streams and WebSockets under way.", labels=["route"]
+        "gateway_active_streams", "Open streams and WebSockets.", labels=["route"]
     )
     for route, counters in tallies.items():
         active.add_metric([route], counters.active)
     yield active
     yield _counter(
         "relayed_bytes",
-        "Bytes of bodies: in from clients to services, out from services to clients.",
+        "Bytes of bodies: in from clients, out to clients.",
         ["route", "direction"],
         {
             (route, direction): count
@@ -229,7 +228,7 @@ def _of_bytes(tallies: Mapping[str, Counters]) -> Iterator[Metric]:
     )
     yield _counter(
         "relayed_events",
-        "Events of event streams, on routes whose streams are followed (heartbeat, error_event).",
+        "Events of event streams, on routes with heartbeat or error_event.",
         ["route"],
         {
             (route,): counters.events
@@ -255,19 +254,19 @@ def _up_for_all(all_: Iterable[Mapping[tuple[str, str], bool]]) -> dict[tuple[st
 
 
 def _sum(all_: Iterable[int | None]) -> int | None:
-    told = [each for each in all_ if each is not None]
-    return sum(told) if told else None
+    known = [each for each in all_ if each is not None]
+    return sum(known) if known else None
 
 
 def _all(all_: Iterable[bool | None]) -> bool | None:
-    told = [each for each in all_ if each is not None]
-    return all(told) if told else None
+    known = [each for each in all_ if each is not None]
+    return all(known) if known else None
 
 
 def _counter(
     name: str, text: str, labels: list[str], counts: Mapping[tuple[str, ...], int]
 ) -> CounterMetricFamily:
-    """A counter that is told as gateway_NAME_total."""
+    """Returns a counter with the name gateway_NAME_total."""
     family = CounterMetricFamily(f"gateway_{name}", text, labels=labels)
     for key, count in counts.items():
         family.add_metric(key, count)
@@ -275,7 +274,7 @@ def _counter(
 
 
 def _histogram(name: str, text: str, routes: Mapping[str, Histogram]) -> HistogramMetricFamily:
-    """A histogram by route; of those that nothing was observed on it tells none."""
+    """Returns a histogram by route; a route without observations has no series."""
     family = HistogramMetricFamily(f"gateway_{name}", text, labels=["route"])
     for route, histogram in routes.items():
         bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]

@@ -1,6 +1,6 @@
-"""What one process tells of itself at a moment, and what several tell together.
+"""The status report of one process, and of several together.
 
-Plain data, which can be pickled, and is had without I/O. Nobody changes it once it is made.
+It is plain data that can be pickled, is made without I/O, and is never changed.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ Condition = Literal["waiting", "streaming", "backpressure", "flushing"]
 
 
 class LiveStream(NamedTuple):
-    """An exchange under way. `route` is a pattern, `age` and `silence` are seconds.
+    """An open exchange. `route` is a pattern; `age` and `silence` are in seconds.
 
-    `id` is that of its request, `worker` the number of the process. `events` is None where nobody
-    counts them, `silence` where nobody writes down when a byte came.
+    `id` is the id of its request, `worker` the number of the process. `events` is None if no events
+    are counted, and `silence` if no timeout records when a byte came.
     """
 
     id: str
@@ -38,7 +38,7 @@ class LiveStream(NamedTuple):
 
 
 class UpstreamState(NamedTuple):
-    """An upstream of a route. `under_way` are its exchanges, whichever route they came by."""
+    """An upstream of a route. `under_way` counts its open exchanges, of all routes."""
 
     url: str
     is_up: bool
@@ -46,7 +46,7 @@ class UpstreamState(NamedTuple):
 
 
 class ServedRoute(NamedTuple):
-    """A route that is served, and how its upstreams stand. No `methods` are all of them."""
+    """A route and the state of its upstreams. Without `methods` it accepts all."""
 
     path: str
     methods: tuple[str, ...]
@@ -56,7 +56,7 @@ class ServedRoute(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is so at one moment in the process of this number, or in all together."""
+    """The state of the process with this number at one moment, or of all together."""
 
     worker: int
     snapshot: Snapshot
@@ -66,7 +66,7 @@ class Report:
 
     @classmethod
     def merged(cls, reports: Sequence["Report"]) -> "Report":
-        """One of several processes, one at least; its streams know whose they are."""
+        """Returns the report of several processes together, at least one."""
         if len(reports) == 1:
             return reports[0]
         return cls(
@@ -79,7 +79,7 @@ class Report:
 
 
 def _merged_routes(reports: Sequence[Report]) -> tuple[ServedRoute, ...]:
-    """Those of the first, in its order, then those that only others serve: after a reload."""
+    """Returns the routes of the first report, then those that only others serve after a reload."""
     merged: dict[tuple[str, tuple[str, ...]], ServedRoute] = {}
     for route in (route for report in reports for route in report.routes):
         key = (route.path, route.methods)
@@ -89,7 +89,7 @@ def _merged_routes(reports: Sequence[Report]) -> tuple[ServedRoute, ...]:
 
 
 def _joined(one: ServedRoute, other: ServedRoute) -> tuple[UpstreamState, ...]:
-    """An upstream is up where it is for both."""
+    """Returns the upstreams of both: one is up if it is up for both."""
     states = {each.url: each for each in one.upstreams}
     for url, is_up, under_way in other.upstreams:
         known = states.get(url, UpstreamState(url, True, 0))

@@ -1,6 +1,6 @@
-"""Whether spans are told, and to whom: what the standard OTEL_* variables say of it.
+"""Decides from the standard OTEL_* variables whether spans are sent.
 
-(OpenTelemetry specification, SDK environment variables and OTLP exporter.)
+See the OpenTelemetry specification: SDK environment variables, and OTLP exporter.
 """
 
 from collections.abc import Mapping
@@ -20,22 +20,22 @@ _PROTOCOL = "http/protobuf"
 
 
 class Tracer(Protocol):
-    """Tells of exchanges as spans."""
+    """Records exchanges as spans."""
 
     def begin(self, exchange: Exchange, trace: TraceContext, scheme: str) -> bytes:
         """Begin the span of an exchange. Returns the traceparent for the upstream."""
 
     def ended(self, exchange: Exchange, now: float) -> None:
-        """An exchange ends now, by `time.monotonic`."""
+        """Record the end of an exchange, which is now, by `time.monotonic`."""
 
     async def close(self) -> None:
-        """Send what is left, within a bound."""
+        """Send the remaining spans, within a bound."""
 
 
 def tracer(environ: Mapping[str, str]) -> Tracer | None:
-    """What tells of spans, or None where nobody asks for them or it cannot be done.
+    """Returns what records spans; None if nobody asks for spans, or if they cannot be sent.
 
-    The latter is a warning in the log: a gateway without traces is better than none.
+    The latter is a warning in the log, because a gateway without traces is better than none.
     """
     if not any(environ.get(name) for name in _PLACES) or _is_off(environ):
         return None
@@ -43,7 +43,7 @@ def tracer(environ: Mapping[str, str]) -> Tracer | None:
     if fault:
         log.warning("tracing_disabled", reason=fault)
         return None
-    # The SDK takes a third of a second to import, which only those pay who use it.
+    # The SDK takes a third of a second to import, which only its users pay.
     from gateway.telemetry.opentelemetry import Tracer  # noqa: PLC0415
 
     return Tracer()
@@ -55,7 +55,7 @@ def _is_off(environ: Mapping[str, str]) -> bool:
 
 
 def _fault(environ: Mapping[str, str]) -> str:
-    """What keeps spans from being told though somebody asks for them, and the mend; or ""."""
+    """Returns why spans cannot be sent and what to do, or ""."""
     for name in _PROTOCOLS:
         if environ.get(name, _PROTOCOL) != _PROTOCOL:
             return f"{name} is {environ[name]}; the gateway speaks {_PROTOCOL}: set it to that"

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as spoken to a service: one connection, one exchange at a time (RFC 9112).
+"""One HTTP/1.1 connection to an upstream, with one exchange at a time (RFC 9112).
 
-The connection does no waiting: what the service sends is parsed by llhttp in `data_received` and
-handed to a `Receiver` in the same callback.
+The connection never waits. llhttp parses received bytes in `data_received`, and a `Receiver` gets
+the result in the same callback.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from gateway.http.response_parser import Receiver, ResponseReader
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a service.
+    """A connection to an upstream.
 
-    `is_reusable` tells after an exchange whether another may follow on it, and `is_fit` after a
-    rest whether it still may. `got_bytes` is whether the service sent anything in this exchange.
+    After an exchange, `is_reusable` says whether another one may follow. After a rest, `is_fit`
+    says whether it still may. `got_bytes` is whether the upstream sent anything in this exchange.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = False
         self._kernel: select.poll | None = None
 
-    # What the gateway does
+    # Called by the gateway
 
     def start(self, head: bytes, receiver: Receiver, *, is_head: bool, has_body: bool) -> None:
-        """Send a request head; what comes back goes to the receiver.
+        """Send a request head; the response goes to the receiver.
 
-        `is_head` is whether the method is HEAD; without `has_body` the request ends here.
+        `is_head` is whether the method is HEAD. Without `has_body` the request ends here.
         """
         self._receiver = receiver
         self._reader.begin(receiver, is_head=is_head)
@@ -53,41 +53,41 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def finish_request(self) -> None:
-        """Say that the request body was sent whole."""
+        """Record that the request body was sent as a whole."""
         self._is_request_sent = True
 
     def writable(self) -> asyncio.Future[None] | None:
-        """What is done when the service takes bytes again, or is gone; None where it does now."""
+        """Returns what is done once the upstream takes bytes or is gone; None if it takes them."""
         if self._is_write_paused and self.is_open:
             self._writable = asyncio.get_running_loop().create_future()
             return self._writable
         return None
 
     def pause_reading(self) -> None:
-        """Stop reading from the service: its own writes will stall in turn."""
+        """Stop reading from the upstream, so that its own writes stall."""
         if self._is_live:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Read again."""
         if self._is_live:
             self._transport.resume_reading()
 
     def switch(self) -> None:
-        """From now on let `writable` speak of every byte, however few wait.
+        """From now on let `writable` wait for every byte, however few.
 
-        Not over TLS, where uvloop takes such a mark for one that is always reached; and where the
-        connection ends only after the last byte anyhow.
+        This does not work over TLS: uvloop would take such a mark as always reached, and the
+        connection ends only after the last byte anyway.
         """
         if self._is_live and self._transport.can_write_eof():
             self._transport.set_write_buffer_limits(high=0)
 
     def unsent(self) -> int:
-        """Bytes that the kernel has yet to take."""
+        """Returns the bytes that the kernel has not yet taken."""
         return self._transport.get_write_buffer_size() if self._is_live else 0
 
     def end_writing(self) -> None:
-        """Send no more, and say so. TLS cannot say it of one direction: there it is a close."""
+        """Send no more, and signal that. TLS cannot close one direction, so that it closes both."""
         if not self._is_live:
             return
         if self._transport.can_write_eof():
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether both sides of the last exchange ended cleanly, with nothing said beyond it."""
+        """Whether both sides of the last exchange ended cleanly, with no bytes beyond it."""
         reader = self._reader
         return (
             self.is_open
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         )
 
     def rest(self) -> None:
-        """Between two exchanges: whatever comes now is nobody's, and ends the connection."""
+        """Rest between two exchanges: whatever comes now ends the connection."""
         self._receiver = None
         self._reader.rest()
         self.resume_reading()
@@ -117,8 +117,8 @@ class Connection(asyncio.Protocol):
     def is_fit(self) -> bool:
         """Whether nothing came since the last exchange, not even to the kernel.
 
-        A service may close an idle connection, or send more than it should, at any time; what the
-        event loop has not yet told of would cost the next request its answer.
+        An upstream may close an idle connection, or send too much, at any time. What the event loop
+        has not read yet would cost the next request its response.
         """
         if not self._is_live or not self._is_clean or self._saw_eof:
             return False
@@ -128,13 +128,13 @@ class Connection(asyncio.Protocol):
         return not self._kernel.poll(0)
 
     def abort(self) -> None:
-        """Close at once: the service sees it, even when the stream is idle."""
+        """Close at once: the upstream sees it, also while the stream is silent."""
         self._receiver = None
         self._reader.close()
         if self.is_open:
             self._transport.abort()
 
-    # What the transport says
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_live(self) -> bool:
-        """Whether the transport may still be used: uvloop's raises once it is closing."""
+        """Whether the transport may still be used: that of uvloop raises once it is closing."""
         return self.is_open and not self._transport.is_closing()
 
     def _fail(self, why: str) -> None:

@@ -15,10 +15,10 @@ HAPPY_EYEBALLS_DELAY = 0.25
 
 
 async def dial(addresses: Sequence[Address], port: int) -> socket.socket:
-    """A socket that is connected to one of these addresses, tried in this order.
+    """Returns a socket that is connected to one of these addresses, tried in this order.
 
-    The next one is tried beside it after a while, or at once when it refuses. Raises OSError or
-    RuntimeError. Nothing is looked up.
+    The next address is tried beside it after a while, or at once when the first refuses. Raises
+    OSError or RuntimeError. No name is looked up.
     """
     infos = [
         (address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address.host, port))
@@ -31,7 +31,7 @@ async def dial(addresses: Sequence[Address], port: int) -> socket.socket:
 
 
 class _Connecting:
-    """The event loop, but for how it connects: uvloop looks each address up first, in a thread."""
+    """The event loop with its own way to connect, because uvloop looks addresses up in a thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -40,7 +40,7 @@ class _Connecting:
         return getattr(self._loop, name)
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect a socket to an address that is a number. Raises OSError."""
+        """Connect a socket to a numeric address. Raises OSError."""
         try:
             sock.connect(address)
         except BlockingIOError:

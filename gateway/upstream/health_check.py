@@ -1,4 +1,4 @@
-"""The health of an upstream, asked of itself again and again (`health_check:` of a route)."""
+"""Active health checks of an upstream (`health_check:` of a route)."""
 
 import asyncio
 import random
@@ -14,21 +14,21 @@ from gateway.upstream.connection import Connection
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-JITTER = 0.1  # of the interval, more or less, so that not all are asked at once
+JITTER = 0.1  # share of the interval, plus or minus, so that checks do not come together
 
 Connect = Callable[[float | None], Awaitable[Connection]]
 
 
 class Health:
-    """What a row of answers comes to: pure. Until it was asked often enough it is up."""
+    """The state that a row of answers leads to. Pure. An upstream is healthy until checks fail."""
 
     def __init__(self, settings: HealthCheck) -> None:
         self.is_up = True
         self._settings = settings
-        self._streak = 0  # of answers that speak against what it is taken for
+        self._streak = 0  # consecutive answers against the present state
 
     def note(self, *, is_well: bool) -> bool:
-        """Count an answer; True where it changes what the upstream is taken for."""
+        """Count an answer. Returns whether it changes the state."""
         if is_well == self.is_up:
             self._streak = 0
             return False
@@ -41,29 +41,29 @@ class Health:
 
 
 class Answer(Receiver):
-    """Waits for a response whole; then `fault` says what is wrong with it, if anything."""
+    """Receives a whole response; then `fault` says what is wrong with it, if anything."""
 
     def __init__(self) -> None:
         self.fault = ""
         self.done = asyncio.Event()
 
     def head(self, head: ResponseHead) -> None:
-        """Take the status: 2xx is well (RFC 9110 15.3)."""
+        """Read the status: 2xx is healthy (RFC 9110 15.3)."""
         if head.status // 100 != 2:  # noqa: PLR2004 - the class of a status
             self.fault = f"it answered {head.status}"
 
     def complete(self, trailers: list[tuple[bytes, bytes]]) -> None:  # noqa: ARG002 - as its base
-        """All of it came."""
+        """The response is complete."""
         self.done.set()
 
     def broken(self, failure: Failure, why: str) -> None:  # noqa: ARG002 - as its base
-        """It was no whole answer."""
+        """The response is incomplete."""
         self.fault = why
         self.done.set()
 
 
 class HealthChecker:
-    """Asks one upstream, over a connection of its own each time, from `start` to `stop`."""
+    """Checks one upstream, over a new connection each time, from `start` to `stop`."""
 
     def __init__(self, upstream: Upstream, settings: HealthCheck, connect: Connect) -> None:
         self._upstream = upstream
@@ -74,16 +74,16 @@ class HealthChecker:
 
     @property
     def is_up(self) -> bool:
-        """Whether it may get requests."""
+        """Whether the upstream may get requests."""
         return self._health.is_up
 
     def start(self) -> None:
-        """Ask now, and go on; what was begun already goes on as it is."""
+        """Check now and go on. A second call changes nothing."""
         if self._keeper is None:
             self._keeper = in_background(self._keep())
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop checking."""
         if self._keeper is not None:
             self._keeper.cancel()
 
@@ -100,9 +100,9 @@ class HealthChecker:
             await asyncio.sleep(self._settings.interval * jitter)
 
     async def _ask(self) -> str | None:
-        """Ask once; what is wrong, if anything, within the time it has.
+        """Send one check. Returns what is wrong, if anything, within the timeout.
 
-        None where this process cannot ask: that says nothing about the upstream.
+        Returns None if this process cannot check, which says nothing about the upstream.
         """
         bound = self._settings.timeout
         due = asyncio.get_running_loop().time() + bound

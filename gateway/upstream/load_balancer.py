@@ -1,9 +1,8 @@
-"""The upstreams of a route, and which of them gets the next request. Without I/O of its own.
+"""The upstreams of a route, and which one gets the next request. It does no I/O.
 
-Two things keep an upstream from getting one. A health check that says it is down does so whatever
-follows: where that is all of them, the request is refused. Connections that failed just now do so
-only where there is another upstream, because they tell of a moment, and a service that is back is
-found by trying: so a route with one upstream always tries it.
+A failed health check rules an upstream out. If all are ruled out, the request is rejected. An
+ejection rules an upstream out only while the route has another one, because only a trial shows that
+a service is back. So a route with one upstream always tries it.
 """
 
 import time
@@ -16,8 +15,8 @@ from gateway.upstream.health_check import HealthChecker
 from gateway.upstream.pool import Pool, UpstreamRegistry
 
 
-class Place:
-    """One upstream of a route. `base` and `host` are what its requests begin with."""
+class Candidate:
+    """An upstream of a route that may be chosen. `base` and `host` begin its requests."""
 
     def __init__(self, upstream: Upstream, pool: Pool, check: HealthChecker | None = None) -> None:
         self.url = upstream.url
@@ -29,23 +28,23 @@ class Place:
 
     @property
     def is_up(self) -> bool:
-        """Whether its health check lets it get requests, if there is one."""
+        """Whether its health check, if it has one, allows requests."""
         return self._check is None or self._check.is_up
 
 
 class LoadBalancer:
-    """The upstreams of one route. `retry_after` is what a refusal tells the client, in seconds."""
+    """The upstreams of one route. `retry_after` goes into rejections, in seconds."""
 
     def __init__(
         self,
-        places: Sequence[Place],
+        candidates: Sequence[Candidate],
         balance: Balance = "round_robin",
         *,
         retry_after: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.places = tuple(places)
-        self.is_alone = len(self.places) == 1
+        self.candidates = tuple(candidates)
+        self.is_alone = len(self.candidates) == 1
         self._is_by_load = balance == "least_streams"
         self._retry_after = max(1, ceil(retry_after))
         self._clock = clock
@@ -53,45 +52,45 @@ class LoadBalancer:
 
     @classmethod
     def of(cls, route: Route, upstreams: UpstreamRegistry) -> "LoadBalancer":
-        """What a route says."""
+        """Returns the load balancer of a route."""
         check = route.health_check
-        places = [
-            Place(
+        candidates = [
+            Candidate(
                 upstream,
                 upstreams.pool(upstream),
                 None if check is None else upstreams.check(upstream, check),
             )
             for upstream in route.upstreams
         ]
-        return cls(places, route.balance, retry_after=check.interval if check else 1.0)
+        return cls(candidates, route.balance, retry_after=check.interval if check else 1.0)
 
-    def pick(self, tried: Collection[Place] = ()) -> Place:
-        """The upstream for a request; another than those it tried, where one is fit.
+    def pick(self, tried: Collection[Candidate] = ()) -> Candidate:
+        """Returns the upstream for a request: one that was not `tried`, if a healthy one is left.
 
-        Raises Refusal UPSTREAM_UNHEALTHY.
+        Raises Rejection UPSTREAM_UNHEALTHY.
         """
         if self.is_alone:
-            place = self.places[0]
-            if place.is_up:
-                return place
+            candidate = self.candidates[0]
+            if candidate.is_up:
+                return candidate
         now = self._clock()
-        place = self._choose(self._fit(now, tried))
-        place.health.begin_attempt(now)
-        return place
+        candidate = self._choose(self._candidates(now, tried))
+        candidate.health.begin_attempt(now)
+        return candidate
 
-    def _fit(self, now: float, tried: Collection[Place]) -> list[Place]:
-        """Those to choose from: not tried and not let be, or else the best that there is."""
-        up = [place for place in self.places if place.is_up]
+    def _candidates(self, now: float, tried: Collection[Candidate]) -> list[Candidate]:
+        """Candidates: healthy, not ejected, not tried yet; if there are none, any healthy one."""
+        up = [candidate for candidate in self.candidates if candidate.is_up]
         if not up:
-            told = (("Retry-After", str(self._retry_after)),)
-            raise Rejection(UPSTREAM_UNHEALTHY, headers=told, reason="health_check")
-        fit = [place for place in up if not place.health.is_ejected(now)] or up
-        return [place for place in fit if place not in tried] or fit
+            headers = (("Retry-After", str(self._retry_after)),)
+            raise Rejection(UPSTREAM_UNHEALTHY, headers=headers, reason="health_check")
+        fit = [candidate for candidate in up if not candidate.health.is_ejected(now)] or up
+        return [candidate for candidate in fit if candidate not in tried] or fit
 
-    def _choose(self, fit: list[Place]) -> Place:
-        """Each in turn; by load, each in turn of those with the fewest exchanges."""
+    def _choose(self, fit: list[Candidate]) -> Candidate:
+        """Chooses in turn; with `least_streams`, among those with the fewest open exchanges."""
         if self._is_by_load:
-            least = min(place.health.open_exchanges for place in fit)
-            fit = [place for place in fit if place.health.open_exchanges == least]
+            least = min(candidate.health.open_exchanges for candidate in fit)
+            fit = [candidate for candidate in fit if candidate.health.open_exchanges == least]
         self._turn += 1
         return fit[self._turn % len(fit)]

@@ -11,7 +11,7 @@ JITTER = 0.1  # share of an ejection, plus or minus, so that replicas do not com
 
 
 class PassiveHealth:
-    """What the exchanges with one upstream show. `open_exchanges` counts those under way."""
+    """What the exchanges with one upstream show. `open_exchanges` counts them."""
 
     def __init__(self) -> None:
         self.open_exchanges = 0

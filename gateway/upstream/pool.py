@@ -1,4 +1,4 @@
-"""The one place that opens connections to services, and keeps idle ones for the next request."""
+"""Opens connections to upstreams, and keeps idle ones for the next request."""
 
 import asyncio
 import ssl
@@ -25,8 +25,8 @@ from gateway.upstream.passive_health import PassiveHealth
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
-# Shorter than the 5 s after which the common service servers (uvicorn, node) close an idle
-# connection, so that a request seldom meets one that is just being closed.
+# Shorter than the 5 s after which common servers (uvicorn, node) close an idle connection. So a
+# request seldom gets one that is just being closed.
 IDLE_EXPIRY = 4.0
 MAX_IDLE = 64
 
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 
 class Pool:
-    """The connections to one upstream, and how it stands.
+    """The connections to one upstream, and its passive health.
 
-    New connections go to all the addresses behind its name in turn, as the resolver knows them at
-    that moment, so that addresses that change are followed.
+    New connections go to all addresses of its name in turn, as the resolver knows them at that
+    moment, so that changed addresses are followed.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pool:
         self._is_closed = False
 
     def take_idle(self) -> Connection | None:
-        """The idle connection used last, or None."""
+        """Returns the idle connection that was used last, or None."""
         while self._idle:
             _, connection = self._idle.pop()
             if connection.is_fit:
@@ -68,10 +68,10 @@ class Pool:
             connection.abort()
         return None
 
-    async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - told apart
-        """A new connection, within `timeout` seconds, or `Rejection` (502, 503 or 504).
+    async def connect(self, timeout: float | None) -> Connection:  # noqa: ASYNC109 - a 504
+        """Returns a new connection, within `timeout` seconds. Raises Rejection (502, 503 or 504).
 
-        Whether a timeout is the upstream's fault is for the caller to say: see `was_too_slow`.
+        The caller decides whether a timeout is a failure of the upstream: see `connect_timed_out`.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -79,19 +79,19 @@ class Pool:
         except TimeoutError:
             raise Rejection(UPSTREAM_TIMEOUT, reason="connect_timeout") from None
         except (OSError, RuntimeError) as error:  # uvloop raises either from a socket
-            if self._files.caused(error):  # which is no failure of the upstream
+            if self._files.caused(error):  # this is no failure of the upstream
                 raise Rejection(TOO_MANY_CONNECTIONS, reason="too many open files") from error
             self._note_failure(str(error))
             raise Rejection(UPSTREAM_UNREACHABLE, reason=str(error)) from error
         self._note_success()
         return connection
 
-    def was_too_slow(self) -> None:
-        """Take it that it fails: it had all the time that a connection may take."""
+    def connect_timed_out(self) -> None:
+        """Count a failure, because the upstream had the whole connect timeout."""
         self._note_failure("connect_timeout")
 
     def release(self, connection: Connection) -> None:
-        """Take a connection back after an exchange: kept where another may follow, else closed."""
+        """Take a connection back after an exchange: kept if another may follow, else closed."""
         if self._is_closed or not connection.is_reusable or len(self._idle) >= MAX_IDLE:
             connection.abort()
             return
@@ -103,7 +103,7 @@ class Pool:
             self._sweep = loop.call_later(IDLE_EXPIRY, self._expire)
 
     def close(self) -> None:
-        """Close the idle connections, and keep none from now on. Those in use run to their end."""
+        """Close the idle connections, and keep none from now on. Connections in use go on."""
         self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -161,9 +161,9 @@ class Pool:
 
 
 def in_turn(addresses: Sequence[Address], turn: int) -> list[Address]:
-    """Addresses with each family's in turn; the order of the families is the resolver's.
+    """Returns addresses with those of each family in turn; the resolver orders the families.
 
-    It prefers a family (RFC 6724) for a reason, and the first address for none.
+    It prefers a family for a reason (RFC 6724), but the first address of it for none.
     """
     families: dict[int, list[Address]] = {}
     for each in addresses:
@@ -177,7 +177,7 @@ def _rotated(items: list[T], turn: int) -> list[T]:
 
 
 class UpstreamRegistry:
-    """The pools of all upstreams, and their health checks, each one for all routes that share it.
+    """The pools of all upstreams and their health checks, which routes with the same one share.
 
     Certificates are verified against the system's trust store.
     """
@@ -190,7 +190,7 @@ class UpstreamRegistry:
         self._tls: ssl.SSLContext | None = None
 
     def pool(self, upstream: Upstream) -> Pool:
-        """The pool of an upstream, made at its first use."""
+        """Returns the pool of an upstream, made at its first use."""
         pool = self._pools.get(upstream)
         if pool is None:
             if upstream.scheme == "https" and self._tls is None:
@@ -199,12 +199,12 @@ class UpstreamRegistry:
         return pool
 
     def keep(self, upstreams: Iterable[Upstream]) -> None:
-        """Close the pools of all others: no new request goes there."""
+        """Close the pools of all other upstreams, which no new request uses."""
         for upstream in self._pools.keys() - set(upstreams):
             self._pools.pop(upstream).close()
 
     def check(self, upstream: Upstream, settings: HealthCheck) -> HealthChecker:
-        """The health check of an upstream, which asks nothing before `watch`."""
+        """Returns the health check of an upstream, which does nothing before `watch`."""
         check = self._checks.get((upstream, settings))
         if check is None:
             connect = self.pool(upstream).connect
@@ -214,7 +214,7 @@ class UpstreamRegistry:
     def watch(self, routes: Iterable[Route]) -> None:
         """Check the upstreams of these routes from now on, and no others.
 
-        What is known of those that are checked already is kept.
+        The state of those that are checked already is kept.
         """
         wanted = {
             (upstream, route.health_check)
@@ -228,20 +228,20 @@ class UpstreamRegistry:
             self.check(upstream, settings).start()
 
     def is_healthy(self, upstream: Upstream, route: Route) -> bool:
-        """Whether the health check of a route, if it has one, lets this upstream get requests."""
+        """Whether the health check of a route, if it has one, allows requests to this upstream."""
         settings = route.health_check
         check = None if settings is None else self._checks.get((upstream, settings))
         return check is None or check.is_up
 
     def states(self, routes: Iterable[Route]) -> Iterator[tuple[Route, Upstream, bool]]:
-        """Whether each upstream of each route is up: it is healthy, and takes connections."""
+        """Yields whether each upstream of each route is up: healthy, and accepting connections."""
         for route in routes:
             for upstream in route.upstreams:
                 is_failing = self.pool(upstream).health.is_failing
                 yield route, upstream, self.is_healthy(upstream, route) and not is_failing
 
     def close(self) -> None:
-        """Close every idle connection, and check no more."""
+        """Close every idle connection, and stop all checks."""
         self.watch(())
         for pool in self._pools.values():
             pool.close()

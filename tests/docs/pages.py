@@ -32,7 +32,7 @@ def prose(name: str) -> str:
 def rows(name: str) -> list[list[str]]:
     """Give the cells of all tables of a page, row by row."""
     lines = [line for line in TEXT[name].splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def sentences(text: str) -> Iterator[str]:

@@ -20,9 +20,7 @@ BANNED = re.compile(
 # `frontend/README.md` and `bench/README.md` are the pages of other packages.
 PAGES = sorted(name for name in TEXT if not name.startswith(("frontend/", "bench/")))
 PACKAGE = ROOT / "gateway"
-# Rooms whose words are checked.
-ROOMS: tuple[str, ...] = ("limits",)
-FILES = sorted(file for room in ROOMS for file in (PACKAGE / room).rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -158,7 +158,7 @@ def test_a_token_that_comes_twice_in_one_place_is_refused() -> None:
         {"cookies": [b"gateway_token=" + token + b";gateway_token=" + token]},
     ):
         found = refusal(lambda given=twice: identify(**given), errors.TOKEN_INVALID)  # type: ignore[misc]
-        assert "once" in found.detail
+        assert "exactly one" in found.detail
 
 
 def test_a_request_without_a_token_is_told_every_place_to_send_it() -> None:

@@ -34,13 +34,13 @@ class Watched:
     def unsent(self) -> int:
         return self.left
 
-    def out_of_time(self) -> None:
+    def total_timed_out(self) -> None:
         self._tell("out of time")
 
-    def fell_silent(self) -> None:
+    def idle_timed_out(self) -> None:
         self._tell("fell silent")
 
-    def took_nothing(self) -> None:
+    def send_timed_out(self) -> None:
         self._tell("took nothing")
 
     def _tell(self, what: str) -> None:

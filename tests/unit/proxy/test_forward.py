@@ -24,7 +24,7 @@ from gateway.server.request import Request
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason
 from gateway.upstream.connection import Connection
-from gateway.upstream.load_balancer import LoadBalancer, Place
+from gateway.upstream.load_balancer import Candidate, LoadBalancer
 from gateway.upstream.pool import Pool
 from tests.support.raw_client import RawClient, Response
 from tests.support.routes import Places, port_of
@@ -50,7 +50,7 @@ async def relaying(
     address = Address("http://service")
     route = Route("/", (), address, timeouts=timeouts or Timeouts(), max_body=max_body)
     route = replace(route, retries=retries)
-    balancer = LoadBalancer([Place(pool._upstream, pool) for pool in pools])
+    balancer = LoadBalancer([Candidate(pool._upstream, pool) for pool in pools])
 
     async def handle(arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
         incoming = Request(arrival, [])

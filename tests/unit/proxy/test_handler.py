@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.auth.service import AuthService
 from gateway.config.model import RESERVED_PATHS, Auth, Config, Kind, Route, Segment
-from gateway.config.model import Upstream as Place
+from gateway.config.model import Upstream as Candidate
 from gateway.endpoints.health import HealthEndpoint
 from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.active_exchanges import ActiveExchanges
@@ -36,7 +36,7 @@ class Faulty(UpstreamRegistry):
         super().__init__()
         self._is_late = is_late
 
-    def pool(self, upstream: Place) -> Pool:
+    def pool(self, upstream: Candidate) -> Pool:
         return (LateFault if self._is_late else EarlyFault)(upstream, None)
 
 
@@ -69,7 +69,7 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
         method: str = "GET",
         body: bytes = b"",
     ) -> Response:
-        place = Place("", "http", "127.0.0.1", service.port)
+        place = Candidate("", "http", "127.0.0.1", service.port)
         routes = tuple(
             Route(f"/{name}", (Segment(Kind.LITERAL, name),), place, auth_required=name != "open")
             for name in ("open", "private")

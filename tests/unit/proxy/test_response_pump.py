@@ -95,7 +95,7 @@ async def test_a_body_that_makes_no_sense_is_a_400_and_the_last_of_its_connectio
     open_stage: Open,
 ) -> None:
     stage, client = await open_stage()
-    stage.pipe.malformed()
+    stage.pipe.client_malformed()
     assert not stage.pipe.keep_alive
     assert (await response_of(client)).status == 400
     assert stage.exchange.end_reason is EndReason.REFUSED
@@ -106,7 +106,7 @@ async def test_nonsense_behind_a_response_under_way_is_a_cut(open_stage: Open) -
     stage.pipe.head(STREAM)
     stage.pipe.head_read()
     stage.pipe.body(b"data: 1\n\n")
-    stage.pipe.malformed()
+    stage.pipe.client_malformed()
     response = await response_of(client)
     assert (response.status, bytes(response.body)) == (200, b"data: 1\n\n")
     assert response.ending is not Ending.CLEAN

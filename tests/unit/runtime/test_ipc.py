@@ -55,7 +55,7 @@ async def test_what_is_told_is_done_in_order_and_not_answered() -> None:
 
     async with pair({"note": note}) as (tells, _), asyncio.timeout(PATIENCE):
         for number in range(100):
-            tells.tell("note", number)
+            tells.send("note", number)
         await is_done.wait()
     assert told == list(range(100))
 
@@ -110,4 +110,4 @@ async def test_nobody_waits_for_an_end_that_is_gone() -> None:
             await asking
         with pytest.raises(Unanswered):
             await asks.ask("stay", within=PATIENCE)
-        asks.tell("stay")
+        asks.send("stay")

@@ -83,8 +83,8 @@ async def health(lines: Lines) -> Any:
 async def test_workers_that_die_young_again_are_waited_with(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", PATIENCE * 2)
-    monkeypatch.setattr(module, "LONGEST_PAUSE", PATIENCE * 2)
+    monkeypatch.setattr(module, "FIRST_DELAY", PATIENCE * 2)
+    monkeypatch.setattr(module, "LONGEST_DELAY", PATIENCE * 2)
     supervised = supervisor(file)
     async with running(supervised) as lines:
         for _ in range(2):
@@ -102,7 +102,7 @@ async def test_workers_that_die_young_again_are_waited_with(
 async def test_a_worker_that_cannot_be_replaced_is_told_of_and_tried_again(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
     supervised = supervisor(file)
     async with running(supervised) as lines:
         victim = workers_of(supervised)[0]

@@ -47,7 +47,7 @@ class Seat:
 def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give back what a worker, which has a process of its own, sets for good."""
     monkeypatch.setattr(logging._requests, "sink", None)
-    monkeypatch.setattr(logging._requests, "are_told", True)
+    monkeypatch.setattr(logging._requests, "are_logged", True)
     yield
     logging.close_logging()
     structlog.reset_defaults()
@@ -85,7 +85,7 @@ async def status_of(port: int, path: str) -> int:
 async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop() -> None:
     async with at_work() as (seat, channel, running):
         await seat.is_ready.wait()
-        channel.tell("accept_at", [0, 1])
+        channel.send("accept_at", [0, 1])
         port = port_of(seat.listeners[0])
         assert [await status_of(port, "/healthz") for _ in range(8)] == [200] * 8
         assert await channel.ask("take", ROUTE.replace(b"/,", b"/b,"), "r", within=PATIENCE) == ()
@@ -93,13 +93,13 @@ async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop()
         faults = await channel.ask("take", b"- nonsense\n", "r", within=PATIENCE)
         assert len(faults) == 1
         assert await channel.ask("ping", within=PATIENCE) is None
-        channel.tell("faults", 1)
+        channel.send("faults", 1)
         report = await channel.ask("report", within=PATIENCE)
         assert (report.worker, report.health.routes, report.health.faults) == (3, 1, 1)
         assert report.snapshot.tallies["none"].requests == {("GET", 404): 1}
         assert report.snapshot.reloads == {"success": 0, "failure": 0}
-        channel.tell("stop")
-        channel.tell("force_stop")
+        channel.send("stop")
+        channel.send("force_stop")
         assert await running == 0
     assert seat.faults == []
 
@@ -113,7 +113,7 @@ async def test_it_ends_when_nobody_supervises_it_any_more() -> None:
 
 async def test_one_that_is_told_to_stop_before_it_began_does_not_begin() -> None:
     async with at_work() as (seat, channel, running):
-        channel.tell("stop")
+        channel.send("stop")
         assert await running == 0
         assert not seat.is_ready.is_set()
 

@@ -122,4 +122,4 @@ async def test_where_no_process_can_be_made_that_is_said(
     assert await worker.ended() == 0
     assert await worker.take(ROUTE, "routes.yaml") == ()
     assert not await worker.ping(PATIENCE)
-    worker.tell("stop")
+    worker.send("stop")

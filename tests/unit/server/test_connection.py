@@ -103,10 +103,10 @@ class ConnectionListener:
     def resume(self) -> None:
         self.told.append("resume")
 
-    def gone(self) -> None:
+    def client_gone(self) -> None:
         self.told.append("gone")
 
-    def malformed(self) -> None:
+    def client_malformed(self) -> None:
         self.told.append("malformed")
 
 

@@ -10,7 +10,7 @@ from gateway.config.model import Balance, HealthCheck, Route, Upstream
 from gateway.http.errors import UPSTREAM_UNHEALTHY, Rejection
 from gateway.upstream.connection import Connection
 from gateway.upstream.health_check import HealthChecker
-from gateway.upstream.load_balancer import LoadBalancer, Place
+from gateway.upstream.load_balancer import Candidate, LoadBalancer
 from gateway.upstream.passive_health import EJECT_AFTER
 from gateway.upstream.pool import Pool, UpstreamRegistry
 
@@ -31,23 +31,23 @@ async def nowhere(timeout: float | None) -> Connection:  # noqa: ASYNC109 - as a
     raise AssertionError(timeout)
 
 
-def places(count: int) -> list[Place]:
+def places(count: int) -> list[Candidate]:
     """Upstreams that are well, each with a check that says so until a test says otherwise."""
     addresses = [Upstream(f"http://{n}", "http", f"h{n}", 80) for n in range(count)]
     checks = [HealthChecker(each, HealthCheck("/"), nowhere) for each in addresses]
-    return [Place(*each) for each in zip(addresses, map(pool, addresses), checks, strict=True)]
+    return [Candidate(*each) for each in zip(addresses, map(pool, addresses), checks, strict=True)]
 
 
 def pool(upstream: Upstream) -> Pool:
     return Pool(upstream, None)
 
 
-def say(place: Place, *, is_up: bool) -> None:
+def say(place: Candidate, *, is_up: bool) -> None:
     assert place._check is not None
     place._check._health.is_up = is_up
 
 
-def fail(place: Place, now: float) -> None:
+def fail(place: Candidate, now: float) -> None:
     for _ in range(EJECT_AFTER):
         place.health.connect_failed(now)
 
@@ -157,13 +157,13 @@ def test_a_route_brings_its_upstreams_and_their_checks() -> None:
     upstreams = UpstreamRegistry()
     check = HealthCheck("/healthz")
     balancer = LoadBalancer.of(Route("/", (), one, others=(other,), health_check=check), upstreams)
-    assert [(place.base, place.host) for place in balancer.places] == [
+    assert [(place.base, place.host) for place in balancer.candidates] == [
         (b"/v1", b"a:81"),
         (b"", b"localhost"),
     ]
-    assert [place.pool for place in balancer.places] == [
+    assert [place.pool for place in balancer.candidates] == [
         upstreams.pool(one),
         upstreams.pool(other),
     ]
-    assert balancer.places[0]._check is upstreams.check(one, check)
-    assert LoadBalancer.of(Route("/", (), one), upstreams).places[0]._check is None
+    assert balancer.candidates[0]._check is upstreams.check(one, check)
+    assert LoadBalancer.of(Route("/", (), one), upstreams).candidates[0]._check is None

@@ -333,7 +333,7 @@ async def test_being_too_slow_is_a_failure_where_it_is_said_to_be_one(pool: Pool
             await refused(pool, 0)
         assert not pool.health.is_failing
         for _ in range(EJECT_AFTER):
-            pool.was_too_slow()
+            pool.connect_timed_out()
     assert [line["error"] for line in lines] == ["connect_timeout"]
 
 
@@ -343,7 +343,7 @@ async def test_an_exchange_that_went_well_on_an_older_connection_ends_the_pause(
     connection = await used(pool)
     with capture_logs():
         for _ in range(EJECT_AFTER):
-            pool.was_too_slow()
+            pool.connect_timed_out()
         assert pool.health.is_failing
         pool.release(connection)
     assert not pool.health.is_failing
