@@ -1,4 +1,4 @@
-"""Where the configuration comes from: a file that is read again, and that tells when it changed."""
+"""The routes.yaml file: reading it, and noticing its changes."""
 
 import asyncio
 import contextlib
@@ -12,19 +12,19 @@ from gateway.config.loader import fetch, parse
 from gateway.config.loader.yaml_document import MAX_SIZE
 from gateway.config.model import Config
 
-# Milliseconds. A change is over after this much quiet: an editor may write a file in several steps.
+# Milliseconds. A change is over after this much quiet, because an editor may write a file in steps.
 QUIET = 100
 LONGEST_WAIT = 1600
-# So often it is looked at in any case: not every file system tells, nor tells of every change.
+# The file is checked this often in any case, because some file systems report no changes.
 LOOK = 5000
-# What a ConfigMap's files are links into. Kubernetes swaps it for another in one step.
+# The files of a ConfigMap are links into this. Kubernetes replaces it in one step.
 DATA_LINK = "..data"
 
 
 class Source:
     """A routes.yaml, and the environment that its references are read from.
 
-    `data` are the bytes that were found sound when it was last read.
+    `data` are the bytes that were valid when the file was last read.
     """
 
     def __init__(self, path: str | Path, environ: Mapping[str, str]) -> None:
@@ -35,9 +35,9 @@ class Source:
         self.data = b""
 
     async def read(self) -> Config:
-        """Read it as it is now. Raises ConfigError.
+        """Reads the file as it is now. Raises ConfigError.
 
-        In a thread, as a long file takes longer than a stream should wait.
+        It runs in a thread, because a long file takes longer than a stream should wait.
         """
         self._seen = await asyncio.to_thread(self._digest)
         data = await asyncio.to_thread(fetch, self.path)
@@ -46,13 +46,13 @@ class Source:
         return config
 
     async def changes(self, stop: asyncio.Event) -> AsyncGenerator[None, None]:
-        """Yield when the file is no more what was last read, until told to stop.
+        """Yields when the file differs from what was last read, until stopped.
 
-        However it was changed: written in place, replaced by another (as editors do), or by the
-        swap of a link on the way to it. Raises OSError where it cannot be watched.
+        It notices a file that is written in place, replaced by another (as editors do), or replaced
+        by a link on the way to it. Raises OSError if the file cannot be watched.
         """
-        # The folder tells of what replaces the file; the file itself of what is written into one
-        # that is mounted alone, without its folder.
+        # The folder reports files that are replaced. The file itself reports writes, for a file
+        # that is mounted alone.
         events = awatch(
             self._file.parent,
             self._file,
@@ -73,9 +73,9 @@ class Source:
         return Path(path).name in {self._file.name, DATA_LINK}
 
     def _digest(self) -> bytes:
-        """What stands for the file's bytes; nothing for one that cannot be read.
+        """Returns a digest of the file; nothing if it cannot be read.
 
-        Nor for a pipe, of which each byte can be read but once.
+        A pipe has none, because each of its bytes can be read only once.
         """
         try:
             if not self._file.is_file():

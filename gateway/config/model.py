@@ -1,6 +1,6 @@
-"""What the gateway was told to do: frozen types and named defaults. Nothing is parsed here.
+"""The types of a loaded configuration, with named defaults. Nothing is parsed here.
 
-Durations are seconds, sizes are bytes; a duration of `None` is no bound at all.
+Durations are seconds, sizes are bytes. A duration of `None` is no limit.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from typing import Literal
 
 CONNECT_TIMEOUT = 5.0
 FIRST_BYTE_TIMEOUT = 30.0
-IDLE_TIMEOUT = 60.0  # of what is no stream: silence is part of one
+IDLE_TIMEOUT = 60.0  # not of a stream, because silence is part of one
 SEND_TIMEOUT = 60.0
 MAX_BODY = 10 * 1024 * 1024
 MAX_TOKEN = 8 * 1024
@@ -24,9 +24,9 @@ CHECK_TIMEOUT = 3.0
 UNHEALTHY_AFTER = 3
 HEALTHY_AFTER = 2
 CORS_MAX_AGE = 600.0
-CORS_EXPOSED = ("Retry-After", "X-Request-Id")  # what of the gateway's own answers a page reads
+CORS_EXPOSED = ("Retry-After", "X-Request-Id")  # of the gateway's own responses
 JWT_SECRET_VARIABLE = "GATEWAY_JWT_SECRET"  # noqa: S105 - a name, not a secret
-# What llhttp reads: a request with another method is malformed, and reaches no route.
+# The methods that llhttp reads. A request with another method is malformed, and reaches no route.
 METHODS = frozenset(
     """
     ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE M-SEARCH
@@ -43,12 +43,12 @@ class Kind(Enum):
 
     LITERAL = "literal"  # this text
     PARAMETER = "parameter"  # any one segment that is not empty
-    TAIL = "tail"  # all that is left, which may be nothing
+    TAIL = "tail"  # all remaining segments, or none
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One step between slashes. `text` is the literal, percent-decoded, or the parameter's name."""
+    """One segment of a path. `text` is the literal, percent-decoded, or the parameter's name."""
 
     kind: Kind
     text: str
@@ -58,8 +58,8 @@ class Segment:
 class Upstream:
     """Where a route's requests go.
 
-    `url` is what the file says, environment filled in, for people. `base_path` starts with a slash
-    or is empty, and never ends with one. A unix socket has only `socket_path`.
+    `url` is as in the file, with the environment filled in. `base_path` starts with a slash or is
+    empty, and never ends with one. A unix socket has only `socket_path`.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Upstream:
 
     @property
     def authority(self) -> str:
-        """The Host header's value: brackets for IPv6, no port where it is the scheme's own."""
+        """The value of the Host header: brackets for IPv6, no default port."""
         if self.scheme == "unix":
             return "localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -81,12 +81,11 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """How a route's upstreams are asked whether they are well.
+    """How a route's upstreams are checked.
 
-    `path` is the whole target, a query and all. `interval` and `timeout` are in seconds; the rest
-    is how many answers in a row it takes to believe them. `required` is the route's own: without
-    an upstream that is up the whole gateway is not ready. Routes that differ in it alone share the
-    answers, so that it does not count in a comparison.
+    `path` is the whole target, with its query. `interval` and `timeout` are in seconds; the counts
+    are consecutive answers. With `required` the gateway is not ready while no upstream is up.
+    Routes that differ only in it share their checks, so that it does not count in a comparison.
     """
 
     path: str
@@ -99,7 +98,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """A route's bounds, in seconds. `stream_idle` is `idle` of a response that is a stream."""
+    """A route's timeouts, in seconds. `stream_idle` is the `idle` of a stream."""
 
     total: float | None = None
     idle: float | None = IDLE_TIMEOUT
@@ -119,11 +118,11 @@ class HeaderRules:
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """Which other origins' pages may call, and how (Fetch standard, 3.2).
+    """Which pages of other origins may call, and how (Fetch standard, 3.2).
 
-    `origins` are as browsers write them, `*` for the leading labels of a host among them, or one
-    `*` for all. No `methods` are those of the route, and no `headers` are those that a page asks
-    for. `max_age` is in seconds.
+    `origins` are as browsers write them, with `*` for the leading labels of a host, or a single `*`
+    for all. No `methods` are those of the route; no `headers` are those that a page asks for.
+    `max_age` is in seconds.
     """
 
     origins: tuple[str, ...]
@@ -136,9 +135,9 @@ class Cors:
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What the gateway itself may do to a route's event streams. All of it is off by default.
+    """What the gateway may add to a route's event streams. Everything is off by default.
 
-    `error_event` is the type of the event that tells why the gateway ended a stream.
+    `error_event` is the type of the event that says why the gateway ended a stream.
     """
 
     heartbeat: float | None = None
@@ -149,10 +148,10 @@ class StreamOptions:
 
 @dataclass(frozen=True, slots=True)
 class RouteLimits:
-    """How much of a route may be used. What is None has no bound.
+    """The limits of a route; None is no limit.
 
-    A stream is here any exchange under way. `interval` is what a steady client leaves between two
-    requests, in seconds, and `burst` how many it may send at once after a pause.
+    A stream is any open exchange here. `interval` is the time between two requests of a steady
+    client, in seconds. `burst` is how many it may send at once after a pause.
     """
 
     max_streams: int | None = None
@@ -195,13 +194,13 @@ class Route:
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
-        """All of them, in the file's order: one or more."""
+        """All upstreams, in the order of the file: one or more."""
         return (self.upstream, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """How a token is found and verified. `query` or `cookie` of None is not looked at."""
+    """How a token is found and verified. A `query` or `cookie` of None is not read."""
 
     query: str | None = "token"
     cookie: str | None = "gateway_token"
@@ -220,16 +219,16 @@ class Auth:
 
     @property
     def has_key(self) -> bool:
-        """Whether there is anything to verify a token with, or will be once it was fetched."""
+        """Whether there is a key to verify tokens with, or one that is fetched."""
         return not self.secret is self.public_key is self.jwks_url is None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for the gateway as a whole. `redis` is a URL, with its password if it has one.
+    """The limits of the gateway as a whole. `redis` is a URL, with its password if it has one.
 
-    `max_connections` is of the public port. `header_timeout` is from the first byte of a request
-    head, or the opening of the connection, to the head's end.
+    `max_connections` is of the public port. `header_timeout` runs from the first byte of a request
+    head, or from the opening of the connection, to the end of the head.
     """
 
     max_connections: int | None = None
@@ -240,10 +239,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole routes.yaml that was found sound.
+    """A whole, valid routes.yaml.
 
-    `cors` holds for what is asked of no route; each route has its own, or the same. `digest` is the
-    file's SHA-256, in hex. `probe` is the path of the test stream, where there is one.
+    `cors` applies to requests without a route; each route has its own, or the same. `digest` is the
+    SHA-256 of the file, in hex. `probe` is the path of the test stream, if there is one.
     """
 
     routes: tuple[Route, ...]

@@ -1,4 +1,4 @@
-"""The JSON Schema (2020-12) of routes.yaml: for editors, that complete the file and check it."""
+"""The JSON Schema (2020-12) of routes.yaml, for editors."""
 
 import json
 from typing import Any
@@ -9,14 +9,14 @@ _NEEDED = "proxy_upstream"
 
 
 def schema() -> dict[str, Any]:
-    """The schema of a whole file: a list of routes, or a mapping with `routes:`."""
-    whole = schema_types.section(KEYS, "Routes, and what holds for all of them.", ["routes"])
+    """Returns the schema of a whole file: a list of routes, or a mapping with `routes:`."""
+    whole = schema_types.section(KEYS, "Routes, and the settings of the gateway.", ["routes"])
     routes = KEYS["routes"]
     needed = {"items": {"required": [_NEEDED]}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "routes.yaml of the gateway",
-        # A branch each, so that what an editor says of a fault is of the form that is there.
+        # A branch for each form, so that an editor reports errors of the form that is used.
         "if": {"type": "array"},
         "then": {"allOf": [{"$ref": "#/$defs/routes"}, needed]},
         "else": {
@@ -30,5 +30,5 @@ def schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The same as text, as `gateway schema` prints it."""
+    """Returns the schema as text, as `gateway schema` prints it."""
     return json.dumps(schema(), indent=2)

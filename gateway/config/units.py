@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `1h30m`, `250ms`, `10MiB`."""
+"""Durations, sizes, counts and rates as in routes.yaml: `1h30m`, `10MiB`, `10/s`."""
 
 import re
 from decimal import Decimal
@@ -32,9 +32,9 @@ _BYTES = {
 
 
 def duration(text: str, *, zero_allowed: bool = False) -> float | None:
-    """Seconds of `300s`, `5m`, `1h30m`, `1d` or `250ms`; None of `none`, which is no bound.
+    """Returns the seconds of `300s`, `5m`, `1h30m`, `1d` or `250ms`; None of `none`.
 
-    From 1ms to a year (365d), or zero where it is allowed. Raises ValueError, with the mend.
+    From 1ms to a year (365d), or zero if it is allowed. Raises ValueError.
     """
     if text == "none":
         return None
@@ -53,7 +53,7 @@ def duration(text: str, *, zero_allowed: bool = False) -> float | None:
 
 
 def size(text: str) -> int:
-    """Bytes of `10MiB`, `512KiB`, `1GB` or `4096`. Raises ValueError, with the mend."""
+    """Returns the bytes of `10MiB`, `512KiB`, `1GB` or `4096`. Raises ValueError."""
     parts = SIZE.fullmatch(text)
     if parts is None or parts[2] not in _BYTES:
         raise ValueError("must be a size such as 10MiB, 512KiB, 1GB or a number of bytes")
@@ -64,14 +64,14 @@ def size(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """How many there may be of something, from 1 to `MOST`. Raises ValueError, with the mend."""
+    """Returns a count from 1 to `MOST`. Raises ValueError."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST:
         raise ValueError(f"must be a whole number from 1 to {MOST}")
     return int(text)
 
 
 def rate(text: str) -> tuple[int, int]:
-    """How many in how many seconds, of `10/s`, `100/m` or `1000/h`. Raises ValueError."""
+    """Returns how many in how many seconds, of `10/s`, `100/m` or `1000/h`. Raises ValueError."""
     parts = RATE.fullmatch(text)
     if parts is None:
         raise ValueError("must be a rate such as 10/s, 100/m or 1000/h")

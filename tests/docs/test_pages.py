@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gateway import cli
+from gateway.config import reference
 from gateway.config.loader import loads
 from gateway.http import errors
 from gateway.telemetry.counters import Counters
@@ -146,6 +147,21 @@ def test_each_example_of_routes_yaml_is_taken_by_the_loader(page: str, text: str
     if isinstance(read, dict) and "routes" not in read:
         text = ROUTE + text
     assert loads(text, ENVIRON, page).routes
+
+
+# Reference tables
+
+
+@pytest.mark.parametrize("page", [name for name in TEXT if name.startswith("docs/")])
+def test_the_tables_of_keys_are_up_to_date(page: str) -> None:
+    assert TEXT[page] == reference.filled(TEXT[page]), (
+        "python -m gateway.config.reference docs/*.md"
+    )
+
+
+def test_each_section_has_its_table_in_one_page() -> None:
+    placed = [name for text in TEXT.values() for name in re.findall("<!-- keys: (.*?) -->", text)]
+    assert sorted(placed) == sorted(reference.TABLES)
 
 
 # Links

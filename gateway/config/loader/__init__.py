@@ -1,4 +1,4 @@
-"""routes.yaml to config: every fault of the file at once, each with its line and column.
+"""Loads routes.yaml: all errors of the file at once, each with its line and column.
 
 The file is a list of routes, or a mapping with `routes:`, `defaults:`, `auth:`, `cors:`, `limits:`
 and `probe:`.
@@ -23,45 +23,50 @@ from gateway.config.loader import (
     yaml_document,
 )
 from gateway.config.loader.faults import ConfigError, Fault, fault_at, unfit
-from gateway.config.loader.method import methods as read_methods
-from gateway.config.loader.section import Section, boolean, expanded
+from gateway.config.loader.field import Field
+from gateway.config.loader.field import expanded as of_environment
+from gateway.config.loader.section import Section
 from gateway.config.model import Auth, Config, Limits
 
 __all__ = ["ConfigError", "Fault", "fetch", "load", "load_auth", "loads", "parse"]
 
+ROUTES = {
+    **schema_types.many(route_section.SHAPE, least=1),
+    "description": "What is served. The most specific path wins.",
+}
+PROBE = Field(
+    "probe",
+    of_environment(auth_section.endpoint, schema_types.matching(auth_section.ABSOLUTE)),
+    "the path of the test stream that `gateway probe` reads",
+    "off",
+)
 KEYS: schema_types.Keys = {
-    "routes": schema_types.many(
-        route_section.SHAPE, "What is served; the most specific path wins.", least=1
-    ),
+    "routes": ROUTES,
     "defaults": route_section.DEFAULTS_SHAPE,
     "auth": auth_section.SHAPE,
     "cors": cors_section.SHAPE,
     "limits": limits_section.SHAPE,
-    "probe": schema_types.expanded(
-        schema_types.matching(
-            auth_section.ABSOLUTE, "The path of the stream that `gateway probe` reads."
-        )
-    ),
+    PROBE.key: {**PROBE.value.shape, "description": PROBE.description},
 }
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None) -> Config:
-    """Read a file. Raises ConfigError, for one that cannot be read too; see loads."""
+    """Loads a file. Raises ConfigError, also if it cannot be read; see loads."""
     return parse(fetch(path), environ, str(path))
 
 
 def load_auth(path: str | Path, environ: Mapping[str, str]) -> Auth:
-    """Read the `auth` part of a file alone, whatever is wrong elsewhere. Raises ConfigError."""
+    """Loads only the `auth` part of a file, whatever is wrong elsewhere. Raises ConfigError."""
     source = str(path)
     try:
-        top = _top(yaml_document.compose(_decoded(fetch(path), source)))
+        top = _top(yaml_document.compose(_decoded(fetch(path), source)), environ)
         return _auth(top, environ, Path(source).parent)
     except ConfigError as error:
         raise ConfigError(error.faults, source) from error
 
 
 def fetch(path: str | Path) -> bytes:
-    """A file's bytes, as `parse` takes them. Raises ConfigError."""
+    """Returns the bytes of a file, for `parse`. Raises ConfigError."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(yaml_document.MAX_SIZE + 1)
@@ -73,17 +78,17 @@ def fetch(path: str | Path) -> bytes:
 
 
 def parse(data: bytes, environ: Mapping[str, str] | None, source: str) -> Config:
-    """Read a file's bytes. Raises ConfigError; see loads."""
+    """Loads the bytes of a file. Raises ConfigError; see loads."""
     config = loads(_decoded(data, source), environ, source)
     return replace(config, digest=hashlib.sha256(data).hexdigest())
 
 
 def loads(text: str, environ: Mapping[str, str] | None, source: str = "routes.yaml") -> Config:
-    """Read a file's text. The source names it, and its folder is where key files are.
+    """Loads the text of a file. `source` is its path, and key files are in the same folder.
 
-    With no environment (None), what refers to a variable is not checked and is left out: an
-    upstream then has only its `url`, as written. Such a config is to be shown, not to be run.
-    Raises ConfigError with every fault.
+    Without an environment (None), values that refer to a variable are not checked and are left
+    out: an upstream then has only its `url`, as written. Such a configuration can be shown but not
+    served. Raises ConfigError with every fault.
     """
     try:
         return _read(yaml_document.compose(text), environ, source)
@@ -99,19 +104,19 @@ def _decoded(data: bytes, source: str) -> str:
 
 
 def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Config:
-    top = _top(root)
+    top = _top(root, environ)
     defaults = top.read("defaults", partial(route_section.defaults, environ=environ), None)
     top.faults += defaults.faults if defaults else ()
     auth = top.attempt(partial(_auth, top, environ, Path(source).parent), None)
     cors = top.read("cors", partial(cors_section.cors, environ=environ), None)
     limits = top.read("limits", partial(limits_section.limits, environ=environ), Limits())
     sections = top.read("routes", partial(_sections, top, defaults), ())
-    read = partial(route_section.route, environ=environ, gateway_wide=cors)
+    read = partial(route_section.route, gateway_wide=cors)
     routes = [top.attempt(partial(read, each), None) for each in sections]
     top.faults += _duplicates(sections)
     if auth and environ is not None and not auth.has_key:
         top.faults += _unverifiable(sections, auth)
-    probe = top.read("probe", partial(expanded, environ=environ, parse=auth_section.endpoint), None)
+    probe = top.value(PROBE, None)
     if probe is not None:
         top.faults += _clashes(sections, probe, "probe")
         if auth and auth.query is None and not auth.bearer:
@@ -127,15 +132,15 @@ def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Co
     return Config(routes_, auth or Auth(), source, cors, limits, probe=probe)
 
 
-def _top(root: yaml.Node) -> Section:
+def _top(root: yaml.Node, environ: Mapping[str, str] | None) -> Section:
     if isinstance(root, yaml.MappingNode):
-        top = Section(root, KEYS)
+        top = Section(root, KEYS, environ=environ)
         if "routes" not in top.nodes:
             top.blame("routes", "routes is missing: the file needs at least one")
         return top
     if not isinstance(root, yaml.SequenceNode):
         raise unfit(root, "must be a list of routes, or a mapping with routes:")
-    top = Section(_empty_mapping(root), KEYS)
+    top = Section(_empty_mapping(root), KEYS, environ=environ)
     top.nodes["routes"] = root
     return top
 
@@ -146,23 +151,24 @@ def _auth(top: Section, environ: Mapping[str, str] | None, folder: Path) -> Auth
 
 
 def _sections(top: Section, defaults: Section | None, node: yaml.Node) -> tuple[Section, ...]:
-    """Read the routes' settings; the faults of what is no mapping go to the top section."""
+    """Returns the keys of each route; the faults of other nodes go to the top section."""
     if not isinstance(node, yaml.SequenceNode):
         raise unfit(node, "must be a list of routes, each starting with - path:")
     if not node.value:
         raise unfit(node, "the list is empty: it needs at least one route")
     found = (
-        top.attempt(partial(route_section.settings, each, defaults), None) for each in node.value
+        top.attempt(partial(route_section.settings, each, top.environ, defaults), None)
+        for each in node.value
     )
     return tuple(section for section in found if section is not None)
 
 
 def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
-    """Find routes that answer the same requests: the same shape of path, a method in common."""
+    """Yields routes that match the same requests: the same form of path, a common method."""
     seen: defaultdict[path_pattern.Shape, list[tuple[frozenset[str], int]]] = defaultdict(list)
     for section in sections:
-        _, segments = section.read("path", route_section.path, route_section.NO_PATH)
-        methods = section.read("method", read_methods, frozenset[str]())
+        _, segments = section.value(route_section.PATH, route_section.NO_PATH)
+        methods = section.value(route_section.METHOD, frozenset[str]())
         if not segments or "method" in section.unread:
             continue
         earlier = seen[path_pattern.shape(segments)]
@@ -175,26 +181,29 @@ def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
 
 
 def _unverifiable(sections: Iterable[Section], auth: Auth) -> Iterator[Fault]:
-    """Find the first route that needs a token. One fault is enough: one key mends them all."""
+    """Yields the first route that needs a token. One fault is enough: one key corrects all."""
     for section in sections:
-        if section.read("auth_required", boolean, True) and "auth_required" not in section.unread:
+        if (
+            section.value(route_section.AUTH_REQUIRED, True)
+            and "auth_required" not in section.unread
+        ):
             place = section.nodes.get("auth_required", section.node)
             yield fault_at(place, auth_section.missing_key(auth))
             return
 
 
 def _clashes(sections: Iterable[Section], endpoint: str, key: str) -> Iterator[Fault]:
-    """Find routes that an endpoint of the gateway's own would hide."""
+    """Yields routes that an endpoint of the gateway would hide."""
     own = path_pattern.shape(path_pattern.path(endpoint))
     for section in sections:
-        _, segments = section.read("path", route_section.path, route_section.NO_PATH)
+        _, segments = section.value(route_section.PATH, route_section.NO_PATH)
         if path_pattern.shape(segments) == own:
             message = f"{endpoint} is the {key}: choose another path"
             yield fault_at(section.nodes["path"], message)
 
 
 def _keyless_replicas(top: Section, auth: Auth) -> Iterator[Fault]:
-    """Find that replicas share their used tokens, and yet could not read each other's."""
+    """Yields a fault if replicas share used tokens but could not read each other's."""
     if auth.secret is auth.stream_token_secret is None:
         message = (
             "with limits.redis all replicas need one key for stream tokens: set"

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,11 @@ import yaml
 from gateway.config import units
 from gateway.config.loader import path_pattern, schema_types, upstream_url
 from gateway.config.loader.faults import ConfigError, fault_at, quoted, unfit
+from gateway.config.loader.field import FLAG, Field, Table, Value
+from gateway.config.loader.field import expanded as of_environment
 from gateway.config.loader.header_rules import TOKEN, header_name, repeated
 from gateway.config.loader.section import (
     Section,
-    boolean,
     expanded,
     is_false,
     items,
@@ -34,52 +35,10 @@ from gateway.config.loader.verification_key import (
 from gateway.config.model import JWT_SECRET_VARIABLE, Auth, Kind
 
 ABSOLUTE = "^/"
-KEYS: schema_types.Keys = {
-    "query": schema_types.or_off(schema_types.text("The token's query parameter. Default: token")),
-    "cookie": schema_types.or_off(schema_types.text("The token's cookie. Default: gateway_token")),
-    "bearer": schema_types.flag("Authorization: Bearer. Default: true"),
-    "algorithms": schema_types.one_or_many(
-        {
-            "anyOf": [
-                schema_types.one_of(ALGORITHMS),
-                schema_types.expanded(schema_types.matching("^$")),
-            ]
-        },
-        "HS*, or RS*, PS*, ES* and EdDSA with a public key. Default: HS256",
-    ),
-    "secret": schema_types.expanded(
-        schema_types.matching("^.{8}", "An HMAC secret of 32 bytes or more.")
-    ),
-    "public_key": schema_types.expanded(
-        schema_types.matching(".", "A PEM file, or the PEM text itself.")
-    ),
-    "jwks_url": schema_types.expanded(
-        schema_types.matching("://", "Where the issuer's keys are fetched.")
-    ),
-    "issuer": schema_types.text("What iss must be."),
-    "audience": schema_types.one_or_many(schema_types.text(), "What aud must hold one of."),
-    "leeway": schema_types.expanded(
-        schema_types.duration("How far clocks may be apart. Default: 10s")
-    ),
-    "forward_claims": schema_types.pairs(
-        schema_types.text(), "The header that the service gets a claim in."
-    ),
-    "token_endpoint": schema_types.expanded(
-        schema_types.matching(ABSOLUTE, "The path that gives tokens of one use.")
-    ),
-    "stream_token_secret": schema_types.expanded(
-        schema_types.matching("^.{8}", "What signs those where there is no secret.")
-    ),
-    "trusted_proxies": schema_types.many(
-        schema_types.expanded(schema_types.matching(r"[.:]")),
-        "Networks whose X-Forwarded headers are believed.",
-    ),
-}
-SHAPE = schema_types.section(KEYS, "How a token is found and verified.")
-
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _KEY_SOURCES = {"secret", "public_key", "jwks_url"}
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~-]+")
-# What the gateway writes into a request itself, or takes out of it.
+# What the gateway itself writes into a request, or removes from it.
 _OWN_HEADERS = frozenset(
     (
         "authorization",
@@ -94,34 +53,27 @@ _OWN_HEADERS = frozenset(
 
 
 def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Auth:
-    """Read the section; a key's file is looked for in the folder. Raises ConfigError."""
-    section = Section(node, KEYS)
-    one = partial(expanded, environ=environ)
+    """Reads the section; the files of keys are looked for in the folder. Raises ConfigError."""
+    section = Section(node, TABLE.keys, environ=environ)
     default = Auth()
     read = Auth(
-        query=section.read("query", partial(_name_or_false, environ, _QUERY_NAME), default.query),
-        cookie=section.read("cookie", partial(_name_or_false, environ, TOKEN), default.cookie),
-        bearer=section.read("bearer", boolean, default.bearer),
-        algorithms=section.read("algorithms", partial(_algorithms, environ), default.algorithms),
-        secret=section.read("secret", partial(one, parse=secret), None),
-        public_key=section.read(
-            "public_key", partial(one, parse=partial(public_key_text, folder=folder)), None
-        ),
-        jwks_url=section.read("jwks_url", partial(one, parse=upstream_url.key_set), None),
-        issuer=section.read("issuer", partial(one, parse=_filled), None),
-        audience=section.read("audience", partial(_audience, environ), ()),
-        leeway=section.read("leeway", partial(one, parse=_leeway), default.leeway),
-        forward_claims=section.read("forward_claims", partial(_claims, environ), ()),
-        token_endpoint=section.read("token_endpoint", partial(one, parse=endpoint), None),
-        stream_token_secret=section.read("stream_token_secret", partial(one, parse=secret), None),
-        trusted_proxies=section.read(
-            "trusted_proxies",
-            lambda node: items(node, partial(one, parse=_network)),
-            (),
-        ),
+        query=section.value(QUERY, default.query),
+        cookie=section.value(COOKIE, default.cookie),
+        bearer=section.value(BEARER, default.bearer),
+        algorithms=section.value(ALGORITHMS_, default.algorithms),
+        secret=section.value(SECRET, None),
+        public_key=section.value(public_key(folder), None),
+        jwks_url=section.value(JWKS_URL, None),
+        issuer=section.value(ISSUER, None),
+        audience=section.value(AUDIENCE, ()),
+        leeway=section.value(LEEWAY, default.leeway),
+        forward_claims=section.value(FORWARD_CLAIMS, ()),
+        token_endpoint=section.value(TOKEN_ENDPOINT, None),
+        stream_token_secret=section.value(STREAM_TOKEN_SECRET, None),
+        trusted_proxies=section.value(TRUSTED_PROXIES, ()),
     )
     if not (read.query or read.cookie or read.bearer):
-        section.blame("bearer", "query, cookie and bearer are all off: no token could ever come")
+        section.blame("bearer", "query, cookie and bearer are all off: turn one on")
     _check_key(section, read)
     _check_endpoint(section, read)
     if environ and not _KEY_SOURCES & section.nodes.keys():
@@ -131,18 +83,18 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
 
 
 def missing_key(auth: Auth) -> str:
-    """Say what to do where a token is needed and nothing could verify it."""
+    """Returns what to do if a route needs a token and no key can verify one."""
     if all(map(is_hmac, auth.algorithms)):
-        mend = f"set {JWT_SECRET_VARIABLE} in the environment, or auth.secret here"
+        hint = f"set {JWT_SECRET_VARIABLE} in the environment, or auth.secret here"
     else:
-        mend = "give auth.public_key or auth.jwks_url"
-    return f"this route needs a token, and no key can verify one: {mend}, or auth_required: false"
+        hint = "give auth.public_key or auth.jwks_url"
+    return f"this route needs a token, and no key can verify one: {hint}, or auth_required: false"
 
 
 def _check_endpoint(section: Section, read: Auth) -> None:
     if "token_endpoint" not in section.nodes:
         if "stream_token_secret" in section.nodes:
-            section.blame("stream_token_secret", "is for token_endpoint alone: give that too")
+            section.blame("stream_token_secret", "belongs to token_endpoint: give that too")
         return
     if not (read.bearer or read.cookie):
         message = "gives tokens for a cookie or a Bearer token: turn on cookie or bearer"
@@ -188,7 +140,7 @@ def _check_pair(section: Section, pem: str, name: str) -> None:
         section.blame("public_key", str(error))
 
 
-def _algorithms(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[str, ...]:
+def _algorithms(node: yaml.Node, environ: Mapping[str, str] | None) -> tuple[str, ...]:
     read = one_or_many(node, partial(expanded, environ=environ, parse=algorithm))
     if len({is_hmac(name) for name in read}) > 1:
         # With both, the public key could be taken for an HMAC secret: key confusion.
@@ -197,7 +149,7 @@ def _algorithms(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[str
 
 
 def _name_or_false(
-    environ: Mapping[str, str] | None, form: re.Pattern[str], node: yaml.Node
+    form: re.Pattern[str], node: yaml.Node, environ: Mapping[str, str] | None
 ) -> str | None:
     if is_false(node):
         return None
@@ -211,14 +163,18 @@ def _name_or_false(
 
 
 def endpoint(text: str) -> str:
-    """A path that the gateway answers itself. Raises ValueError."""
+    """Checks a path that the gateway answers itself. Raises ValueError."""
     if any(segment.kind is not Kind.LITERAL for segment in path_pattern.path(text)):
         raise ValueError("must be a path without parameters, such as /auth/stream-token")
     return text
 
 
-def _audience(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[str, ...]:
+def _audience(node: yaml.Node, environ: Mapping[str, str] | None) -> tuple[str, ...]:
     return one_or_many(node, partial(expanded, environ=environ, parse=_filled))
+
+
+def _text(parse: Callable[[str], str], node: yaml.Node, environ: Mapping[str, str] | None) -> str:
+    return expanded(node, environ, parse)
 
 
 def _filled(text: str) -> str:
@@ -234,11 +190,11 @@ def _leeway(text: str) -> float:
     return seconds
 
 
-def _claims(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[tuple[str, str], ...]:
+def _claims(node: yaml.Node, environ: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     value = partial(expanded, environ=environ, parse=_claim_header)
     claims = pairs(node, partial(parsed, parse=_filled), value)
     faults = [
-        fault_at(node, f"{name} stands for two claims: give each its own header")
+        fault_at(node, f"{name} is the header of two claims: give each its own header")
         for name in repeated(header for _, header in claims)
     ]
     if faults:
@@ -248,11 +204,11 @@ def _claims(environ: Mapping[str, str] | None, node: yaml.Node) -> tuple[tuple[s
 
 def _claim_header(text: str) -> str:
     if text.lower() in _OWN_HEADERS:
-        raise ValueError(f"{quoted(text)} is the gateway's own: choose another header")
+        raise ValueError(f"{quoted(text)} is written by the gateway: choose another header")
     return header_name(text)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(text: str) -> _Network:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
@@ -260,3 +216,116 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if ipaddress.ip_interface(text).ip != network.network_address:
         raise ValueError(f"has host bits set: did you mean {network}?")
     return network
+
+
+def _networks(node: yaml.Node, environ: Mapping[str, str] | None) -> tuple[_Network, ...]:
+    return items(node, partial(expanded, environ=environ, parse=_network))
+
+
+_NAME = schema_types.or_off(schema_types.text())
+_SECRET = of_environment(secret, schema_types.matching("^.{8}"))
+
+QUERY = Field(
+    "query",
+    Value(partial(_name_or_false, _QUERY_NAME), _NAME),
+    "the query parameter with the token; `false` for none",
+    "`token`",
+)
+COOKIE = Field(
+    "cookie",
+    Value(partial(_name_or_false, TOKEN), _NAME),
+    "the cookie with the token; `false` for none",
+    "`gateway_token`",
+)
+BEARER = Field("bearer", FLAG, "accept a token in `Authorization: Bearer`", "`true`")
+ALGORITHMS_ = Field(
+    "algorithms",
+    Value(
+        _algorithms,
+        schema_types.one_or_many(
+            {
+                "anyOf": [
+                    schema_types.one_of(ALGORITHMS),
+                    schema_types.expanded(schema_types.matching("^$")),
+                ]
+            }
+        ),
+    ),
+    "one algorithm or a list: `HS*` with a secret, or `RS*`, `PS*`, `ES*` and `EdDSA` with a public"
+    " key; never taken from the token",
+    "`HS256`",
+)
+SECRET = Field(
+    "secret", _SECRET, "an HMAC secret of 32 bytes or more", f"`${JWT_SECRET_VARIABLE}`, if set"
+)
+
+
+def public_key(folder: Path) -> Field[str]:
+    """Returns the field of the public key, whose file is looked for in the folder."""
+    return Field(
+        "public_key",
+        of_environment(partial(public_key_text, folder=folder), schema_types.matching(".")),
+        "a PEM file, or the PEM text itself",
+    )
+
+
+JWKS_URL = Field(
+    "jwks_url",
+    of_environment(upstream_url.key_set, schema_types.matching("://")),
+    "the URL of the [keys of the issuer](#keys-from-the-issuer)",
+)
+ISSUER = Field(
+    "issuer", Value(partial(_text, _filled), schema_types.text()), "the value that `iss` must have"
+)
+AUDIENCE = Field(
+    "audience",
+    Value(_audience, schema_types.one_or_many(schema_types.text())),
+    "one value or a list, of which `aud` must have one",
+)
+LEEWAY = Field(
+    "leeway",
+    of_environment(_leeway, schema_types.duration()),
+    "how far the clocks of login and gateway may differ",
+    "10s",
+)
+FORWARD_CLAIMS = Field(
+    "forward_claims",
+    Value(_claims, schema_types.pairs(schema_types.text())),
+    "claims of the token, each with the header in which the upstream receives it",
+    "none",
+)
+TOKEN_ENDPOINT = Field(
+    "token_endpoint",
+    of_environment(endpoint, schema_types.matching(ABSOLUTE)),
+    "the path that issues [one-use tokens](#tokens-for-a-url)",
+    "off",
+)
+STREAM_TOKEN_SECRET = Field(
+    "stream_token_secret",
+    _SECRET,
+    "signs one-use tokens where there is no `secret`; the same on each replica",
+    "derived from `secret`",
+)
+TRUSTED_PROXIES = Field(
+    "trusted_proxies",
+    Value(_networks, schema_types.many(schema_types.expanded(schema_types.matching(r"[.:]")))),
+    "networks whose `X-Forwarded-*` headers are believed",
+    "none",
+)
+TABLE = Table(
+    QUERY,
+    COOKIE,
+    BEARER,
+    ALGORITHMS_,
+    SECRET,
+    public_key(Path()),
+    JWKS_URL,
+    ISSUER,
+    AUDIENCE,
+    LEEWAY,
+    FORWARD_CLAIMS,
+    TOKEN_ENDPOINT,
+    STREAM_TOKEN_SECRET,
+    TRUSTED_PROXIES,
+)
+SHAPE = TABLE.shape("How a token is found and verified.")

@@ -8,13 +8,12 @@ from itertools import chain
 import yaml
 
 from gateway.config import units
-from gateway.config.loader import schema_types
+from gateway.config.loader import method, schema_types
 from gateway.config.loader.faults import quoted
+from gateway.config.loader.field import FLAG, Field, Table, Value, of_node, plain
 from gateway.config.loader.header_rules import TOKEN
-from gateway.config.loader.method import METHOD, methods
 from gateway.config.loader.section import (
     Section,
-    boolean,
     expanded,
     is_off,
     items,
@@ -24,48 +23,33 @@ from gateway.config.loader.section import (
 from gateway.config.loader.upstream_url import authority
 from gateway.config.model import CORS_EXPOSED, CORS_MAX_AGE, Cors
 
-KEYS: schema_types.Keys = {
-    "origins": schema_types.one_or_many(
-        schema_types.expanded(schema_types.matching(r"://|^\*$")),
-        "Those whose pages may call: https://app.example.com",
-    ),
-    "credentials": schema_types.flag("They may use the user's cookie. Default: false"),
-    "methods": schema_types.one_or_many(METHOD, "What they may send. Default: those of the route"),
-    "headers": schema_types.one_or_many(
-        schema_types.text(), "Request headers that they may send. Default: all that they ask for"
-    ),
-    "expose": schema_types.many(schema_types.text(), "Response headers that they may read."),
-    "max_age": schema_types.duration("How long a browser may remember the answer. Default: 10m"),
-}
-SHAPE = schema_types.or_off(
-    schema_types.section(KEYS, "Which other origins' pages may call.", ["origins"]), "none"
-)
 ANY = "*"
 
 _FORM = "must be scheme://host[:port], such as https://app.example.com"
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\*\.)?([^/?#]*)(.*)", re.DOTALL)
+_ORIGIN_SHAPE = schema_types.matching(r"://|^\*$")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def cors(node: yaml.Node, environ: Mapping[str, str] | None) -> Cors | None:
-    """Read the section; None where it is turned off. Raises ConfigError."""
+    """Reads the section; None if it is turned off. Raises ConfigError."""
     if is_off(node):
         return None
-    section = Section(node, KEYS)
+    section = Section(node, TABLE.keys, environ=environ)
     if "origins" not in section.nodes:
-        section.blame("origins", "origins is missing: list those whose pages may call, or say none")
+        section.blame("origins", "origins is missing: list the origins of pages, or say none")
     read = Cors(
-        origins=section.read("origins", partial(_origins, environ=environ), ()),
-        credentials=section.read("credentials", boolean, False),
-        methods=tuple(sorted(section.read("methods", methods, frozenset()))),
-        headers=section.read("headers", lambda node: one_or_many(node, _header), ()),
-        expose=section.read("expose", lambda node: items(node, _header), CORS_EXPOSED),
-        max_age=section.read("max_age", partial(parsed, parse=_max_age), CORS_MAX_AGE),
+        origins=section.value(ORIGINS, ()),
+        credentials=section.value(CREDENTIALS, False),
+        methods=tuple(sorted(section.value(METHODS, frozenset()))),
+        headers=section.value(HEADERS, ()),
+        expose=section.value(EXPOSE, CORS_EXPOSED),
+        max_age=section.value(MAX_AGE, CORS_MAX_AGE),
     )
     if ANY in read.origins:
         _check_any(section, read)
     if ANY in read.headers:
-        section.blame("headers", "leave headers out to take all that a page asks for")
+        section.blame("headers", "remove headers to allow all that a page asks for")
     if read.credentials and ANY in read.expose:
         section.blame("expose", "with credentials, browsers take * for a name: list the headers")
     section.finish()
@@ -79,12 +63,12 @@ def _check_any(section: Section, read: Cors) -> None:
         section.blame(
             "credentials",
             "browsers send no credentials where every origin may call: "
-            "list the origins in place of '*', or say credentials: false",
+            "list the origins instead of '*', or say credentials: false",
         )
 
 
 def _origins(node: yaml.Node, environ: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Read origins; a text, such as a variable's, may hold several with commas between."""
+    """Reads origins; a text, such as a variable's, may hold several with commas."""
     read = one_or_many(node, partial(expanded, environ=environ, parse=_several))
     return tuple(dict.fromkeys(chain.from_iterable(read)))
 
@@ -94,7 +78,7 @@ def _several(text: str) -> tuple[str, ...]:
 
 
 def origin(text: str) -> str:
-    """Write an origin as browsers do (HTML standard, 7.1.1). Raises ValueError, with the mend."""
+    """Returns an origin as browsers write it (HTML standard, 7.1.1). Raises ValueError."""
     if text == ANY:
         return text
     if text.lower() == "null":
@@ -131,3 +115,40 @@ def _max_age(text: str) -> float:
     if seconds is None:
         raise ValueError("must be a duration such as 10m, or 0s for asking each time")
     return seconds
+
+
+ORIGINS = Field(
+    "origins",
+    Value(_origins, schema_types.one_or_many(schema_types.expanded(_ORIGIN_SHAPE))),
+    "one origin or a list, whose pages may call: `https://app.example.com`,"
+    ' `http://localhost:3000`, or `"*"` for all. Scheme, host and port must match. `*.` at the'
+    " start of a host is one label or more, so `https://*.example.org` does not include"
+    " `https://example.org`. A text may hold several with commas, such as a variable's",
+    "required",
+)
+CREDENTIALS = Field(
+    "credentials", FLAG, 'the pages may use the user\'s cookie; not with `"*"`', "`false`"
+)
+METHODS = Field(
+    "methods", method.VALUE, "the methods that the pages may send", "those of the route"
+)
+HEADERS = Field(
+    "headers",
+    of_node(lambda node: one_or_many(node, _header), schema_types.one_or_many(schema_types.text())),
+    "the request headers that the pages may send",
+    "all that they ask for",
+)
+EXPOSE = Field(
+    "expose",
+    of_node(lambda node: items(node, _header), schema_types.many(schema_types.text())),
+    "the response headers that the pages may read",
+    "`[Retry-After, X-Request-Id]`",
+)
+MAX_AGE = Field(
+    "max_age",
+    plain(_max_age, schema_types.duration()),
+    "how long a browser may remember a preflight",
+    "10m",
+)
+TABLE = Table(ORIGINS, CREDENTIALS, METHODS, HEADERS, EXPOSE, MAX_AGE)
+SHAPE = schema_types.or_off(TABLE.shape("Which pages of other origins may call."), "none")

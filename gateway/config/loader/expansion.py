@@ -19,16 +19,16 @@ _REFERENCE = re.compile(
 
 
 def expand(text: str, environ: Mapping[str, str] | None) -> str:
-    """Fill in the references of the text.
+    """Returns the text with its references filled in.
 
-    Raises ValueError for a malformed reference and for a variable that is unset or empty and has
-    no fallback. Raises Unresolved for a reference where there is no environment (None).
+    Raises ValueError for a malformed reference, and for a variable that is unset or empty without a
+    fallback. Raises Unresolved for a reference without an environment (None).
     """
     return _REFERENCE.sub(lambda reference: _value(reference, environ), text)
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Name the variables that the text refers to, in order, each once."""
+    """Returns the variables that the text refers to, in order, each once."""
     found = (match["plain"] or match["braced"] for match in _REFERENCE.finditer(text))
     return tuple(dict.fromkeys(name for name in found if name))
 

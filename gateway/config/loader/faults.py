@@ -1,4 +1,4 @@
-"""What is wrong with a routes.yaml, and where: collected, so that all of it is told at once."""
+"""The faults of a routes.yaml, with their places: collected, so that all are reported at once."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _LONGEST_QUOTE = 60
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One thing to mend. Line and column count from 1; line 0 is the file as a whole."""
+    """One fault. Line and column count from 1; line 0 is the file as a whole."""
 
     line: int
     column: int
@@ -22,7 +22,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """A routes.yaml that cannot be used. Its text is one line for each fault, sorted by place."""
+    """A routes.yaml that is not valid. Its text is one line for each fault, sorted by place."""
 
     def __init__(self, faults: Iterable[Fault], source: str = "routes.yaml") -> None:
         self.faults = tuple(sorted(set(faults)))
@@ -38,7 +38,7 @@ class ConfigError(Exception):
 
 
 class Unresolved(Exception):
-    """A value that depends on the environment, where the environment is not to be read."""
+    """A value that depends on the environment, which is not read."""
 
 
 def fault_at(node: yaml.Node, message: str) -> Fault:
@@ -47,12 +47,12 @@ def fault_at(node: yaml.Node, message: str) -> Fault:
 
 
 def unfit(node: yaml.Node, message: str) -> ConfigError:
-    """Make the error of one fault, to raise."""
+    """Returns the error of a single fault."""
     return ConfigError([fault_at(node, message)])
 
 
 def quoted(text: str) -> str:
-    """Text of the file in a message: short, and on one line whatever it holds."""
+    """Returns text of the file for a message: short, and on one line."""
     return repr(text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "...")
 
 
@@ -64,7 +64,7 @@ class Gathering:
         self.is_resolved = True
 
     def attempt(self, read: Callable[[], T], default: D) -> T | D:
-        """Return what `read` does; the default where it finds a fault or something unresolved."""
+        """Returns what `read` returns; the default if it raises a fault or is unresolved."""
         try:
             return read()
         except ConfigError as error:
@@ -74,6 +74,6 @@ class Gathering:
         return default
 
     def finish(self) -> None:
-        """Raise ConfigError with every fault that was found, if any."""
+        """Raises ConfigError with every fault that was found, if any."""
         if self.faults:
             raise ConfigError(self.faults)

@@ -1,4 +1,4 @@
-"""The methods that a file names."""
+"""The methods that a route or a `cors:` section names."""
 
 import difflib
 
@@ -6,30 +6,34 @@ import yaml
 
 from gateway.config.loader import schema_types
 from gateway.config.loader.faults import quoted
+from gateway.config.loader.field import of_node
 from gateway.config.loader.section import one_or_many, parsed
 from gateway.config.model import METHODS
 
 # In any case; editors offer the names.
-METHOD: schema_types.Shape = {
+_METHOD: schema_types.Shape = {
     "anyOf": [{"enum": sorted(METHODS)}, {"pattern": "[a-z]", "type": "string"}]
 }
 
 
 def methods(node: yaml.Node) -> frozenset[str]:
-    """Read one method or a list of them. HEAD comes with GET. Raises ConfigError."""
+    """Reads one method or a list. HEAD comes with GET. Raises ConfigError."""
     read = frozenset(one_or_many(node, lambda node: parsed(node, method)))
     return read | {"HEAD"} if "GET" in read else read
 
 
 def method(text: str) -> str:
-    """Check the name of a method, in any case. Raises ValueError."""
+    """Checks the name of a method, in any case. Raises ValueError."""
     name = text.upper()
     if name in {"*", "ALL", "ANY"}:
-        raise ValueError("leave the key out for all of them")
+        raise ValueError("remove the key to accept all methods")
     if name == "CONNECT":
-        raise ValueError("CONNECT is for tunnels, which this gateway does not make")
+        raise ValueError("CONNECT is for tunnels, which the gateway does not support")
     if name not in METHODS:
         near = difflib.get_close_matches(name[:40], METHODS, n=1)
-        mend = f"did you mean {near[0]}?" if near else "name one, such as GET, or a list"
-        raise ValueError(f"{quoted(text)} is not a method: {mend}")
+        hint = f"did you mean {near[0]}?" if near else "name one, such as GET, or a list"
+        raise ValueError(f"{quoted(text)} is not a method: {hint}")
     return name
+
+
+VALUE = of_node(methods, schema_types.one_or_many(_METHOD))

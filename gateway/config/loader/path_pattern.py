@@ -1,6 +1,6 @@
 """Path patterns of routes: `/jobs/{id}/stream`, `/files/{rest:path}`, and their rewrites.
 
-Each parser raises ValueError, with the mend.
+Each parser raises ValueError with a hint.
 """
 
 import re
@@ -12,17 +12,17 @@ from gateway.config.model import RESERVED_PATHS, Kind, Segment
 
 _PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# RFC 3986, section 3.3, has none of these in a path; the rest of Unicode is let through here.
+# RFC 3986, section 3.3, allows none of these in a path; the rest of Unicode is accepted here.
 _OUTSIDE_PATH = re.compile(r"[\s\x00-\x1f\x7f\"<>\\^`|]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-LONGEST = 4096  # characters; request lines are bounded too
+LONGEST = 4096  # characters; request lines are limited too
 
 Shape = tuple[tuple[Kind, str], ...]
 
 
 def path(text: str) -> tuple[Segment, ...]:
-    """Parse a route's path: `/a/b` is (a, b), and `/a/b/` is (a, b, "")."""
+    """Parses a route's path: `/a/b` is (a, b), and `/a/b/` is (a, b, "")."""
     segments = _segments(text)
     if text in RESERVED_PATHS:
         raise ValueError(f"{text} is the gateway's own: choose another path")
@@ -36,14 +36,14 @@ def path(text: str) -> tuple[Segment, ...]:
 
 
 def shape(segments: Sequence[Segment]) -> Shape:
-    """Tell what a path matches: the same for two paths that differ only in parameter names."""
+    """Returns what a path matches: the same for two paths that differ only in parameter names."""
     return tuple(
         (segment.kind, segment.text if segment.kind is Kind.LITERAL else "") for segment in segments
     )
 
 
 def prefix(text: str, of: Sequence[Segment]) -> str:
-    """Check a prefix to strip: literal, whole segments, and what the route's path starts with."""
+    """Checks a prefix to strip: literal, whole segments, the start of the route's path."""
     if text == "/" or text.endswith("/"):
         raise ValueError("must not end with a slash: leave it out")
     segments = _segments(text)
@@ -55,7 +55,7 @@ def prefix(text: str, of: Sequence[Segment]) -> str:
 
 
 def template(text: str, of: Sequence[Segment]) -> tuple[str | Segment, ...]:
-    """Parse a rewrite: literal text, as it is sent, and the parameters of the route's path."""
+    """Parses a rewrite: literal text, as it is sent, and the parameters of the route's path."""
     _check_text(text)
     if not text.isascii():
         raise ValueError("only ASCII is sent in a path: write the rest percent-encoded")
@@ -92,7 +92,7 @@ def _segments(text: str) -> tuple[Segment, ...]:
 
 
 def _instead_of_star(steps: Sequence[str]) -> str:
-    """What a person may have meant by the first star, and how to write a star itself."""
+    """Returns what the first star was probably meant as, and how to write a star itself."""
     at = next(number for number, step in enumerate(steps) if "*" in step)
     before = "".join(f"/{step}" for step in steps[:at])
     name, _, rest = steps[at].partition("*")

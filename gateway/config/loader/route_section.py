@@ -6,30 +6,21 @@ from functools import partial
 import yaml
 
 from gateway.config import units
-from gateway.config.loader import path_pattern, schema_types
-from gateway.config.loader.cors_section import SHAPE as CORS
-from gateway.config.loader.cors_section import cors
-from gateway.config.loader.faults import fault_at, quoted
-from gateway.config.loader.header_rules import KEYS as RULES
-from gateway.config.loader.header_rules import header_rules
-from gateway.config.loader.method import METHOD, methods
-from gateway.config.loader.route_limits import SHAPE as LIMITS
-from gateway.config.loader.route_limits import route_limits
-from gateway.config.loader.section import Section, boolean, items, parsed, text
-from gateway.config.loader.stream_section import SHAPE as STREAM
-from gateway.config.loader.stream_section import stream_options
-from gateway.config.loader.upstream_section import (
-    BALANCE,
-    HEALTH_CHECK,
-    UPSTREAMS,
-    balance,
-    health_check,
-    retries,
-    upstreams,
+from gateway.config.loader import (
+    cors_section,
+    header_rules,
+    limits_section,
+    method,
+    path_pattern,
+    schema_types,
+    stream_section,
+    upstream_section,
 )
+from gateway.config.loader.faults import fault_at, quoted
+from gateway.config.loader.field import FLAG, TEXT, Field, Table, Value, of_node, plain
+from gateway.config.loader.section import Section, items, parsed, text
 from gateway.config.model import (
     MAX_BODY,
-    MAX_RETRIES,
     RETRIES,
     Cors,
     HeaderRules,
@@ -41,62 +32,21 @@ from gateway.config.model import (
     Upstream,
 )
 
-_ABSOLUTE = "^/"
-KEYS: schema_types.Keys = {
-    "path": schema_types.matching(_ABSOLUTE, "/exact, /jobs/{id}/stream or /files/{rest:path}"),
-    "method": schema_types.one_or_many(METHOD, "One or a list. HEAD comes with GET. Default: all"),
-    "proxy_upstream": UPSTREAMS,
-    "balance": BALANCE,
-    "health_check": HEALTH_CHECK,
-    "retries": schema_types.count(
-        "Attempts after the first, where nothing can have had an effect. Default: 1",
-        least=0,
-        most=MAX_RETRIES,
-    ),
-    "strip_prefix": schema_types.matching(
-        _ABSOLUTE, "Taken off the path before the service sees it."
-    ),
-    "rewrite": schema_types.matching(_ABSOLUTE, "The path that the service sees instead: /v2/{id}"),
-    "auth_required": schema_types.flag("A valid token, or 401. Default: true"),
-    "scopes": schema_types.one_or_many(
-        schema_types.text(), "What the token must have, or 403.", least=0
-    ),
-    "timeout": schema_types.duration("The whole exchange, to the last byte. Default: none"),
-    "connect_timeout": schema_types.duration("Until the service accepts. Default: 5s"),
-    "first_byte_timeout": schema_types.duration("Until the service's response head. Default: 30s"),
-    "idle_timeout": schema_types.duration(
-        "The longest silence of the service. Default: none for streams, else 60s"
-    ),
-    "send_timeout": schema_types.duration(
-        "The longest that a browser may take nothing. Default: 60s"
-    ),
-    "request_headers": schema_types.section(RULES, "What the service gets to see."),
-    "response_headers": schema_types.section(RULES, "What the browser gets to see."),
-    "preserve_host": schema_types.flag("The service sees the client's Host. Default: false"),
-    "max_body": schema_types.size("The largest request body. Default: 10MiB"),
-    "cors": CORS,
-    "stream": STREAM,
-    "limits": LIMITS,
-    "description": schema_types.text("For people."),
-}
-DEFAULTS_KEYS = {key: value for key, value in KEYS.items() if key != "path"}
-SHAPE = schema_types.section(KEYS, "One route.", ["path"])
-DEFAULTS_SHAPE = schema_types.section(DEFAULTS_KEYS, "What holds where a route says nothing.")
-LATER = ("resume",)
-
 CORS_PREFIX = "access-control-"
 _PATH_CHANGES = frozenset(("strip_prefix", "rewrite"))
 
-# These stand in for what could not be read; such a route is never used.
+# Placeholders for what could not be read; such a route is never used.
 NO_PATH: tuple[str, tuple[Segment, ...]] = ("", ())
 _NO_UPSTREAM = Upstream(url="")
 
 
-def settings(node: yaml.Node, defaults: Section | None) -> Section:
-    """Lay a route's keys over the defaults. Raises ConfigError for what is no mapping."""
-    section = Section(node, KEYS, LATER)
+def settings(
+    node: yaml.Node, environ: Mapping[str, str] | None, defaults: Section | None
+) -> Section:
+    """Returns the keys of a route over the defaults. Raises ConfigError for no mapping."""
+    section = Section(node, TABLE.keys, LATER, environ)
     if defaults is not None:
-        # A route changes its path in one way: its own goes before that of the defaults.
+        # A route changes its path in one way: its own key replaces that of the defaults.
         has_own_change = bool(_PATH_CHANGES & section.nodes.keys())
         left_out = _PATH_CHANGES if has_own_change else frozenset[str]()
         inherited = {key: defaults.nodes[key] for key in defaults.nodes.keys() - left_out}
@@ -105,64 +55,57 @@ def settings(node: yaml.Node, defaults: Section | None) -> Section:
 
 
 def defaults(node: yaml.Node, environ: Mapping[str, str] | None) -> Section:
-    """Read what fills in for the keys that routes leave out.
+    """Reads the values for the keys that routes leave out.
 
-    Its faults are left in it, so that routes still find what they inherit. Raises ConfigError for
-    what is no mapping.
+    Its faults stay in it, so that routes still find what they inherit. Raises ConfigError if the
+    node is no mapping.
     """
-    section = Section(node, DEFAULTS_KEYS, LATER)
-    _read(section, environ)
+    section = Section(node, _DEFAULTS_KEYS, LATER, environ)
+    _read(section)
     return section
 
 
-def route(
-    section: Section, environ: Mapping[str, str] | None, gateway_wide: Cors | None = None
-) -> Route:
-    """Read a route from its settings, and what holds where it says nothing. Raises ConfigError."""
+def route(section: Section, gateway_wide: Cors | None = None) -> Route:
+    """Reads a route from its keys and from the `cors:` of the file. Raises ConfigError."""
     for key in ("path", "proxy_upstream"):
         if key not in section.nodes:
             section.faults.append(fault_at(section.node, f"{key} is missing"))
-    read = _read(section, environ, gateway_wide)
+    read = _read(section, gateway_wide)
     section.finish()
     return read
 
 
 def path(node: yaml.Node) -> tuple[str, tuple[Segment, ...]]:
-    """Read a route's path, as it is written and in segments. Raises ConfigError."""
+    """Reads a route's path, as it is written and in segments. Raises ConfigError."""
     return text(node), parsed(node, path_pattern.path)
 
 
-def _read(
-    section: Section, environ: Mapping[str, str] | None, gateway_wide: Cors | None = None
-) -> Route:
-    written, segments = section.read("path", path, NO_PATH)
-    rules = partial(header_rules, environ=environ)
+def _read(section: Section, gateway_wide: Cors | None = None) -> Route:
+    written, segments = section.value(PATH, NO_PATH)
     strip_prefix, rewrite = _path_change(section, segments)
-    first, *others = section.read(
-        "proxy_upstream", partial(upstreams, environ=environ), (_NO_UPSTREAM,)
-    )
+    first, *others = section.value(upstream_section.PROXY_UPSTREAM, (_NO_UPSTREAM,))
     read = Route(
         path=written,
         segments=segments,
         upstream=first,
-        methods=section.read("method", methods, frozenset()),
+        methods=section.value(METHOD, frozenset()),
         strip_prefix=strip_prefix,
         rewrite=rewrite,
-        auth_required=section.read("auth_required", boolean, True),
-        scopes=section.read("scopes", _scopes, ()),
+        auth_required=section.value(AUTH_REQUIRED, True),
+        scopes=section.value(SCOPES, ()),
         timeouts=_timeouts(section),
-        request_headers=section.read("request_headers", rules, HeaderRules()),
-        response_headers=section.read("response_headers", rules, HeaderRules()),
-        preserve_host=section.read("preserve_host", boolean, False),
-        max_body=section.read("max_body", partial(parsed, parse=units.size), MAX_BODY),
-        cors=section.read("cors", partial(cors, environ=environ), gateway_wide),
-        stream=section.read("stream", stream_options, StreamOptions()),
-        limits=section.read("limits", route_limits, RouteLimits()),
+        request_headers=section.value(REQUEST_HEADERS, HeaderRules()),
+        response_headers=section.value(RESPONSE_HEADERS, HeaderRules()),
+        preserve_host=section.value(PRESERVE_HOST, False),
+        max_body=section.value(MAX_BODY_, MAX_BODY),
+        cors=section.value(CORS, gateway_wide),
+        stream=section.value(STREAM, StreamOptions()),
+        limits=section.value(LIMITS, RouteLimits()),
         others=tuple(others),
-        balance=section.read("balance", partial(parsed, parse=balance), "round_robin"),
-        retries=section.read("retries", partial(parsed, parse=retries), RETRIES),
-        health_check=section.read("health_check", health_check, None),
-        description=section.read("description", text, "").strip(),
+        balance=section.value(upstream_section.BALANCE, "round_robin"),
+        retries=section.value(upstream_section.RETRIES, RETRIES),
+        health_check=section.value(upstream_section.HEALTH_CHECK, None),
+        description=section.value(DESCRIPTION, "").strip(),
         line=fault_at(section.node, "").line,
     )
     if read.scopes and not read.auth_required:
@@ -170,16 +113,16 @@ def _read(
     if read.cors is not None:
         _blame_own_answers(section, read.response_headers)
     if read.stream.closes_on_expiry and not read.auth_required:
-        mend = "say auth_required: true, or leave it out of stream"
-        section.blame("stream", f"close_on_token_expiry needs a token: {mend}")
+        hint = "say auth_required: true, or remove it from stream"
+        section.blame("stream", f"close_on_token_expiry needs a token: {hint}")
     return read
 
 
 def _blame_own_answers(section: Section, rules: HeaderRules) -> None:
     for name, _ in rules.set:
         if name.lower().startswith(CORS_PREFIX):
-            mend = "remove it here, or turn cors off for this route with cors: none"
-            section.blame("response_headers", f"{name} is written by cors: {mend}")
+            hint = "remove it here, or turn cors off for this route with cors: none"
+            section.blame("response_headers", f"{name} is written by cors: {hint}")
 
 
 def _path_change(
@@ -187,9 +130,9 @@ def _path_change(
 ) -> tuple[str, tuple[str | Segment, ...]]:
     if section.nodes.keys() >= _PATH_CHANGES:
         section.blame("rewrite", "strip_prefix and rewrite exclude each other: keep one")
-    if not segments:  # the defaults have no path, and with a broken one nothing can be told
-        section.read("strip_prefix", text, "")
-        section.read("rewrite", text, "")
+    if not segments:  # without a valid path nothing can be checked
+        section.value(STRIP_PREFIX, "")
+        section.value(REWRITE, "")
         return "", ()
     return (
         section.read("strip_prefix", partial(_prefix, segments), ""),
@@ -211,24 +154,150 @@ def _scopes(node: yaml.Node) -> tuple[str, ...]:
 
 
 def _scope(text: str) -> str:
-    """Check a scope-token (RFC 6749, section 3.3)."""
+    """Checks a scope-token (RFC 6749, section 3.3)."""
     if not text or not all("!" <= char <= "~" and char not in '"\\' for char in text):
         raise ValueError(f"{quoted(text)} is not one scope: give several as a list, [a, b]")
     return text
 
 
 def _timeouts(section: Section) -> Timeouts:
-    """Read the bounds; one that is given holds for streams and all else alike."""
+    """Reads the timeouts; an idle_timeout that is given applies to streams as well."""
     default = Timeouts()
-
-    def read(key: str, otherwise: float | None) -> float | None:
-        return section.read(key, partial(parsed, parse=units.duration), otherwise)
-
     return Timeouts(
-        total=read("timeout", default.total),
-        idle=read("idle_timeout", default.idle),
-        stream_idle=read("idle_timeout", default.stream_idle),
-        connect=read("connect_timeout", default.connect),
-        first_byte=read("first_byte_timeout", default.first_byte),
-        send=read("send_timeout", default.send),
+        total=section.value(TIMEOUT, default.total),
+        idle=section.value(IDLE_TIMEOUT, default.idle),
+        stream_idle=section.value(IDLE_TIMEOUT, default.stream_idle),
+        connect=section.value(CONNECT_TIMEOUT, default.connect),
+        first_byte=section.value(FIRST_BYTE_TIMEOUT, default.first_byte),
+        send=section.value(SEND_TIMEOUT, default.send),
     )
+
+
+_ABSOLUTE = schema_types.matching("^/")
+_DURATION = plain(units.duration, schema_types.duration())
+
+PATH = Field(
+    "path",
+    of_node(path, _ABSOLUTE),
+    "`/exact`, `/jobs/{id}/stream` (one segment) or `/files/{rest:path}` (all remaining segments)."
+    " A literal wins over a parameter, and a parameter over the rest, whatever the order in the"
+    " file",
+    "required",
+)
+METHOD = Field("method", method.VALUE, "one method or a list; HEAD comes with GET", "all")
+STRIP_PREFIX = Field(
+    "strip_prefix",
+    of_node(text, _ABSOLUTE),
+    "the prefix that is removed from the path before the upstream receives it",
+    "nothing",
+)
+REWRITE = Field(
+    "rewrite",
+    of_node(text, _ABSOLUTE),
+    "the path that the upstream receives instead: `/v2/{id}`",
+)
+AUTH_REQUIRED = Field("auth_required", FLAG, "a valid token, or 401", "`true`")
+SCOPES = Field(
+    "scopes",
+    of_node(_scopes, schema_types.one_or_many(schema_types.text(), least=0)),
+    "scopes that the token must have, or 403",
+    "none",
+)
+TIMEOUT = Field(
+    "timeout",
+    _DURATION,
+    "the whole exchange, to the last byte",
+    "none: a healthy transfer is never cut for its length",
+)
+CONNECT_TIMEOUT = Field(
+    "connect_timeout", _DURATION, "until the upstream accepts the connection", "5s"
+)
+FIRST_BYTE_TIMEOUT = Field(
+    "first_byte_timeout",
+    _DURATION,
+    "from the complete request to the response head of the upstream",
+    "30s",
+)
+IDLE_TIMEOUT = Field(
+    "idle_timeout",
+    _DURATION,
+    "the longest silence of the upstream within its response, or of both sides of a WebSocket",
+    "none for a [stream](event-streams.md) or a [WebSocket](websockets.md), else 60s",
+)
+SEND_TIMEOUT = Field(
+    "send_timeout",
+    _DURATION,
+    "the longest time that a client may take nothing while bytes wait for it, or send nothing of a"
+    " body that it began",
+    "60s",
+)
+REQUEST_HEADERS = Field(
+    "request_headers",
+    header_rules.VALUE,
+    "[header rules](#header-rules) for the request to the upstream",
+    "none",
+)
+RESPONSE_HEADERS = Field(
+    "response_headers",
+    header_rules.VALUE,
+    "[header rules](#header-rules) for the response to the client",
+    "none",
+)
+PRESERVE_HOST = Field(
+    "preserve_host", FLAG, "the upstream receives the Host that the client sent", "`false`"
+)
+MAX_BODY_ = Field(
+    "max_body",
+    plain(units.size, schema_types.size()),
+    "the largest request body: `512KiB`, `10MiB`",
+    "10MiB",
+)
+CORS = Field(
+    "cors",
+    Value(cors_section.cors, cors_section.SHAPE),
+    "replaces the [section of the whole file](cors.md); `none` for no CORS",
+    "that section",
+)
+STREAM = Field(
+    "stream",
+    of_node(stream_section.stream_options, stream_section.SHAPE),
+    "what the gateway may add to an [event stream](event-streams.md#what-the-gateway-can-add)",
+    "all off",
+)
+LIMITS = Field(
+    "limits",
+    of_node(limits_section.route_limits, limits_section.ROUTE_SHAPE),
+    "how many exchanges at a time, and [how fast](limits.md#limits-of-a-route)",
+    "none",
+)
+DESCRIPTION = Field("description", TEXT, "a text for `gateway check` and for readers")
+TABLE = Table(
+    PATH,
+    METHOD,
+    upstream_section.PROXY_UPSTREAM,
+    upstream_section.BALANCE,
+    upstream_section.HEALTH_CHECK,
+    upstream_section.RETRIES,
+    STRIP_PREFIX,
+    REWRITE,
+    AUTH_REQUIRED,
+    SCOPES,
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    FIRST_BYTE_TIMEOUT,
+    IDLE_TIMEOUT,
+    SEND_TIMEOUT,
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    PRESERVE_HOST,
+    MAX_BODY_,
+    CORS,
+    STREAM,
+    LIMITS,
+    DESCRIPTION,
+)
+_DEFAULTS_KEYS = TABLE.without("path").keys
+LATER = ("resume",)
+# A route may take its upstream from the defaults, so that only the loader can check for it.
+SHAPE = schema_types.section(TABLE.keys, "One route.", ["path"])
+DEFAULTS_SHAPE = schema_types.section(_DEFAULTS_KEYS, "Values for the keys that routes leave out.")

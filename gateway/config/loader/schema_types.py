@@ -1,9 +1,7 @@
-"""What the value of a key looks like, as JSON Schema (2020-12), for editors.
+"""What a value looks like, as JSON Schema (2020-12), for editors.
 
-Each section names its keys once, with their shapes: the loader takes the names, `gateway schema`
-prints the shapes. A shape is never narrower than what the loader reads, but for a few texts that
-look like numbers; what only the loader can tell (a well-formed path, a key strong enough) is left
-to it.
+A shape is never narrower than what the loader reads, except for a few texts that look like
+numbers. What only the loader can check (a valid path, a strong key) is left to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,67 +10,69 @@ from typing import Any
 from gateway.config import units
 
 Shape = Mapping[str, Any]
-# A section's keys, each with its shape. It is also the collection of their names.
+# The keys of a section, each with its shape.
 Keys = Mapping[str, Shape]
 
 _REFERENCE = r"\$"
 
 
-def flag(description: str) -> Shape:
-    return {"type": "boolean", "description": description}
+def flag(description: str = "") -> Shape:
+    """True or false."""
+    return _described({"type": "boolean"}, description)
 
 
 def text(description: str = "") -> Shape:
-    """Text that may look like a number."""
+    """Text, which may look like a number."""
     return _described({"type": ["string", "number"]}, description)
 
 
 def matching(pattern: str, description: str = "") -> Shape:
-    """Text that a regular expression is found in."""
+    """Text in which a regular expression is found."""
     return _described({"type": "string", "pattern": pattern}, description)
 
 
 def expanded(shape: Shape) -> Shape:
-    """The same, where the environment is read: what a variable comes to is not known here."""
+    """The same for a value that may refer to the environment, which is not known here."""
     return {**shape, "pattern": f"{shape['pattern']}|{_REFERENCE}"}
 
 
-def duration(description: str) -> Shape:
+def duration(description: str = "") -> Shape:
+    """A duration, or none."""
     return matching(rf"^(?:none|(?=.){units.DURATION.pattern})$", description)
 
 
-def size(description: str, *, least: int = 1) -> Shape:
-    """How many bytes, of which `least` is told for a bare number alone."""
+def size(description: str = "", *, least: int = 1) -> Shape:
+    """A number of bytes; `least` applies only to a bare number."""
     form = {"type": ["string", "integer"], "pattern": f"^{units.SIZE.pattern}$", "minimum": least}
-    return {**form, "description": description}
+    return _described(form, description)
 
 
-def count(description: str, least: int = 1, most: int = units.MOST) -> Shape:
-    """How many, within these bounds."""
+def count(description: str = "", least: int = 1, most: int = units.MOST) -> Shape:
+    """A number within these bounds."""
     form = {"type": ["string", "integer"], "pattern": "^[0-9]{1,9}$"}
-    return {**form, "minimum": least, "maximum": most, "description": description}
+    return _described({**form, "minimum": least, "maximum": most}, description)
 
 
 def one_of(choices: Sequence[str], description: str = "") -> Shape:
     return _described({"enum": list(choices)}, description)
 
 
-def one_or_many(item: Shape, description: str, *, least: int = 1) -> Shape:
-    """A value that stands alone, or a list of at least so many."""
-    return {"anyOf": [item, many(item, "", least=least)], "description": description}
+def one_or_many(item: Shape, description: str = "", *, least: int = 1) -> Shape:
+    """A single value, or a list of at least so many."""
+    return _described({"anyOf": [item, many(item, "", least=least)]}, description)
 
 
-def many(item: Shape, description: str, *, least: int = 0) -> Shape:
+def many(item: Shape, description: str = "", *, least: int = 0) -> Shape:
     return _described({"type": "array", "items": item, "minItems": least}, description)
 
 
-def pairs(value: Shape, description: str) -> Shape:
-    """A mapping whose keys are the user's own."""
-    return {"type": "object", "additionalProperties": value, "description": description}
+def pairs(value: Shape, description: str = "") -> Shape:
+    """A mapping with keys of the user's own."""
+    return _described({"type": "object", "additionalProperties": value}, description)
 
 
 def section(keys: Keys, description: str, required: Sequence[str] = ()) -> Shape:
-    """A mapping whose keys are known."""
+    """A mapping with known keys."""
     shape = {"type": "object", "properties": dict(keys), "additionalProperties": False}
     if required:
         shape["required"] = list(required)
@@ -80,9 +80,9 @@ def section(keys: Keys, description: str, required: Sequence[str] = ()) -> Shape
 
 
 def or_off(shape: Shape, *words: str) -> Shape:
-    """A value that `false`, or one of the words, turns off."""
+    """A value that `false` or one of the words turns off."""
     off: list[object] = [*words, False]
-    return {"anyOf": [shape, {"enum": off}], "description": shape["description"]}
+    return _described({"anyOf": [shape, {"enum": off}]}, shape.get("description", ""))
 
 
 def _described(shape: Shape, description: str) -> Shape:

@@ -6,7 +6,7 @@ Each reader takes a node and returns its value, or raises ConfigError with every
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -16,6 +16,7 @@ from gateway.config.loader.faults import Gathering, Unresolved, fault_at, quoted
 
 D = TypeVar("D")
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
 
 _TAG = "tag:yaml.org,2002:"
 _BOOL, _NULL, _MERGE, _STR = (f"{_TAG}{name}" for name in ("bool", "null", "merge", "str"))
@@ -37,7 +38,7 @@ def is_off(node: yaml.Node) -> bool:
 
 
 def text(node: yaml.Node) -> str:
-    """Read text as it is written, a number's too."""
+    """Reads text as it is written, also a number."""
     if not isinstance(node, yaml.ScalarNode):
         raise unfit(node, "must be text; put it in quotes if it starts with [, { or *")
     if node.tag == _NULL:
@@ -49,12 +50,12 @@ def text(node: yaml.Node) -> str:
 
 
 def parsed(node: yaml.Node, parse: Callable[[str], T]) -> T:
-    """Read text through a parser whose ValueError says what is wrong."""
+    """Reads text through a parser whose ValueError says what is wrong."""
     return _blaming(node, lambda: parse(text(node)))
 
 
 def expanded(node: yaml.Node, environ: Mapping[str, str] | None, parse: Callable[[str], T]) -> T:
-    """Read text with its environment references filled in. Raises Unresolved, see expand."""
+    """Reads text with its environment references filled in. Raises Unresolved, see expand."""
     written = text(node)
     value = _blaming(node, lambda: expansion.expand(written, environ))
     names = "".join(f" (${name} filled in)" for name in expansion.names(written))
@@ -62,7 +63,7 @@ def expanded(node: yaml.Node, environ: Mapping[str, str] | None, parse: Callable
 
 
 def one_or_many(node: yaml.Node, read: Callable[[yaml.Node], T]) -> tuple[T, ...]:
-    """Read a list of at least one value, or a value that stands alone."""
+    """Reads a list of at least one value, or a single value."""
     if not isinstance(node, yaml.SequenceNode):
         return (read(node),)
     if not node.value:
@@ -71,7 +72,7 @@ def one_or_many(node: yaml.Node, read: Callable[[yaml.Node], T]) -> tuple[T, ...
 
 
 def items(node: yaml.Node, read: Callable[[yaml.Node], T]) -> tuple[T, ...]:
-    """Read a list, which may be empty. Raises Unresolved where one of its values is."""
+    """Reads a list, which may be empty. Raises Unresolved if one of its values is."""
     if not isinstance(node, yaml.SequenceNode):
         raise unfit(node, "must be a list, such as [a, b]")
     gathering = Gathering()
@@ -87,7 +88,7 @@ def items(node: yaml.Node, read: Callable[[yaml.Node], T]) -> tuple[T, ...]:
 def pairs(
     node: yaml.Node, read_key: Callable[[yaml.Node], str], read_value: Callable[[yaml.Node], str]
 ) -> tuple[tuple[str, str], ...]:
-    """Read a mapping whose keys are the user's own. Raises Unresolved where a value is."""
+    """Reads a mapping with keys of the user's own. Raises Unresolved if a value is."""
     gathering = Gathering()
     found = []
     for key_node, value_node in _entries(node, gathering).values():
@@ -102,7 +103,7 @@ def pairs(
 
 
 def _entries(node: yaml.Node, gathering: Gathering) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """Read the nodes of a mapping by key: text keys, each once, in the file's order."""
+    """Returns the nodes of a mapping by key: text keys, each once, in the order of the file."""
     if not isinstance(node, yaml.MappingNode):
         raise unfit(node, "must be a mapping, such as key: value")
     entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -122,14 +123,40 @@ def _add(entries: dict[str, tuple[yaml.Node, yaml.Node]], key: yaml.Node, value:
     entries[key.value] = (key, value)
 
 
+class ReadableValue(Protocol[R_co]):
+    """A type of value, see `field.Value`."""
+
+    @property
+    def read(self) -> Callable[[yaml.Node, Mapping[str, str] | None], R_co]:
+        """Reads a node, with the environment. Raises ConfigError or Unresolved."""
+
+
+class Readable(Protocol[R_co]):
+    """A key and how it is read, see `field.Field`."""
+
+    @property
+    def key(self) -> str:
+        """The key in the file."""
+
+    @property
+    def value(self) -> ReadableValue[R_co]:
+        """The type of its value."""
+
+
 class Section(Gathering):
-    """A mapping whose keys are known, read key by key."""
+    """A mapping with known keys, read key by key."""
 
     def __init__(
-        self, node: yaml.Node, known: Collection[str], later: Collection[str] = ()
+        self,
+        node: yaml.Node,
+        known: Collection[str],
+        later: Collection[str] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
+        """`later` are keys of later versions. Raises ConfigError if the node is no mapping."""
         super().__init__()
         self.node = node
+        self.environ = environ
         self.nodes: dict[str, yaml.Node] = {}
         self.unread: set[str] = set()  # keys whose value is faulty or unresolved
         for name, (key, value) in _entries(node, self).items():
@@ -141,7 +168,7 @@ class Section(Gathering):
                 self.faults.append(fault_at(key, _unknown(name, known)))
 
     def read(self, key: str, reader: Callable[[yaml.Node], T], default: D) -> T | D:
-        """Return the value of a key; the default where it is absent, faulty or unresolved."""
+        """Returns the value of a key; the default if it is absent, faulty or unresolved."""
         node = self.nodes.get(key)
         if node is None:
             return default
@@ -150,8 +177,12 @@ class Section(Gathering):
             self.unread.add(key)
         return values[0] if values else default
 
+    def value(self, field: "Readable[T]", default: D) -> T | D:
+        """Returns the value of a field; the default if it is absent, faulty or unresolved."""
+        return self.read(field.key, lambda node: field.value.read(node, self.environ), default)
+
     def blame(self, key: str, message: str) -> None:
-        """Record a fault at the value of a key, or at the whole section where it is absent."""
+        """Record a fault at the value of a key, or at the whole section if it is absent."""
         self.faults.append(fault_at(self.nodes.get(key, self.node), message))
 
 

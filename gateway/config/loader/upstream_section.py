@@ -1,8 +1,8 @@
-"""What a route says of its upstreams: which they are, how they share, how they are checked."""
+"""The keys of a route about its upstreams: addresses, balancing, retries, health checks."""
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -13,13 +13,12 @@ import yaml
 from gateway.config import units
 from gateway.config.loader import schema_types, upstream_url
 from gateway.config.loader.faults import Unresolved, quoted, unfit
+from gateway.config.loader.field import FLAG, Field, Table, Value, of_node, plain
 from gateway.config.loader.section import (
     Section,
-    boolean,
     expanded,
     is_off,
     one_or_many,
-    parsed,
     text,
 )
 from gateway.config.model import (
@@ -33,41 +32,15 @@ from gateway.config.model import (
     Upstream,
 )
 
-# A comma may stand in a base path: one that divides has the next address right behind it.
+# A base path may have a comma: one that divides has the next address right behind it.
 _DIVIDER = re.compile(r"\s*,\s*(?=https?://|unix:)", re.IGNORECASE)
 _BALANCES: tuple[Balance, ...] = get_args(Balance)
 _TARGET = re.compile(r"/[!-\"$-~]*")  # printable ASCII, and no fragment (RFC 9112 3.2)
 _MOST_ANSWERS = 100
 
-UPSTREAMS = schema_types.one_or_many(
-    schema_types.expanded(schema_types.matching("^(?:[Hh][Tt][Tt][Pp][Ss]?://|unix:/)")),
-    "http(s)://host[:port][/base] or unix:/path.sock, or a list of them",
-)
-BALANCE = schema_types.one_of(
-    _BALANCES, "Each in turn, or the one with the fewest under way. Default: round_robin"
-)
-KEYS: schema_types.Keys = {
-    "path": schema_types.matching("^/", "What is asked for, with its query: /healthz"),
-    "interval": schema_types.duration("Between two questions. Default: 10s"),
-    "timeout": schema_types.duration("Until the answer is there, whole. Default: 3s"),
-    "unhealthy_after": schema_types.count(
-        "Bad answers in a row that take it down. Default: 3", most=_MOST_ANSWERS
-    ),
-    "healthy_after": schema_types.count(
-        "Good answers in a row that bring it back. Default: 2", most=_MOST_ANSWERS
-    ),
-    "required": schema_types.flag(
-        "Whether the gateway is not ready while no upstream of the route is up. Default: false"
-    ),
-}
-HEALTH_CHECK = schema_types.or_off(
-    schema_types.section(KEYS, "How the upstreams are asked whether they are well.", ["path"]),
-    "none",
-)
-
 
 def upstreams(node: yaml.Node, environ: Mapping[str, str] | None) -> tuple[Upstream, ...]:
-    """Read one upstream or a list; a text, such as a variable's, may hold several with commas."""
+    """Reads one upstream or a list; a text, such as a variable's, may hold several with commas."""
     found = tuple(chain.from_iterable(one_or_many(node, partial(_several, environ))))
     for place, upstream in enumerate(found):
         if any(_is_same(upstream, earlier) for earlier in found[:place]):
@@ -87,14 +60,14 @@ def _addresses(text: str) -> tuple[Upstream, ...]:
 
 
 def _is_same(one: Upstream, other: Upstream) -> bool:
-    """Tell whether two are the same service, however they are written."""
+    """Whether two addresses are the same, however they are written."""
     if not one.host and not one.socket_path:
-        return one.url == other.url  # as written, where the environment is not read
+        return one.url == other.url  # as written, because the environment is not read
     return replace(one, url="") == replace(other, url="")
 
 
 def balance(text: str) -> Balance:
-    """Check how requests are shared. Raises ValueError, with the mend."""
+    """Checks the name of a balancing method. Raises ValueError."""
     for known in _BALANCES:
         if text == known:
             return known
@@ -104,29 +77,24 @@ def balance(text: str) -> Balance:
 
 
 def retries(text: str) -> int:
-    """Parse how many attempts follow the first. Raises ValueError, with the mend."""
+    """Parses the number of attempts after the first. Raises ValueError."""
     return _count(text, 0, MAX_RETRIES)
 
 
 def health_check(node: yaml.Node) -> HealthCheck | None:
-    """Read `health_check:`; None where it is turned off. Raises ConfigError."""
+    """Reads `health_check:`; None if it is turned off. Raises ConfigError."""
     if is_off(node):
         return None
-    section = Section(node, KEYS)
+    section = Section(node, TABLE.keys)
     if "path" not in section.nodes:
-        section.blame("path", "path is missing: say what to ask for, such as path: /healthz")
-
-    def read(key: str, parse: Callable[[str], float], otherwise: float) -> float:
-        return section.read(key, partial(parsed, parse=parse), otherwise)
-
-    count = partial(parsed, parse=partial(_count, least=1, most=_MOST_ANSWERS))
+        section.blame("path", "path is missing: name what to request, such as path: /healthz")
     found = HealthCheck(
-        path=section.read("path", partial(parsed, parse=_target), "/"),
-        interval=read("interval", _bound, CHECK_INTERVAL),
-        timeout=read("timeout", _bound, CHECK_TIMEOUT),
-        unhealthy_after=section.read("unhealthy_after", count, UNHEALTHY_AFTER),
-        healthy_after=section.read("healthy_after", count, HEALTHY_AFTER),
-        required=section.read("required", boolean, False),
+        path=section.value(PATH, "/"),
+        interval=section.value(INTERVAL, CHECK_INTERVAL),
+        timeout=section.value(TIMEOUT, CHECK_TIMEOUT),
+        unhealthy_after=section.value(UNHEALTHY_AFTER_, UNHEALTHY_AFTER),
+        healthy_after=section.value(HEALTHY_AFTER_, HEALTHY_AFTER),
+        required=section.value(REQUIRED, False),
     )
     section.finish()
     return found
@@ -149,3 +117,69 @@ def _count(text: str, least: int, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text) or not least <= int(text) <= most:
         raise ValueError(f"must be a number from {least} to {most}")
     return int(text)
+
+
+# Of a route
+
+PROXY_UPSTREAM = Field(
+    "proxy_upstream",
+    Value(
+        upstreams,
+        schema_types.one_or_many(
+            schema_types.expanded(schema_types.matching("^(?:[Hh][Tt][Tt][Pp][Ss]?://|unix:/)"))
+        ),
+    ),
+    "`http(s)://host[:port][/base]` or `unix:/path.sock`; a list is [balanced](upstreams.md)",
+    "required",
+)
+BALANCE = Field(
+    "balance",
+    plain(balance, schema_types.one_of(_BALANCES)),
+    "`round_robin`: each upstream in turn; `least_streams`: the upstream with the fewest open"
+    " exchanges",
+    "`round_robin`",
+)
+RETRIES = Field(
+    "retries",
+    plain(retries, schema_types.count(least=0, most=MAX_RETRIES)),
+    f"attempts after the first one, 0 to {MAX_RETRIES},"
+    " [where a retry is safe](upstreams.md#retries)",
+    "1",
+)
+
+# Of a health check
+
+_ANSWERS = plain(
+    lambda text: _count(text, 1, _MOST_ANSWERS), schema_types.count(most=_MOST_ANSWERS)
+)
+_BOUND = plain(_bound, schema_types.duration())
+PATH = Field(
+    "path",
+    plain(_target, schema_types.matching("^/")),
+    "the path that is requested, with its query; no base path is put before it",
+    "required",
+)
+INTERVAL = Field("interval", _BOUND, "between two checks, ±10 %", "10s")
+TIMEOUT = Field("timeout", _BOUND, "until the response is complete", "3s")
+UNHEALTHY_AFTER_ = Field(
+    "unhealthy_after", _ANSWERS, "consecutive bad answers that make an upstream unhealthy", "3"
+)
+HEALTHY_AFTER_ = Field(
+    "healthy_after", _ANSWERS, "consecutive good answers that make it healthy again", "2"
+)
+REQUIRED = Field(
+    "required",
+    FLAG,
+    "the gateway is not ready while no upstream of this route is healthy",
+    "`false`",
+)
+TABLE = Table(PATH, INTERVAL, TIMEOUT, UNHEALTHY_AFTER_, HEALTHY_AFTER_, REQUIRED)
+HEALTH_CHECK = Field(
+    "health_check",
+    of_node(
+        health_check,
+        schema_types.or_off(TABLE.shape("How the upstreams of a route are checked."), "none"),
+    ),
+    "how the upstreams are [checked](upstreams.md#health-checks); `none` for no checks",
+    "none",
+)

@@ -9,7 +9,7 @@ from gateway.config.model import Upstream
 
 _FORM = "must be http(s)://host[:port][/base] or unix:/path.sock"
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
-# The authority, less the credentials; or a socket's path.
+# The authority without the credentials, or the path of a socket.
 _REDIS_URL = re.compile(
     r"rediss?://(?:[^@/?#]*@)?([^@/?#]+)(?:/[0-9]*)?(?:\?[^#]*)?|unix://(?:[^@/?#]*@)?/[^?#]+(?:\?[^#]*)?"
 )
@@ -22,7 +22,7 @@ _LAST_PORT = 65535
 
 
 def upstream(text: str) -> Upstream:
-    """Parse an upstream's address. Raises ValueError, with the mend."""
+    """Parses the address of an upstream. Raises ValueError."""
     if not text.isprintable() or " " in text:
         raise ValueError("must not hold white space or control characters")
     if text.startswith("unix:"):
@@ -44,7 +44,7 @@ def upstream(text: str) -> Upstream:
 
 
 def key_set(text: str) -> str:
-    """Check where an issuer's keys are, which must come unchanged. Raises ValueError."""
+    """Checks the URL of an issuer's keys. Raises ValueError."""
     if not text.isprintable() or " " in text:
         raise ValueError("must not hold white space or control characters")
     parts = _URL.fullmatch(text)
@@ -59,7 +59,7 @@ def key_set(text: str) -> str:
 
 
 def redis(text: str) -> str:
-    """Check a Redis URL. Raises ValueError, which shows nothing of it: it may hold a password."""
+    """Checks a Redis URL. Raises ValueError, without any part of it: it may hold a password."""
     form = "must be redis(s)://[user:password@]host[:port][/database] or unix:///path.sock"
     parts = _REDIS_URL.fullmatch(text)
     if parts is None or not text.isprintable() or " " in text:
@@ -88,7 +88,7 @@ def _socket(path: str) -> str:
 
 
 def authority(text: str) -> tuple[str, int]:
-    """Parse `host[:port]`, a port of 0 where none is given. Raises ValueError, with the mend."""
+    """Parses `host[:port]`; the port is 0 if none is given. Raises ValueError."""
     parts = _AUTHORITY.fullmatch(text)
     if parts is None or ":" in (parts[2] or ""):
         raise ValueError("an IPv6 address needs brackets, such as http://[::1]:8080")
@@ -96,7 +96,7 @@ def authority(text: str) -> tuple[str, int]:
 
 
 def _port(text: str | None) -> int:
-    """Return the port, or 0 where none is given."""
+    """Returns the port, or 0 if none is given."""
     if text is None:
         return 0
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= _LAST_PORT:

@@ -1,6 +1,6 @@
-"""What a token's signature is checked with: algorithms, HMAC secrets and public keys.
+"""What a token's signature is verified with: algorithms, HMAC secrets and public keys.
 
-Each check raises ValueError, with the mend, and shows no secret.
+Each check raises ValueError with a hint, and shows no secret.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def secret(text: str) -> str:
 
 
 def public_key_text(text: str, folder: Path) -> str:
-    """Return the PEM text that is given, or that is in the file which is named."""
+    """Returns the PEM text that is given, or that is in the named file."""
     pem = text if "-----BEGIN" in text else _file(folder / text)
     if "PRIVATE KEY-----" in pem:
         raise ValueError("this is a private key: keep it away from here, and give the public key")
@@ -61,7 +61,7 @@ def public_key_text(text: str, folder: Path) -> str:
 
 
 def check_public_key(pem: str, algorithm: str) -> None:
-    """Check that a key is of the algorithm's kind, and strong enough for it."""
+    """Checks that a key is of the algorithm's kind, and strong enough for it."""
     try:
         key = jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
     except (jwt.InvalidKeyError, UnsupportedAlgorithm, ValueError, TypeError) as error:

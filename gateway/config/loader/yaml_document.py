@@ -1,6 +1,6 @@
-"""YAML text to nodes that know their place, with bounds on what a file may ask for.
+"""Parses YAML text to nodes with their places, within bounds.
 
-Nodes, not values: a value has lost its line and column, and whether it was quoted.
+Nodes are kept instead of values, because a value has no line and column, and no quotes.
 """
 
 import re
@@ -15,10 +15,10 @@ TOO_LARGE = Fault(0, 0, "the file is over 1 MiB: no set of routes needs that muc
 MAX_DEPTH = 20
 MAX_NODES = 50_000  # with every alias counted as what it stands for
 
-# NUL, and halves of surrogate pairs: a quoted escape can make them, nothing can take them.
+# NUL, and halves of surrogate pairs: a quoted escape can make them, but nothing accepts them.
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
-_MENDS = (
+_HINTS = (
     (r"'\t'", "a tab cannot be used here: indent with spaces"),
     (
         "mapping values are not allowed",
@@ -32,7 +32,7 @@ _MENDS = (
 
 
 def compose(text: str) -> yaml.Node:
-    """Return the root node of the text's one document. Raises ConfigError."""
+    """Returns the root node of the single document in the text. Raises ConfigError."""
     if len(text) > MAX_SIZE:
         raise ConfigError([TOO_LARGE])
     try:
@@ -44,7 +44,7 @@ def compose(text: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         raise ConfigError([*composer.faults, _syntax(error)]) from error
     except (ValueError, OverflowError) as error:
-        # PyYAML takes any number in an escape or a %YAML line, and lets int() and chr() fail.
+        # PyYAML accepts any number in an escape or a %YAML line, and int() and chr() fail on them.
         raise ConfigError([*composer.faults, composer.here("a number out of range")]) from error
     finally:
         composer.dispose()
@@ -56,7 +56,7 @@ def compose(text: str) -> yaml.Node:
 
 
 class _Composer(yaml.SafeLoader):
-    """Composes nodes, and refuses what could only be a mistake or an attack."""
+    """Composes nodes, and rejects what could only be a mistake or an attack."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -99,7 +99,7 @@ class _Composer(yaml.SafeLoader):
             return
         problem = "tags are not supported: remove it, or quote a value that starts with !"
         self.faults.append(_syntax(_refusal(event, problem)))
-        # As if it had not been there, so that it brings no second fault.
+        # As if it had not been there, so that it causes no second fault.
         event.tag = None  # type: ignore[attr-defined]
         if isinstance(event, yaml.ScalarEvent):
             event.implicit = (event.style is None, True)
@@ -112,9 +112,9 @@ def _refusal(event: yaml.NodeEvent, problem: str) -> yaml.MarkedYAMLError:
 def _syntax(error: yaml.MarkedYAMLError) -> Fault:
     mark = error.problem_mark or error.context_mark
     problem = " ".join(filter(None, (error.context, error.problem)))
-    for sign, mend in _MENDS:
+    for sign, hint in _HINTS:
         if sign in problem:
-            problem = mend.format(problem=error.problem)
+            problem = hint.format(problem=error.problem)
             break
     return Fault(mark.line + 1, mark.column + 1, problem) if mark else Fault(0, 0, problem)
 

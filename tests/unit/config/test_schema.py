@@ -20,7 +20,6 @@ from gateway.config.loader import (
     header_rules,
     limits_section,
     loads,
-    route_limits,
     route_section,
     schema_types,
     stream_section,
@@ -38,19 +37,22 @@ ORIGINS = {"origins": "https://app.example"}
 # Each section's keys, with a file of which that section is a part.
 SECTIONS: Mapping[str, tuple[schema_types.Keys, Any]] = {
     "": (TOP, lambda top: {"routes": [ROUTE], **top}),
-    "route": (route_section.KEYS, lambda route: [{**ROUTE, **route}]),
-    "defaults": (route_section.DEFAULTS_KEYS, lambda it: {"routes": [ROUTE], "defaults": it}),
-    "stream": (stream_section.KEYS, lambda stream: [{**ROUTE, "stream": stream}]),
-    "cors": (cors_section.KEYS, lambda cors: [{**ROUTE, "cors": {**ORIGINS, **cors}}]),
-    "rules": (header_rules.KEYS, lambda rules: [{**ROUTE, "request_headers": rules}]),
+    "route": (route_section.TABLE.keys, lambda route: [{**ROUTE, **route}]),
+    "defaults": (
+        route_section.TABLE.without("path").keys,
+        lambda it: {"routes": [ROUTE], "defaults": it},
+    ),
+    "stream": (stream_section.TABLE.keys, lambda stream: [{**ROUTE, "stream": stream}]),
+    "cors": (cors_section.TABLE.keys, lambda cors: [{**ROUTE, "cors": {**ORIGINS, **cors}}]),
+    "rules": (header_rules.TABLE.keys, lambda rules: [{**ROUTE, "request_headers": rules}]),
     "health_check": (
-        upstream_section.KEYS,
+        upstream_section.TABLE.keys,
         lambda check: [{**ROUTE, "health_check": {"path": "/healthz", **check}}],
     ),
-    "auth": (auth_section.KEYS, lambda auth: {"routes": [ROUTE], "auth": auth}),
-    "limits": (limits_section.KEYS, lambda limits: {"routes": [ROUTE], "limits": limits}),
+    "auth": (auth_section.TABLE.keys, lambda auth: {"routes": [ROUTE], "auth": auth}),
+    "limits": (limits_section.TABLE.keys, lambda limits: {"routes": [ROUTE], "limits": limits}),
     "route_limits": (
-        route_limits.KEYS,
+        limits_section.ROUTE_TABLE.keys,
         lambda limits: [{**ROUTE, "limits": {"rate": "1/s", **limits}}],
     ),
 }
@@ -105,15 +107,27 @@ def example_keys(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        (route_section.KEYS, table_keys("key of a route")),
-        (stream_section.KEYS, table_keys("key of `stream`")),
-        (cors_section.KEYS, table_keys("key of `cors`")),
-        (upstream_section.KEYS, table_keys("key of `health_check`")),
-        (limits_section.KEYS, table_keys("key of `limits`")),
-        (route_limits.KEYS, table_keys("key of `limits` in a route")),
-        (auth_section.KEYS, example_keys("auth")),
+        (route_section.TABLE.keys, table_keys("key of a route")),
+        (stream_section.TABLE.keys, table_keys("key of `stream`")),
+        (cors_section.TABLE.keys, table_keys("key of `cors`")),
+        (upstream_section.TABLE.keys, table_keys("key of `health_check`")),
+        (limits_section.TABLE.keys, table_keys("key of `limits`")),
+        (limits_section.ROUTE_TABLE.keys, table_keys("key of `limits` in a route")),
+        (auth_section.TABLE.keys, example_keys("auth")),
+        (auth_section.TABLE.keys, table_keys("key of `auth`")),
+        (header_rules.TABLE.keys, table_keys("key of a header rule")),
     ],
-    ids=["route", "stream", "cors", "health_check", "limits", "route_limits", "auth"],
+    ids=[
+        "route",
+        "stream",
+        "cors",
+        "health_check",
+        "limits",
+        "route_limits",
+        "auth example",
+        "auth",
+        "header_rules",
+    ],
 )
 def test_the_pages_have_each_key_and_no_other(keys: schema_types.Keys, told: set[str]) -> None:
     assert told == set(keys)

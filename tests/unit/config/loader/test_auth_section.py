@@ -88,7 +88,7 @@ def test_query_and_cookie_can_be_turned_off() -> None:
 
 
 def test_without_any_place_for_a_token_the_section_is_refused() -> None:
-    assert "no token could ever come" in refused("{query: false, cookie: false, bearer: false}")[0]
+    assert "are all off: turn one on" in refused("{query: false, cookie: false, bearer: false}")[0]
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_without_any_place_for_a_token_the_section_is_refused() -> None:
         ("leeway: none", "0s for no leeway"),
         ("leeway: 10", "such as 10s"),
         ("forward_claims: [sub]", "must be a mapping"),
-        ("forward_claims: {sub: Authorization}", "the gateway's own"),
-        ("forward_claims: {sub: cookie}", "the gateway's own"),
-        ("forward_claims: {sub: X-Forwarded-For}", "the gateway's own"),
+        ("forward_claims: {sub: Authorization}", "written by the gateway"),
+        ("forward_claims: {sub: cookie}", "written by the gateway"),
+        ("forward_claims: {sub: X-Forwarded-For}", "written by the gateway"),
         ("forward_claims: {sub: Host}", "use preserve_host"),
         ("forward_claims: {sub: TE}", "belongs to the connection"),
         ("forward_claims: {sub: 'a b'}", "is not a header name"),
         ("forward_claims: {'': X-A}", "must not be empty"),
-        ("forward_claims: {a: X-A, b: x-a}", "x-a stands for two claims"),
+        ("forward_claims: {a: X-A, b: x-a}", "x-a is the header of two claims"),
         ("trusted_proxies: 10.0.0.0/8", "must be a list"),
         ("trusted_proxies: [10.0.0.1/8]", "did you mean 10.0.0.0/8?"),
         ("trusted_proxies: [proxy]", "an address or a network"),
@@ -132,7 +132,7 @@ def test_without_any_place_for_a_token_the_section_is_refused() -> None:
         ("{token_endpoint: /x, query: false}", "turn on query"),
         ("{token_endpoint: /x, cookie: false, bearer: false}", "turn on cookie or bearer"),
         ("{token_endpoint: /x, stream_token_secret: short}", "at least 32 bytes"),
-        (f"stream_token_secret: {SECRET}", "is for token_endpoint alone"),
+        (f"stream_token_secret: {SECRET}", "belongs to token_endpoint"),
         ("secrets: x", "did you mean 'secret'?"),
     ],
 )

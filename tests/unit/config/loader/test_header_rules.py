@@ -66,7 +66,7 @@ def test_a_value_that_could_break_out_of_its_line_is_refused(value: str) -> None
 
 
 def test_a_name_in_two_cases_or_two_rules_is_refused() -> None:
-    assert "x-a stands twice" in refused("set: {X-A: 1, x-a: 2}")[0]
+    assert "x-a is set twice" in refused("set: {X-A: 1, x-a: 2}")[0]
     assert "x-a is also in set" in refused("set: {X-A: 1}\nremove: [x-A]")[0]
 
 

@@ -357,10 +357,10 @@ SCALARS = (
 KEYS = st.sampled_from(
     [
         *("routes", "defaults", "auth", "cors", "set", "remove", "sub", "<<"),
-        *route_section.KEYS,
+        *route_section.TABLE.keys,
         *route_section.LATER,
-        *auth_section.KEYS,
-        *limits_section.KEYS,
+        *auth_section.TABLE.keys,
+        *limits_section.TABLE.keys,
     ]
 )
 VALUES = st.recursive(
@@ -375,11 +375,11 @@ def section(keys: Collection[str]) -> st.SearchStrategy[Any]:
 
 
 DOCUMENTS = st.fixed_dictionaries(
-    {"routes": st.lists(section(route_section.KEYS), max_size=3)},
+    {"routes": st.lists(section(route_section.TABLE.keys), max_size=3)},
     optional={
-        "defaults": section(route_section.KEYS),
-        "auth": section(auth_section.KEYS),
-        "limits": section(limits_section.KEYS),
+        "defaults": section(route_section.TABLE.keys),
+        "auth": section(auth_section.TABLE.keys),
+        "limits": section(limits_section.TABLE.keys),
     },
 )
 

@@ -22,7 +22,7 @@ def test_head_comes_with_get_alone() -> None:
     ("text", "message"),
     [
         ("GTE", "did you mean GET?"),
-        ("any", "leave the key out for all of them"),
+        ("any", "remove the key to accept all methods"),
         ("CONNECT", "tunnels"),
     ],
 )

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.config.loader.faults import ConfigError
-from gateway.config.loader.route_limits import route_limits
+from gateway.config.loader.limits_section import route_limits
 from gateway.config.loader.yaml_document import compose
 from gateway.config.model import RouteLimits
 
@@ -35,7 +35,7 @@ def test_without_any_there_are_no_limits(text: str) -> None:
         ("rate: 10/d", ["must be a rate such as"]),
         ("rate: 0/s", ["must be from 1 to 1000000 for each s, m or h"]),
         ("rate: 0.5/s", ["must be a rate such as"]),
-        ("burst: 5", ["burst is of a rate: add one, such as rate: 10/s"]),
+        ("burst: 5", ["burst belongs to a rate: add one, such as rate: 10/s"]),
         ("max_streams: 0", ["must be a whole number from 1 to 1000000"]),
         ("max_streams_per_user: none", ["must be a whole number from 1 to 1000000"]),
         ("max_stream: 1", ["did you mean 'max_streams'?"]),

@@ -85,8 +85,8 @@ def test_a_timeout_that_is_given_holds_for_event_streams_too() -> None:
     ("more", "message"),
     [
         ("  method: CONNECT", "tunnels"),
-        ("  method: '*'", "leave the key out"),
-        ("  method: [GET, any]", "leave the key out"),
+        ("  method: '*'", "remove the key"),
+        ("  method: [GET, any]", "remove the key"),
         ("  method: 'GE T'", "is not a method"),
         ("  method: GTE", "'GTE' is not a method: did you mean GET?"),
         ("  method: [GET, 7]", "'7' is not a method: name one"),
