@@ -1,1 +1,1 @@
-"""`gateway probe`: a self-test from outside, through every hop that lies before the gateway."""
+"""`gateway probe`: a test from the client's side, through every hop in front of the gateway."""

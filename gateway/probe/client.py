@@ -1,4 +1,4 @@
-"""The probe's own requests: test streams, opened from outside and watched as they come."""
+"""The requests of the probe: test streams that are opened from outside and watched as they come."""
 
 import asyncio
 import contextlib
@@ -24,23 +24,23 @@ PATIENCE = 15.0  # seconds for a connection, a head, or an event beyond its time
 EVENTS, INTERVAL = 10, 0.2
 HEAVY_EVENTS, HEAVY_INTERVAL, PADDING = 32, 0.05, 1500  # bytes, of each event
 _OK, _REDIRECTS, _ERRORS = 200, range(300, 400), 400
-_NUMBERS = ("events", "silence", "addresses")  # of what a gateway tells first
+_NUMBERS = ("events", "silence", "addresses")  # numbers in the first event of a gateway
 _UNREACHED = {502, 503, 504}
 _GZIP_OR_ZLIB = 47  # window bits: the largest window, and either header
 MOST_READ = 1024**2  # bytes of one response: far more than a test stream has
-# What OpenSSL says of an answer that is no TLS, by its version.
+# How OpenSSL names a response that is no TLS, by its version.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
 
 Progress = Callable[[str], None]
 
 
 class ProbeError(Exception):
-    """What keeps the probe from seeing anything, in a line that says what to do."""
+    """An error that keeps the probe from testing anything, in one line with what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a test stream is to be: see `gateway.endpoints.probe_stream`."""
+    """A test stream to request: see `gateway.endpoints.probe_stream`."""
 
     events: int = EVENTS
     interval: float = INTERVAL
@@ -52,14 +52,14 @@ class _Plan:
         return {name: str(getattr(self, name)) for name in names}
 
     def bound(self) -> float:
-        """Seconds until it has been over for long."""
+        """Returns the seconds after which it must have ended."""
         return self.events * self.interval + self.silence + PATIENCE
 
 
 def target(text: str) -> URL:
-    """The URL of the test stream; a bare origin has it at the usual path. Raises ProbeError.
+    """Returns the URL of the test stream; an origin alone gets the usual path. Raises ProbeError.
 
-    What is told of it has no query: the token may be there, as an EventSource has it.
+    Messages show it without the query, which may have the token.
     """
     shown = text.partition("?")[0].rpartition("@")[2]
     try:
@@ -74,13 +74,13 @@ def target(text: str) -> URL:
 
 
 def _nobody(_: str) -> None:
-    """Progress that nobody looks at."""
+    """Ignores progress."""
 
 
 async def observe(
     url: URL, token: str | None, silence: float, progress: Progress = _nobody
 ) -> Observation:
-    """Open all streams and watch them to their end. Raises ProbeError."""
+    """Opens all streams and watches them to their end. Raises ProbeError."""
     if silence > LONGEST_SILENCE:
         raise ProbeError(f"--idle: a gateway is silent for {LONGEST_SILENCE:g}s at most")
     token = None if token is None else _sound(token)
@@ -93,7 +93,7 @@ async def observe(
 
 
 def _sound(token: str) -> str:
-    """A token that can stand in a URL and a header. Raises ProbeError."""
+    """Returns a token that fits a URL and a header. Raises ProbeError."""
     token = token.strip()  # a file that it came from may end in an empty line
     if not token:
         raise ProbeError("--token: is empty: leave it out, or see whether its variable is set")
@@ -103,19 +103,19 @@ def _sound(token: str) -> str:
 
 
 class _Prober:
-    """Opens the streams, with the token where the gateway looks for it."""
+    """Opens the streams, with the token where the gateway reads it."""
 
     def __init__(self, session: aiohttp.ClientSession, url: URL, token: str | None) -> None:
         self._session = session
         self._url = url
         self._place = url.with_query(None)
         self._token = token
-        self._parameter: str | None = "token"  # in the query; None where only the header counts
+        self._parameter: str | None = "token"  # in the query; None if only the header is read
 
     async def observe(self, silence: float, progress: Progress) -> Observation:
         progress("opening the first streams")
         bearer = await self._bearer()
-        plain = await self._watch(_Plan())  # alone: nothing else is to hold it up
+        plain = await self._watch(_Plan())  # alone, so that nothing else delays it
         refused = None
         if plain.status == UNAUTHORIZED and bearer is not None and bearer.status == _OK:
             refused, self._parameter = plain, None
@@ -147,7 +147,7 @@ class _Prober:
         )
 
     async def _bearer(self) -> Arrivals | None:
-        """A first stream with the token in a header: it tells what the query's parameter is."""
+        """Opens a first stream with the token in a header, which shows the query's parameter."""
         if self._token is None:
             return None
         parameter, self._parameter = self._parameter, None
@@ -156,7 +156,7 @@ class _Prober:
         return bearer
 
     def _require_stream(self, arrivals: Arrivals) -> None:
-        """Raise ProbeError for what is not a test stream that came, or one that a hop cut."""
+        """Raises ProbeError if no test stream came, or a hop cut it."""
         hello, status, url = arrivals.hello, arrivals.status, self._place
         if hello.get("gateway") == "probe" or (status >= _ERRORS and arrivals.broke_after):
             return
@@ -187,7 +187,7 @@ class _Prober:
         raise ProbeError(f"{url}: {status} from {server}, and not from a gateway's test stream")
 
     def _onward(self, arrivals: Arrivals) -> str:
-        """Where a redirect leads to, less the query, which may have the token."""
+        """Returns the target of a redirect without the query, which may have the token."""
         try:
             place = self._url.join(URL(arrivals.headers["location"])).with_query(None)
         except (KeyError, ValueError):
@@ -195,7 +195,7 @@ class _Prober:
         return f"to {place}: probe that"
 
     async def _watch(self, plan: _Plan, *, accept_encoding: str = "identity") -> Arrivals:
-        """One stream, to its end or its cut. Raises ProbeError where none begins."""
+        """Watches one stream to its end or cut. Raises ProbeError if none begins."""
         query = plan.query()
         headers = {
             "Accept": "text/event-stream",
@@ -225,14 +225,14 @@ class _Prober:
 
 
 def _lively(age: float) -> _Plan:
-    """A stream that is never silent for long, and outlasts one that was cut at this age."""
+    """Returns a stream that is never silent for long, and outlasts one that was cut at this age."""
     interval = min(max(age / 5, INTERVAL), LONGEST_SILENCE / 6)
     return _Plan(math.ceil(age / interval) + 1, interval)
 
 
 @asynccontextmanager
 async def _counting(silence: float, progress: Progress) -> AsyncIterator[None]:
-    """Tell of each second of a silence."""
+    """Report each second of a silence."""
 
     async def count() -> None:
         for second in range(math.ceil(silence)):
@@ -256,7 +256,7 @@ def _head(response: aiohttp.ClientResponse) -> Arrivals:
 
 
 async def _refused(response: aiohttp.ClientResponse, plan: _Plan, began: float) -> Arrivals:
-    """What came in place of a stream: from the gateway, or from a hop that cut what it began."""
+    """Returns what came instead of a stream: from the gateway, or from a hop."""
     hello = _object(b"".join([data async for data in _body(response)]))
     is_cut = plan.silence > 0 and response.status >= _ERRORS and "code" not in hello
     age = time.monotonic() - began if is_cut else None
@@ -278,7 +278,7 @@ async def _watched(response: aiohttp.ClientResponse, plan: _Plan, began: float) 
         is_cut = is_hung = True
     except aiohttp.ClientError:
         is_cut = True
-    if times:  # else it is none of ours, or coded as nobody asked for
+    if times:  # else it is not from a gateway, or has an unknown coding
         is_cut = is_cut or len(times) <= hello.get("events", plan.events)
     return replace(
         _head(response),
@@ -292,7 +292,7 @@ async def _watched(response: aiohttp.ClientResponse, plan: _Plan, began: float) 
 async def _events(
     response: aiohttp.ClientResponse,
 ) -> AsyncIterator[tuple[Mapping[str, Any], float]]:
-    """The data of each event, and when it arrived."""
+    """Yields the data of each event, and when it arrived."""
     rest = b""
     async for data in _decoded(response):
         arrived = time.monotonic()
@@ -305,7 +305,7 @@ async def _events(
 
 
 def _is_hello(event: Mapping[str, Any]) -> bool:
-    """Whether it is what a gateway tells first, as far as findings are drawn from it."""
+    """Whether it is the first event of a gateway, with all that findings need."""
     saw = event.get("saw")
     return (
         event.get("gateway") == "probe"
@@ -317,7 +317,7 @@ def _is_hello(event: Mapping[str, Any]) -> bool:
 
 
 async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body as it comes; no more of it than a gateway could send."""
+    """Yields the body as it comes, but no more than a gateway sends."""
     left = MOST_READ
     async for data in response.content.iter_any():
         yield data
@@ -327,20 +327,20 @@ async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 async def _decoded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body as it comes, out of gzip or deflate; nothing where it is coded otherwise."""
+    """Yields the body decoded from gzip or deflate; nothing for other codings."""
     coding = response.headers.get("Content-Encoding", "identity")
     if coding == "identity":
         async for data in _body(response):
             yield data
     elif coding in {"gzip", "deflate"}:
         decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
-        with contextlib.suppress(zlib.error):  # it is none, then
+        with contextlib.suppress(zlib.error):  # it is neither, then
             async for data in _body(response):
                 yield decoder.decompress(data)
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
-    """A JSON object, or an empty one for anything else."""
+    """Returns a JSON object, or an empty one for anything else."""
     try:
         read = json.loads(data)
     except ValueError:
@@ -366,7 +366,7 @@ def _cause(error: BaseException, plan: _Plan) -> str:
 
 
 async def _alpn(url: URL) -> str | None:
-    """What TLS settles on with a client that knows HTTP/2; None without TLS."""
+    """Returns the protocol that TLS negotiates with an HTTP/2 client; None without TLS."""
     if url.scheme != "https":
         return None
     context = ssl.create_default_context()

@@ -1,4 +1,4 @@
-"""What is wrong with the way in, as far as it shows: pure."""
+"""What is wrong between client and gateway, as far as the observation shows. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from gateway.probe.observation import LAST_EVENT_ID, TRACE_ID, Arrivals, Observa
 
 UNAUTHORIZED: Final = 401
 _ERRORS: Final = 400
-# Seconds. What was held back for longer, and for half of the stream, was not merely late.
+# Seconds. Events that were held back for longer, for half of the stream, were not merely late.
 LATE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found. `is_fault` is False for what may be as it should.
+    """One finding. `is_fault` is False for what may be intended.
 
-    `code` names the mends of it.
+    `code` names its remedies.
     """
 
     code: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 def findings(seen: Observation) -> list[Finding]:
-    """All that was found, what matters most first."""
+    """Returns all findings, the most important first."""
     return [
         *_buffering(seen),
         *_compression(seen),
@@ -41,14 +41,14 @@ def findings(seen: Observation) -> list[Finding]:
 
 
 def hop(seen: Observation) -> str:
-    """What stands in front, as it names itself; empty where nothing shows."""
+    """Returns the hop in front, as it names itself; empty if nothing shows."""
     server = seen.plain.headers.get("server", "gateway")
     via = seen.plain.headers.get("via", "") or seen.plain.saw.get("via", "")
     return ", ".join(filter(None, ["" if server == "gateway" else server, via]))
 
 
 def is_held(stream: Arrivals) -> bool:
-    """Whether its events came in clumps, and not merely late."""
+    """Whether the events came in clumps, and were not merely late."""
     return stream.held > max(LATE, stream.span / 2)
 
 
@@ -62,7 +62,7 @@ def _buffering(seen: Observation) -> Iterator[Finding]:
 
 
 def _until(seen: Observation) -> str:
-    """Until when events were held back: the clump that came first tells how many are enough."""
+    """Returns until when events were held back: the first clump shows how many are enough."""
     if not _came_at_once(seen.plain):
         return "until enough of them had come together"
     if seen.heavy is None or not seen.heavy.times or _came_at_once(seen.heavy):
@@ -76,7 +76,7 @@ def _came_at_once(stream: Arrivals) -> bool:
 
 
 def _first_clump(stream: Arrivals) -> int:
-    """How many events came together with the first one."""
+    """Returns how many events came together with the first one."""
     return sum(arrived - stream.times[0][1] < LATE / 20 for _, arrived in stream.times)
 
 
@@ -121,7 +121,7 @@ def _framing(seen: Observation) -> Iterator[Finding]:
         )
     if plain.version == "1.0":
         yield Finding(
-            "http_1_0", "The response came in HTTP/1.0: its end cannot be told from a cut."
+            "http_1_0", "The response came in HTTP/1.0: its end cannot be distinguished from a cut."
         )
     elif not {"transfer-encoding", "content-length"} & plain.headers.keys():
         yield Finding(
@@ -171,18 +171,18 @@ def _response_headers(seen: Observation) -> Iterator[Finding]:
 
 
 def _client(seen: Observation) -> Iterator[Finding]:
-    """The probe names no address: the first that came is its own, told by the outermost hop."""
+    """The probe sends no address, so that the first one is its own, set by the outermost hop."""
     hello = seen.plain.hello
     addresses = hello.get("addresses", 0)
     if not addresses and hop(seen):
         yield Finding(
             "no_client_address",
-            "The hop in front does not tell the client's address (X-Forwarded-For).",
+            "The hop in front does not forward the client's address (X-Forwarded-For).",
         )
     elif addresses and not hello.get("is_front_trusted"):
         yield Finding(
             "untrusted_front",
-            "A hop tells the client's address, but the gateway does not believe it: in its log and"
+            "A hop forwards the client's address, but the gateway does not believe it: in its log and"
             " for its limits all clients are that hop.",
         )
     elif addresses and not hello.get("is_first"):

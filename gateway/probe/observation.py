@@ -1,21 +1,21 @@
-"""What was seen of the way in: plain data, which findings are drawn from."""
+"""What the probe observed: plain data, from which findings are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LAST_EVENT_ID = "gateway-probe"  # what the probe sends as the ID of an event that it saw
-TRACE_ID = "67617465776179207761732068657265"  # of the trace that it sends
+LAST_EVENT_ID = "gateway-probe"  # the id of an event that the probe claims to have seen
+TRACE_ID = "67617465776179207761732068657265"  # of the trace that the probe sends
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """A test stream as it came: for each event when it was sent and when it was here, in seconds.
+    """A test stream as it came: for each event the seconds when it was sent and when it arrived.
 
     The clocks are two, so that only differences mean anything. `broke_after` is the age at which it
-    was cut before its end, also where the cut looked like an end; where it `is_hung` nothing told
-    of that, and the probe gave up. `hello` is what the gateway told first, or the problem with
-    which it refused.
+    was cut before its end, also if the cut looked like an end. With `is_hung` nothing showed the
+    cut, and the probe gave up. `hello` is the first event of the gateway, or the problem document
+    of its rejection.
     """
 
     status: int = 200
@@ -34,25 +34,25 @@ class Arrivals:
 
     @property
     def span(self) -> float:
-        """From when the first event was sent to the last."""
+        """The seconds from the first event to the last, as sent."""
         return self.times[-1][0] - self.times[0][0] if self.times else 0.0
 
     @property
     def held(self) -> float:
-        """The longest that an event was held back, compared to the one that came fastest."""
+        """The longest time that an event was held back, compared to the fastest one."""
         lags = [arrived - sent for sent, arrived in self.times]
         return max(lags) - min(lags) if lags else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All streams of one probe: `plain` as an EventSource asks, and those that ask for more.
+    """All streams of one probe. `plain` is as an EventSource asks; the others ask for more.
 
     `compressible` offers gzip. `bearer` has its token in a header, and is None without a token.
-    `refused` asked as `plain` does, with the token in the query, where only the header let it in.
-    `idle` was silent for `silence` seconds; `lively` was never, for longer than `idle` lasted, and
-    is None where that was not cut. `heavy` has large events, and is None where none were held back.
-    `alpn` is what TLS settled on, None without TLS.
+    `refused` asked like `plain`, with the token in the query, if only the header was accepted.
+    `idle` was silent for `silence` seconds. `lively` was never silent for longer than `idle`
+    lasted; it is None if `idle` was not cut. `heavy` has large events, and is None if none were
+    held back. `alpn` is the protocol that TLS negotiated, None without TLS.
     """
 
     plain: Arrivals
@@ -68,6 +68,6 @@ class Observation:
 
     @property
     def was_silent(self) -> bool:
-        """Whether the gateway was told of the silence that it was asked for."""
+        """Whether the gateway confirmed the requested silence."""
         silence: float = self.idle.hello.get("silence", self.silence)
         return silence == self.silence

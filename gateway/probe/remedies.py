@@ -1,10 +1,10 @@
-"""The setting that mends a finding, for each of the usual hops; facts of their manuals."""
+"""The setting that corrects a finding, for each of the usual hops, from their manuals."""
 
 from collections.abc import Mapping
 from typing import Final
 
-# By the code of a finding: first what can be done at the gateway, then at the hop.
-MENDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+# By the code of a finding: first the settings of the gateway, then those of the hop.
+REMEDIES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "buffers": (
         ("nginx", "proxy_buffering off; (or no proxy_ignore_headers X-Accel-Buffering)"),
         ("Caddy", "flush_interval -1 in reverse_proxy, where the type is not text/event-stream"),

@@ -1,15 +1,15 @@
-"""What the probe found, in words for a person or as JSON for a machine."""
+"""The findings of the probe as text or as JSON."""
 
 import json
 from collections.abc import Sequence
 
 from gateway.probe.findings import Finding, hop
 from gateway.probe.observation import Observation
-from gateway.probe.remedies import MENDS
+from gateway.probe.remedies import REMEDIES
 
 
 def in_words(seen: Observation, found: Sequence[Finding]) -> str:
-    """Some lines: what was looked at, then each finding with its mends."""
+    """Returns lines of text: what was tested, then each finding with its remedies."""
     plain, name = seen.plain, hop(seen)
     lines = [
         f"{len(plain.times)} events in {plain.span:.1f}s, {plain.held * 1000:.0f} ms late at most",
@@ -19,7 +19,7 @@ def in_words(seen: Observation, found: Sequence[Finding]) -> str:
     ]
     for finding in found:
         lines.append(f"{'FAULT' if finding.is_fault else 'note '}  {finding.text}")
-        lines += [f"         {where}: {mend}" for where, mend in MENDS[finding.code]]
+        lines += [f"         {where}: {remedy}" for where, remedy in REMEDIES[finding.code]]
     faults = sum(finding.is_fault for finding in found)
     verdict = f"{faults} fault{'' if faults == 1 else 's'}" if faults else "Streams come through."
     return "\n".join([*lines, *[""] * bool(found), verdict])
@@ -33,7 +33,7 @@ def _silence(seen: Observation) -> str:
 
 
 def as_json(seen: Observation, found: Sequence[Finding]) -> str:
-    """The same as one JSON object."""
+    """Returns the same as one JSON object."""
     return json.dumps(
         {
             "ok": not any(finding.is_fault for finding in found),
@@ -46,7 +46,7 @@ def as_json(seen: Observation, found: Sequence[Finding]) -> str:
                     "code": finding.code,
                     "fault": finding.is_fault,
                     "text": finding.text,
-                    "mends": dict(MENDS[finding.code]),
+                    "remedies": dict(REMEDIES[finding.code]),
                 }
                 for finding in found
             ],

@@ -45,11 +45,11 @@ def create_app(login: Login) -> web.Application:
 async def running(login: Login, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve inside the block and yield the base URL. Port 0 is any free one.
 
-    Raises OSError where the address cannot be had.
+    Raises OSError if the port cannot be opened.
     """
     runner = web.AppRunner(
         create_app(login),
-        handler_cancellation=True,  # else a job runs on after its browser left
+        handler_cancellation=True,  # else a job goes on after its browser has left
         access_log=None,  # it would print the token of a query
         shutdown_timeout=_SHUTDOWN_TIMEOUT,
     )
@@ -64,10 +64,10 @@ async def running(login: Login, host: str = "127.0.0.1", port: int = 0) -> Async
 
 
 async def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, with a log-in of its own.
+    """Serve until SIGTERM or SIGINT, with a login of its own.
 
-    The public key goes to the file that SAMPLE_PUBLIC_KEY_FILE names, where it is set. Raises
-    OSError where that file cannot be written or the address cannot be had.
+    The public key is written to the file that SAMPLE_PUBLIC_KEY_FILE names, if it is set. Raises
+    OSError if that file cannot be written or the port cannot be opened.
     """
     login = Login()
     if path := os.environ.get(PUBLIC_KEY_FILE_VARIABLE):
@@ -90,6 +90,6 @@ async def _page(_request: web.Request) -> web.FileResponse:
 
 
 async def _set_common_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Nothing here may be kept by a cache unasked, or be taken for another type."""
+    """No response may be kept by a cache, or be taken for another type."""
     response.headers.setdefault("Cache-Control", "no-cache")
     response.headers["X-Content-Type-Options"] = "nosniff"

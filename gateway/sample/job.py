@@ -1,4 +1,4 @@
-"""The work itself. It knows nothing of HTTP: it puts its progress on a queue, and that is all."""
+"""The work itself. It knows nothing of HTTP: it puts its progress on a queue."""
 
 import asyncio
 import secrets
@@ -18,14 +18,14 @@ log = structlog.get_logger()
 
 
 class JobError(Exception):
-    """A failure that the job foresees. Its text is written for the person at the browser."""
+    """A failure that the job foresees. Its text is for the user of the browser."""
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One run of the work, and the queue between it and whoever watches.
+    """One run of the work, with the queue between it and its watcher.
 
-    The queue needs no bound: a job makes at most one report for each of its steps, and two more.
+    The queue needs no limit: a job makes at most one report for each of its steps, and two more.
     """
 
     order: Order
@@ -48,7 +48,7 @@ async def work(job: Job) -> None:
         result = await _process(job)
     except JobError as error:
         job.fail(str(error))
-    except Exception:  # the watcher must hear of an end, whatever went wrong
+    except Exception:  # the watcher must see an end, whatever went wrong
         log.exception("job_crashed", job=job.id)
         job.fail("The job broke off; the log of the service says why")
     else:
@@ -56,11 +56,11 @@ async def work(job: Job) -> None:
 
 
 async def _process(job: Job) -> dict[str, Any]:
-    """All steps in turn; returns the result. Raises JobError where the order asks for it."""
+    """Do all steps in turn; returns the result. Raises JobError if the order asks for it."""
     order = job.order
     job.report(job.latest)
     for done in range(1, order.steps + 1):
-        # The real work of one step goes here; what keeps a CPU busy goes to asyncio.to_thread.
+        # The real work of one step goes here; work that keeps a CPU busy goes to asyncio.to_thread.
         await asyncio.sleep(order.seconds / order.steps)
         percent = 100 * done // order.steps
         if order.fails and percent >= FAILS_AT:

@@ -1,6 +1,6 @@
-"""Stands in for the login service that every real site has: it gives a token to whoever asks.
+"""Stands in for the login service of a real site: it gives a token to every client.
 
-The key pair lives as long as the process. Only its public half ever leaves.
+The key pair lives as long as the process. Only its public half leaves the process.
 """
 
 import os
@@ -58,7 +58,7 @@ class Login:
 def publish(public_key_pem: str, path: Path) -> None:
     """Write the public key where the gateway reads it; a reader never sees half a file.
 
-    Raises OSError where the folder is missing or may not be written.
+    Raises OSError if the folder is missing or may not be written.
     """
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
     unfinished.write_text(public_key_pem, encoding="ascii")

@@ -1,4 +1,4 @@
-"""What a client asks for in the query: how many steps, how long, whether it is to fail."""
+"""What a client asks for in the query: how many steps, how long, whether to fail."""
 
 import re
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ ALLOWED = {
     "fail": "0 or 1",
 }
 
-# Python's own int() and float() also take "1_000", " 7 ", "nan" and digits of other scripts.
+# Python's own int() and float() also accept "1_000", " 7 ", "nan" and digits of other scripts.
 _WHOLE = re.compile(r"[0-9]{1,4}")
 _NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 
 
 class BadOrderError(ValueError):
-    """A value in the query that the job cannot take. The text says what is allowed."""
+    """A value in the query that the job cannot use. The text says what is allowed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} must be {ALLOWED[name]}.")
@@ -34,7 +34,7 @@ class Order:
 
 
 def parse_order(query: Mapping[str, str]) -> Order:
-    """Read a query; what it does not name keeps its default. Raises BadOrderError."""
+    """Reads a query; other values keep their defaults. Raises BadOrderError."""
     default = Order()
     return Order(
         steps=_steps(query["steps"]) if "steps" in query else default.steps,

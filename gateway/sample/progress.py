@@ -1,4 +1,4 @@
-"""What a job says about itself, and how that looks on the wire."""
+"""The reports of a job, and how they are written as events."""
 
 import json
 from dataclasses import asdict, dataclass

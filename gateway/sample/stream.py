@@ -1,4 +1,4 @@
-"""The stream: reads a job's queue and writes each report to the browser as it comes."""
+"""The stream: reads the queue of a job and writes each report to the browser as it comes."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Run one job for as long as its watcher stays. A query it cannot take is a 400."""
+    """Run one job for as long as its watcher stays. A query that it cannot use is a 400."""
     try:
         order = parse_order(request.query)
     except BadOrderError as error:
@@ -25,7 +25,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     request.app[JOBS].add(job)
     response = web.StreamResponse(headers=_HEADERS)
     worker = asyncio.create_task(work(job))
-    reason = "client_closed"  # it stays so where the browser leaves and this task is cancelled
+    reason = "client_closed"  # if the browser leaves, this task is cancelled
     try:
         reason = await _relay(job, request, response)
     finally:
@@ -45,7 +45,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 async def _relay(job: Job, request: web.Request, response: web.StreamResponse) -> str:
-    """Send reports up to the last one. Returns why it ended, for the log."""
+    """Send all reports up to the last one. Returns why it ended, for the log."""
     try:
         await response.prepare(request)
         while True:
@@ -58,7 +58,7 @@ async def _relay(job: Job, request: web.Request, response: web.StreamResponse) -
 
 
 async def end_streams(app: web.Application) -> None:
-    """Tell every watcher that the service stops; each stream then ends by itself."""
+    """End every stream, because the service stops."""
     for job in app[JOBS]:
         if not job.latest.is_last:
             job.fail("The service is being restarted")

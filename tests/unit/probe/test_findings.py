@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.probe.findings import findings, hop
 from gateway.probe.observation import LAST_EVENT_ID, TRACE_ID, Arrivals, Observation
-from gateway.probe.remedies import MENDS
+from gateway.probe.remedies import REMEDIES
 from gateway.probe.report import as_json, in_words
 
 SAW = {
@@ -43,7 +43,7 @@ FINE = Observation(GOOD, GOOD, GOOD, IDLE, 60.0, "h2")
 
 def codes(seen: Observation) -> set[str]:
     found = findings(seen)
-    assert all(finding.code in MENDS for finding in found)
+    assert all(finding.code in REMEDIES for finding in found)
     words, data = in_words(seen, found), as_json(seen, found)
     assert all(finding.text in words and finding.code in data for finding in found)
     return {finding.code for finding in found}

@@ -138,8 +138,9 @@ class Row:
 
 
 def told() -> list[Row]:
-    lines = [line for line in DOCS.read_text().splitlines() if line.startswith("| ")]
-    return [Row(*(cell.strip() for cell in line[1:-1].split(" | "))) for line in lines[1:]]
+    table = DOCS.read_text().partition("| the server |")[2].partition("\n\n")[0]
+    lines = table.splitlines()[2:]
+    return [Row(*(cell.strip() for cell in line[1:-1].split(" | "))) for line in lines]
 
 
 class Experiment:

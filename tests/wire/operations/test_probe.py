@@ -135,7 +135,7 @@ def test_a_setting_of_nginx_that_harms_streams_is_found_and_mended(
     faults, words = told[name]
     assert faults == SETTINGS[name][1]
     findings = words["findings"]
-    assert all("nginx" in each["mends"] for each in findings if each["fault"])
+    assert all("nginx" in each["remedies"] for each in findings if each["fault"])
     held = "".join(each["text"] for each in findings if each["code"] == "buffers")
     assert ("KB of them had come together" in held) is (name == "buffers")
 

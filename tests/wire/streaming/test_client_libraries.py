@@ -399,5 +399,5 @@ async def test_the_table_names_each_library_with_the_version_that_is_installed()
         name, _, run_in = library.removesuffix(")").partition(" (")
         version = metadata.version(name) if run_in == "Python" else wanted[name]
         versions[name, run_in] = version
-    rows = re.findall(r"^`(.+)` \| (\S+) \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(.+)` \| (\S+) \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE)
     assert {(name, run_in): version for name, run_in, version in rows} == versions
