@@ -182,7 +182,7 @@ def _client(seen: Observation) -> Iterator[Finding]:
     elif addresses and not hello.get("is_front_trusted"):
         yield Finding(
             "untrusted_front",
-            "A hop forwards the client's address, but the gateway does not believe it: in its log and"
+            "A hop forwards the client's address, but the gateway does not trust it: in its log and"
             " for its limits all clients are that hop.",
         )
     elif addresses and not hello.get("is_first"):
