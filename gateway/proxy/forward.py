@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import structlog
 
+from gateway.auth.service import Redemption
 from gateway.config.model import Route
-from gateway.http.errors import INTERNAL_ERROR, UPSTREAM_TIMEOUT, Rejection
+from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, UPSTREAM_TIMEOUT, Rejection
 from gateway.http.message_heads import RequestHead
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.request import Request, over
@@ -63,6 +65,16 @@ class Forwarder:
             tried = (*tried, candidate)
             candidate = await self._another(tried, is_hasty=connection is not None)
             connection = None
+
+    async def run_once(self, redeemed: AbstractAsyncContextManager[Redemption]) -> None:
+        """Forward for a one-use token, which stays valid if no upstream answered.
+
+        The client can then send the same URL again.
+        """
+        async with redeemed as use:
+            await self.run()
+            if self.status in TRANSIENT:
+                use.give_back()
 
     @property
     def status(self) -> int:

@@ -6,27 +6,21 @@ Each exchange has one ending: there is one place that rejects and one `finally` 
 import asyncio
 from collections.abc import Mapping
 
-import structlog
-from aiohttp import web
-
 from gateway.auth.service import AuthService
 from gateway.auth.stream_tokens import OneUseToken
-from gateway.config.model import Config
-from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Rejection
+from gateway.http.errors import Rejection
 from gateway.limits.quota import Slot
 from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.proxy.authenticate import authenticate
 from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.preflight import Preflights
-from gateway.proxy.replies import preflight_response, readable, rejected
+from gateway.proxy.replies import failed, readable, rejected
 from gateway.proxy.routes import Routes
-from gateway.server.connection import CLOSING, KEEPING, AlreadySent, ParsedRequest, Report
+from gateway.server.connection import AlreadySent, ParsedRequest, Report, Response
 from gateway.server.request import Request
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.tracing import Tracer
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 
 class Handler:
@@ -35,9 +29,8 @@ class Handler:
     `report` is called once for each exchange, when it has ended.
     """
 
-    def __init__(  # noqa: PLR0913 - one collaborator for each step
+    def __init__(  # noqa: PLR0913 - one for each step
         self,
-        config: Config,
         routes: Routes,
         endpoints: Mapping[str, Endpoint],
         auth_service: AuthService,
@@ -46,8 +39,6 @@ class Handler:
         report: Report = Exchange.report,
         tracer: Tracer | None = None,
     ) -> None:
-        self._trusted_proxies = config.auth.trusted_proxies
-        self._max_header_size = config.limits.max_header_size
         self._routes = routes
         self._endpoints = endpoints
         self._preflights = Preflights(routes, endpoints)
@@ -56,9 +47,9 @@ class Handler:
         self._report = report
         self._tracer = tracer
 
-    async def __call__(self, parsed: ParsedRequest) -> web.StreamResponse | AlreadySent:
+    async def __call__(self, parsed: ParsedRequest) -> Response:
         """Serves one request. Returns the response, sent or not."""
-        request = Request(parsed, self._trusted_proxies)
+        request = Request(parsed, self._routes.trusted_proxies)
         endpoint = self._endpoints.get(request.path)
         if endpoint is not None and not endpoint.is_recorded:
             return await endpoint.answer(request)
@@ -70,9 +61,8 @@ class Handler:
         except asyncio.CancelledError:
             exchange.end(EndReason.CLIENT_CLOSED)
             raise
-        except Exception:
-            log.exception("internal_error", request_id=exchange.request_id)
-            return _failed(request)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            return failed(request, error)
         finally:
             self._report(exchange)
 
@@ -84,18 +74,15 @@ class Handler:
             request.trace.parent = begin(request.exchange, request.trace, request.client.scheme)
         return request.exchange
 
-    async def _serve(
-        self, request: Request, endpoint: Endpoint | None
-    ) -> web.StreamResponse | AlreadySent:
+    async def _serve(self, request: Request, endpoint: Endpoint | None) -> Response:
         policy = self._routes.default_policy
         if policy is not None:
             request.access = policy.access(request.first(b"origin"))
-        request.check_head(self._max_header_size)
-        if request.method == "OPTIONS" and (allowed := self._preflights.answer(request)):
-            return readable(request, preflight_response(allowed, request.exchange))
+        request.check_head(self._routes.max_header_size)
+        if request.method == "OPTIONS" and (response := self._preflights.respond(request)):
+            return response
         if endpoint is not None:
-            response = await endpoint.answer(request)
-            return response if response.prepared else readable(request, response)
+            return readable(request, await endpoint.answer(request))
         return await self._run(*await self._prepare(request))
 
     async def _prepare(self, request: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:
@@ -123,33 +110,10 @@ class Handler:
             if one_use_token is None:
                 await forwarder.run()
             else:
-                await self._run_once(forwarder, one_use_token)
+                await forwarder.run_once(self._auth_service.redeem(one_use_token))
         finally:
             pump.close()
             if slot is not None:
                 slot.release()
             self._exchanges.release(pump)
-        if pump.rejection is not None:
-            raise pump.rejection
-        return KEEPING if pump.keep_alive else CLOSING
-
-    async def _run_once(self, forwarder: Forwarder, one_use_token: OneUseToken) -> None:
-        """Forward for a one-use token, which stays valid if no upstream answered.
-
-        The client can then send the same URL again.
-        """
-        async with self._auth_service.redeem(one_use_token) as use:
-            await forwarder.run()
-            if forwarder.status in TRANSIENT:
-                use.give_back()
-
-
-def _failed(request: Request) -> web.StreamResponse | AlreadySent:
-    """Returns a 500 after an error of the gateway; cuts a response that has begun."""
-    exchange, transport = request.exchange, request.connection.transport
-    if exchange.first_byte_at is None:
-        return rejected(request, Rejection(INTERNAL_ERROR))
-    exchange.end(EndReason.ERROR)
-    if transport is not None:
-        transport.abort()
-    return CLOSING
+        return pump.outcome()

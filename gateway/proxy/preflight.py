@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+from aiohttp import web
+
 from gateway.auth.cors import CorsPolicy
 from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.headers import Headers
 from gateway.proxy.endpoint import Endpoint
+from gateway.proxy.replies import preflight_response, readable
 from gateway.proxy.routes import Routes, allowed_methods
 from gateway.server.request import Request
 
@@ -17,7 +20,14 @@ class Preflights:
         self._routes = routes
         self._endpoints = endpoints
 
-    def answer(self, request: Request) -> Headers | None:
+    def respond(self, request: Request) -> web.StreamResponse | None:
+        """Returns the response to a preflight; None if `allowed` returns None."""
+        allowed = self.allowed(request)
+        if allowed is None:
+            return None
+        return readable(request, preflight_response(allowed, request.exchange))
+
+    def allowed(self, request: Request) -> Headers | None:
         """Returns the headers that allow the request. Raises Rejection ORIGIN_DENIED.
 
         Returns None for an OPTIONS request that is no preflight, or whose route has no CORS: it is

@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
+import structlog
 from aiohttp import web
 
-from gateway.http.errors import TRANSIENT, Rejection
+from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Rejection
 from gateway.http.event_stream import reconnection_time
 from gateway.http.header_edits import Access
 from gateway.http.headers import SERVER_NAME, Headers
 from gateway.http.problem import own_headers
+from gateway.server.connection import CLOSING, Response
 from gateway.server.request import Request
 from gateway.telemetry.exchange import EndReason, Exchange
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 
 def rejected(request: Request, rejection: Rejection) -> web.StreamResponse:
@@ -21,11 +25,26 @@ def rejected(request: Request, rejection: Rejection) -> web.StreamResponse:
     return readable(request, form(rejection, request.exchange))
 
 
+def failed(request: Request, error: Exception) -> Response:
+    """Logs an error of the gateway. Returns a 500; cuts a response that has begun."""
+    exchange, transport = request.exchange, request.connection.transport
+    log.error("internal_error", request_id=exchange.request_id, exc_info=error)
+    if exchange.first_byte_at is None:
+        return rejected(request, Rejection(INTERNAL_ERROR))
+    exchange.end(EndReason.ERROR)
+    if transport is not None:
+        transport.abort()
+    return CLOSING
+
+
 def readable(request: Request, response: web.StreamResponse) -> web.StreamResponse:
     """Returns a response of the gateway itself, with the request's CORS headers.
 
-    It is the last response on a connection that has unread bytes of the request.
+    It is the last response on a connection that has unread bytes of the request. A response that
+    was sent already is left alone.
     """
+    if response.prepared:
+        return response
     allow_access(response, request.access)
     if not request.keeps_alive or not request.content.is_eof():
         response.force_close()

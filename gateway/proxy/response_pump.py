@@ -20,7 +20,7 @@ from gateway.http.message_heads import (
 )
 from gateway.http.response_parser import CONTINUE, Receiver, ResponseHead
 from gateway.proxy.deadlines import Deadlines
-from gateway.server.connection import ClientConnection
+from gateway.server.connection import CLOSING, KEEPING, AlreadySent, ClientConnection
 from gateway.server.socket_writer import SocketWriter  # noqa: TC001 - compiled, it is needed at run time
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.report import Condition
@@ -99,6 +99,12 @@ class ResponsePump(Receiver):
         else:
             self._deadlines.await_head()
         return self._ended
+
+    def outcome(self) -> AlreadySent:
+        """Returns how the exchange ended. Raises the rejection, if there is one."""
+        if self.rejection is not None:
+            raise self.rejection
+        return KEEPING if self.keep_alive else CLOSING
 
     def await_client(self, *, is_awaited: bool) -> None:
         """Record whether the upload waits for the client now, or for the upstream."""

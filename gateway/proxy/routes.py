@@ -22,6 +22,8 @@ class Routes:
             cors: CorsPolicy(cors) for cors in sections if cors is not None
         }
         self.default_policy = self._policy(config.cors)
+        self.trusted_proxies = config.auth.trusted_proxies
+        self.max_header_size = config.limits.max_header_size
         self._router = Router(config.routes)
         self._compiled = {
             id(route): CompiledRoute(

@@ -204,7 +204,6 @@ class Gateway:
     def _serving_of(self, config: Config, auth_service: AuthService) -> Serving:
         routes = Routes(config, self._upstreams, self._shared.quotas)
         handler = Handler(
-            config,
             routes,
             self._endpoints(config, routes, auth_service),
             auth_service,

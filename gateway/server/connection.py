@@ -16,7 +16,7 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import structlog
 from aiohttp import StreamReader, web
@@ -126,7 +126,9 @@ class ParsedRequest:
         )
 
 
-Handle = Callable[[ParsedRequest], Awaitable[web.StreamResponse | AlreadySent]]
+# A response that aiohttp sends, or one that was sent already.
+Response: TypeAlias = "web.StreamResponse | AlreadySent"
+Handle = Callable[[ParsedRequest], Awaitable[Response]]
 
 
 class Serving(Protocol):

@@ -78,7 +78,7 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
         config = Config(routes, Auth(secret=SECRET))
         routes_of = Routes(config, pools, QuotaRegistry(None))
         endpoints = {path: HealthEndpoint(partial(health, path)) for path in RESERVED_PATHS}
-        handler = Handler(config, routes_of, endpoints, AuthService(config), ActiveExchanges())
+        handler = Handler(routes_of, endpoints, AuthService(config), ActiveExchanges())
         runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
         runners.append(runner)
         await runner.setup()

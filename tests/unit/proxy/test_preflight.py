@@ -50,7 +50,7 @@ async def test_a_listed_page_is_told_the_methods_of_what_it_asks_for(
     ours: Preflights, received: Received, path: str, methods: bytes
 ) -> None:
     incoming = await received(asking(path))
-    told = ours.answer(incoming)
+    told = ours.allowed(incoming)
     assert told is not None
     assert first(told, b"access-control-allow-methods") == methods
     assert incoming.access is not None
@@ -60,7 +60,7 @@ async def test_a_listed_page_is_told_the_methods_of_what_it_asks_for(
 async def test_a_page_that_is_not_listed_is_refused(ours: Preflights, received: Received) -> None:
     incoming = await received(asking("/jobs", origin="https://other.example"))
     with pytest.raises(Rejection) as refused:
-        ours.answer(incoming)
+        ours.allowed(incoming)
     assert refused.value.failure is ORIGIN_DENIED
 
 
@@ -77,4 +77,4 @@ async def test_a_page_that_is_not_listed_is_refused(ours: Preflights, received: 
 async def test_what_is_no_preflight_for_a_route_with_cors_is_left_alone(
     ours: Preflights, received: Received, data: bytes
 ) -> None:
-    assert ours.answer(await received(data)) is None
+    assert ours.allowed(await received(data)) is None

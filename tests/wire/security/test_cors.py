@@ -300,5 +300,5 @@ async def test_every_origin_with_credentials_keeps_the_gateway_from_starting(
     assert run.returncode == 1
     assert run.stderr == (
         f"{file}:1:35: browsers send no credentials where every origin may call: "
-        "list the origins in place of '*', or say credentials: false\n"
+        "list the origins instead of '*', or say credentials: false\n"
     )
