@@ -6,7 +6,7 @@ from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.compiled_route import CompiledRoute
 from gateway.proxy.router import Match, Router
 from gateway.upstream.load_balancer import LoadBalancer
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 
 
 class Routes:

@@ -35,7 +35,7 @@ from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.health import Health
 from gateway.telemetry.report import Report
 from gateway.telemetry.tracing import tracer
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 
 DNS_SERVERS = "GATEWAY_DNS_SERVERS"
 _NO_KEYS = Fault(

@@ -26,7 +26,7 @@ from gateway.telemetry.exchange import Exchange
 from gateway.telemetry.logging import log_lines_dropped
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import LiveStream, ServedRoute, UpstreamState
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 
 ReloadResult = Literal["success", "failure"]
 

@@ -12,7 +12,8 @@ from math import ceil
 from gateway.config.model import Balance, Route, Upstream
 from gateway.http.errors import UPSTREAM_UNHEALTHY, Rejection
 from gateway.upstream.health_check import HealthChecker
-from gateway.upstream.pool import Pool, UpstreamRegistry
+from gateway.upstream.pool import Pool
+from gateway.upstream.registry import UpstreamRegistry
 
 
 class Candidate:

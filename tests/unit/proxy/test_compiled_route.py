@@ -12,7 +12,7 @@ from gateway.config.model import Auth, Route
 from gateway.proxy.compiled_route import CompiledRoute
 from gateway.proxy.router import Match
 from gateway.upstream.load_balancer import LoadBalancer
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 from tests.support.receiving import Received
 
 ROUTES = """\

@@ -20,7 +20,8 @@ from gateway.proxy.handler import Handler
 from gateway.proxy.routes import Routes
 from gateway.server.server import Server
 from gateway.upstream.connection import Connection
-from gateway.upstream.pool import Pool, UpstreamRegistry
+from gateway.upstream.pool import Pool
+from gateway.upstream.registry import UpstreamRegistry
 from tests.support.raw_client import Ending, RawClient, Response
 from tests.support.upstream import EVENT_STREAM, Exchange, Upstream, answers, chunk
 

@@ -11,7 +11,7 @@ from gateway.http.headers import first
 from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.preflight import Preflights
 from gateway.proxy.routes import Routes
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 from tests.support.receiving import Received
 
 ROUTES = """\

@@ -12,7 +12,7 @@ from gateway.server.admission import Admission
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.report import Condition
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 NAMES = {

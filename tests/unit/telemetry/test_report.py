@@ -16,7 +16,7 @@ from gateway.telemetry.report import (
     UpstreamState,
 )
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import UpstreamRegistry
+from gateway.upstream.registry import UpstreamRegistry
 
 
 class Stalled:

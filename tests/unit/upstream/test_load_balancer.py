@@ -12,7 +12,8 @@ from gateway.upstream.connection import Connection
 from gateway.upstream.health_check import HealthChecker
 from gateway.upstream.load_balancer import Candidate, LoadBalancer
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import Pool, UpstreamRegistry
+from gateway.upstream.pool import Pool
+from gateway.upstream.registry import UpstreamRegistry
 
 BALANCES: list[Balance] = ["round_robin", "least_streams"]
 

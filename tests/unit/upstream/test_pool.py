@@ -24,7 +24,8 @@ from gateway.http.response_parser import Receiver, ResponseHead
 from gateway.upstream import pool as module
 from gateway.upstream.connection import Connection
 from gateway.upstream.passive_health import EJECT_AFTER
-from gateway.upstream.pool import MAX_IDLE, Pool, UpstreamRegistry, in_turn
+from gateway.upstream.pool import MAX_IDLE, Pool, in_turn
+from gateway.upstream.registry import UpstreamRegistry
 from tests.support import certificates
 
 PATIENCE = 10.0
