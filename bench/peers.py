@@ -16,8 +16,8 @@ ONE_CORE = {"GOMAXPROCS": "1", "HOME": "/nonexistent"}
 NODE = {"NODE_PATH": str(INSTALLED / "node" / "node_modules")}
 GATEWAYS = ("gateway", "gateway-pure")
 _FORM = """
-import sys, importlib.metadata, gateway.pipe
-form = "compiled" if gateway.pipe.__file__.endswith(".so") else "pure"
+import sys, importlib.metadata, gateway.proxy.response_pump
+form = "compiled" if gateway.proxy.response_pump.__file__.endswith(".so") else "pure"
 if form != sys.argv[1]:
     sys.exit("it was not compiled: is there a C compiler?")
 print(importlib.metadata.version("gateway"), form, sep=", ")
