@@ -30,9 +30,8 @@ class Client:
         self.scheme = scheme
         self.host = host
         self.forwarded = forwarded
-        self.scheme_is_known = (
-            scheme_is_known  # only a trusted proxy knows the scheme that the client used
-        )
+        # Only a trusted proxy knows the scheme that the client used.
+        self.scheme_is_known = scheme_is_known
 
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:

@@ -19,9 +19,7 @@ from gateway.upstream.load_balancer import Candidate, LoadBalancer
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
-PAUSE = (
-    0.05  # seconds at most before a retry at the same upstream, because a restart takes a moment
-)
+PAUSE = 0.05  # seconds at most before a retry at the same upstream: a restart takes a moment
 _SENT = RequestHead("", b"", b"", [])
 
 

@@ -9,7 +9,7 @@ from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.headers import Headers
 from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.replies import preflight_response, readable
-from gateway.proxy.routes import Routes, allowed_methods
+from gateway.proxy.routes import Routes
 from gateway.server.request import Request
 
 
@@ -62,5 +62,6 @@ class Preflights:
             return None
         if compiled.policy is None:
             return None
-        route = compiled.route
-        return route.path, allowed_methods(route, method), compiled.policy
+        # A route for all methods announces the requested one.
+        methods = ", ".join(sorted(compiled.route.methods)).encode() or method
+        return compiled.route.path, methods, compiled.policy

@@ -1,7 +1,7 @@
 """The routes of one configuration, compiled once, and how a request finds its route."""
 
 from gateway.auth.cors import CorsPolicy
-from gateway.config.model import Config, Cors, Route
+from gateway.config.model import Config, Cors
 from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.compiled_route import CompiledRoute
 from gateway.proxy.router import Match, Router
@@ -43,8 +43,3 @@ class Routes:
 
     def _policy(self, cors: Cors | None) -> CorsPolicy | None:
         return None if cors is None else self.policies[cors]
-
-
-def allowed_methods(route: Route, requested: bytes) -> bytes:
-    """Returns the methods that a preflight announces; a route for all methods has the requested."""
-    return ", ".join(sorted(route.methods)).encode() or requested

@@ -85,10 +85,6 @@ class SingleProcess:
         await self._ops.close()
         await self._ops_runner.cleanup()
 
-    def report(self) -> Report:
-        """Returns the report of this process."""
-        return self._gateway.report()
-
     async def _reports(self) -> list[Report]:
         return [self._gateway.report()]
 

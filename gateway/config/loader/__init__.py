@@ -116,7 +116,7 @@ def _read(root: yaml.Node, environ: Mapping[str, str] | None, source: str) -> Co
     top.faults += _duplicates(sections)
     if auth and environ is not None and not auth.has_key:
         top.faults += _unverifiable(sections, auth)
-    probe = top.value(PROBE, None)
+    probe = PROBE.of(top)
     if probe is not None:
         top.faults += _clashes(sections, probe, "probe")
         if auth and auth.query is None and not auth.bearer:
@@ -167,8 +167,8 @@ def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
     """Yields routes that match the same requests: the same form of path, a common method."""
     seen: defaultdict[path_pattern.Shape, list[tuple[frozenset[str], int]]] = defaultdict(list)
     for section in sections:
-        _, segments = section.value(route_section.PATH, route_section.NO_PATH)
-        methods = section.value(route_section.METHOD, frozenset[str]())
+        _, segments = route_section.PATH.of(section, route_section.NO_PATH)
+        methods = route_section.METHOD.of(section, frozenset[str]())
         if not segments or "method" in section.unread:
             continue
         earlier = seen[path_pattern.shape(segments)]
@@ -183,10 +183,7 @@ def _duplicates(sections: Iterable[Section]) -> Iterator[Fault]:
 def _unverifiable(sections: Iterable[Section], auth: Auth) -> Iterator[Fault]:
     """Yields the first route that needs a token. One fault is enough: one key corrects all."""
     for section in sections:
-        if (
-            section.value(route_section.AUTH_REQUIRED, True)
-            and "auth_required" not in section.unread
-        ):
+        if route_section.AUTH_REQUIRED.of(section, True) and "auth_required" not in section.unread:
             place = section.nodes.get("auth_required", section.node)
             yield fault_at(place, auth_section.missing_key(auth))
             return
@@ -196,7 +193,7 @@ def _clashes(sections: Iterable[Section], endpoint: str, key: str) -> Iterator[F
     """Yields routes that an endpoint of the gateway would hide."""
     own = path_pattern.shape(path_pattern.path(endpoint))
     for section in sections:
-        _, segments = section.value(route_section.PATH, route_section.NO_PATH)
+        _, segments = route_section.PATH.of(section, route_section.NO_PATH)
         if path_pattern.shape(segments) == own:
             message = f"{endpoint} is the {key}: choose another path"
             yield fault_at(section.nodes["path"], message)

@@ -57,20 +57,20 @@ def auth(node: yaml.Node, environ: Mapping[str, str] | None, folder: Path) -> Au
     section = Section(node, TABLE.keys, environ=environ)
     default = Auth()
     read = Auth(
-        query=section.value(QUERY, default.query),
-        cookie=section.value(COOKIE, default.cookie),
-        bearer=section.value(BEARER, default.bearer),
-        algorithms=section.value(ALGORITHMS_, default.algorithms),
-        secret=section.value(SECRET, None),
-        public_key=section.value(public_key(folder), None),
-        jwks_url=section.value(JWKS_URL, None),
-        issuer=section.value(ISSUER, None),
-        audience=section.value(AUDIENCE, ()),
-        leeway=section.value(LEEWAY, default.leeway),
-        forward_claims=section.value(FORWARD_CLAIMS, ()),
-        token_endpoint=section.value(TOKEN_ENDPOINT, None),
-        stream_token_secret=section.value(STREAM_TOKEN_SECRET, None),
-        trusted_proxies=section.value(TRUSTED_PROXIES, ()),
+        query=QUERY.of(section, default.query),
+        cookie=COOKIE.of(section, default.cookie),
+        bearer=BEARER.of(section, default.bearer),
+        algorithms=ALGORITHMS_.of(section, default.algorithms),
+        secret=SECRET.of(section),
+        public_key=public_key(folder).of(section),
+        jwks_url=JWKS_URL.of(section),
+        issuer=ISSUER.of(section),
+        audience=AUDIENCE.of(section, ()),
+        leeway=LEEWAY.of(section, default.leeway),
+        forward_claims=FORWARD_CLAIMS.of(section, ()),
+        token_endpoint=TOKEN_ENDPOINT.of(section),
+        stream_token_secret=STREAM_TOKEN_SECRET.of(section),
+        trusted_proxies=TRUSTED_PROXIES.of(section, ()),
     )
     if not (read.query or read.cookie or read.bearer):
         section.blame("bearer", "query, cookie and bearer are all off: turn one on")

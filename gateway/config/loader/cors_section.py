@@ -39,12 +39,12 @@ def cors(node: yaml.Node, environ: Mapping[str, str] | None) -> Cors | None:
     if "origins" not in section.nodes:
         section.blame("origins", "origins is missing: list the origins of pages, or say none")
     read = Cors(
-        origins=section.value(ORIGINS, ()),
-        credentials=section.value(CREDENTIALS, False),
-        methods=tuple(sorted(section.value(METHODS, frozenset()))),
-        headers=section.value(HEADERS, ()),
-        expose=section.value(EXPOSE, CORS_EXPOSED),
-        max_age=section.value(MAX_AGE, CORS_MAX_AGE),
+        origins=ORIGINS.of(section, ()),
+        credentials=CREDENTIALS.of(section, False),
+        methods=tuple(sorted(METHODS.of(section, frozenset()))),
+        headers=HEADERS.of(section, ()),
+        expose=EXPOSE.of(section, CORS_EXPOSED),
+        max_age=MAX_AGE.of(section, CORS_MAX_AGE),
     )
     if ANY in read.origins:
         _check_any(section, read)

@@ -7,14 +7,16 @@ in all three or in none.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import yaml
 
 from gateway.config.loader import schema_types, section
 from gateway.config.loader.schema_types import Shape
+from gateway.config.loader.section import Section
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Environ = Mapping[str, str] | None
 Read = Callable[[yaml.Node, Environ], T]
 
@@ -22,15 +24,15 @@ _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Value(Generic[T]):
+class Value(Generic[T_co]):
     """A type of value. `read` raises ConfigError or Unresolved; `shape` is its JSON Schema."""
 
-    read: Read[T]
+    read: Read[T_co]
     shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Field(Generic[T]):
+class Field(Generic[T_co]):
     """One key of a section.
 
     `meaning` and `default` are Markdown for the reference pages. `default` says what holds without
@@ -38,9 +40,19 @@ class Field(Generic[T]):
     """
 
     key: str
-    value: Value[T]
+    value: Value[T_co]
     meaning: str
     default: str = ""
+
+    @overload
+    def of(self, section: Section) -> T_co | None: ...
+
+    @overload
+    def of(self: "Field[T]", section: Section, default: T) -> T: ...
+
+    def of(self, section: Section, default: Any = None) -> Any:
+        """Returns the value in a section; the default if it is absent, faulty or unresolved."""
+        return section.read(self.key, lambda node: self.value.read(node, section.environ), default)
 
     @property
     def description(self) -> str:

@@ -52,8 +52,8 @@ def header_value(text: str) -> str:
 def header_rules(node: yaml.Node, environ: Mapping[str, str] | None) -> HeaderRules:
     """Reads `request_headers` or `response_headers`. Raises ConfigError."""
     section = Section(node, TABLE.keys, environ=environ)
-    put = section.value(SET, ())
-    removed = section.value(REMOVE, ())
+    put = SET.of(section, ())
+    removed = REMOVE.of(section, ())
     for name in repeated(name for name, _ in put):
         section.blame("set", f"{name} is set twice: names of headers ignore upper and lower case")
     for name in sorted({name.lower() for name, _ in put} & {name.lower() for name in removed}):

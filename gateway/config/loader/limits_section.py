@@ -61,10 +61,10 @@ def limits(node: yaml.Node, environ: Mapping[str, str] | None) -> Limits:
     """Reads the section of the gateway. Raises ConfigError."""
     section = Section(node, TABLE.keys, environ=environ)
     read = Limits(
-        max_connections=section.value(MAX_CONNECTIONS, None),
-        max_header_size=section.value(MAX_HEADER_SIZE_, MAX_HEADER_SIZE),
-        header_timeout=section.value(HEADER_TIMEOUT_, HEADER_TIMEOUT),
-        redis=section.value(REDIS, None),
+        max_connections=MAX_CONNECTIONS.of(section),
+        max_header_size=MAX_HEADER_SIZE_.of(section, MAX_HEADER_SIZE),
+        header_timeout=HEADER_TIMEOUT_.of(section, HEADER_TIMEOUT),
+        redis=REDIS.of(section),
     )
     section.finish()
     return read
@@ -103,13 +103,13 @@ def route_limits(node: yaml.Node) -> RouteLimits:
     if is_off(node):
         return RouteLimits()
     section = Section(node, ROUTE_TABLE.keys)
-    number, seconds = section.value(RATE, (0, 0))
-    burst = section.value(BURST, number or 1)
+    number, seconds = RATE.of(section, (0, 0))
+    burst = BURST.of(section, number or 1)
     if "burst" in section.nodes and "rate" not in section.nodes:
         section.blame("burst", "burst belongs to a rate: add one, such as rate: 10/s")
     read = RouteLimits(
-        max_streams=section.value(MAX_STREAMS, None),
-        max_streams_per_user=section.value(MAX_STREAMS_PER_USER, None),
+        max_streams=MAX_STREAMS.of(section),
+        max_streams_per_user=MAX_STREAMS_PER_USER.of(section),
         interval=seconds / number if number else None,
         burst=burst,
     )

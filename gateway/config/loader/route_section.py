@@ -81,31 +81,31 @@ def path(node: yaml.Node) -> tuple[str, tuple[Segment, ...]]:
 
 
 def _read(section: Section, gateway_wide: Cors | None = None) -> Route:
-    written, segments = section.value(PATH, NO_PATH)
+    written, segments = PATH.of(section, NO_PATH)
     strip_prefix, rewrite = _path_change(section, segments)
-    first, *others = section.value(upstream_section.PROXY_UPSTREAM, (_NO_UPSTREAM,))
+    first, *others = upstream_section.PROXY_UPSTREAM.of(section, (_NO_UPSTREAM,))
     read = Route(
         path=written,
         segments=segments,
         upstream=first,
-        methods=section.value(METHOD, frozenset()),
+        methods=METHOD.of(section, frozenset()),
         strip_prefix=strip_prefix,
         rewrite=rewrite,
-        auth_required=section.value(AUTH_REQUIRED, True),
-        scopes=section.value(SCOPES, ()),
+        auth_required=AUTH_REQUIRED.of(section, True),
+        scopes=SCOPES.of(section, ()),
         timeouts=_timeouts(section),
-        request_headers=section.value(REQUEST_HEADERS, HeaderRules()),
-        response_headers=section.value(RESPONSE_HEADERS, HeaderRules()),
-        preserve_host=section.value(PRESERVE_HOST, False),
-        max_body=section.value(MAX_BODY_, MAX_BODY),
-        cors=section.value(CORS, gateway_wide),
-        stream=section.value(STREAM, StreamOptions()),
-        limits=section.value(LIMITS, RouteLimits()),
+        request_headers=REQUEST_HEADERS.of(section, HeaderRules()),
+        response_headers=RESPONSE_HEADERS.of(section, HeaderRules()),
+        preserve_host=PRESERVE_HOST.of(section, False),
+        max_body=MAX_BODY_.of(section, MAX_BODY),
+        cors=CORS.of(section, gateway_wide),
+        stream=STREAM.of(section, StreamOptions()),
+        limits=LIMITS.of(section, RouteLimits()),
         others=tuple(others),
-        balance=section.value(upstream_section.BALANCE, "round_robin"),
-        retries=section.value(upstream_section.RETRIES, RETRIES),
-        health_check=section.value(upstream_section.HEALTH_CHECK, None),
-        description=section.value(DESCRIPTION, "").strip(),
+        balance=upstream_section.BALANCE.of(section, "round_robin"),
+        retries=upstream_section.RETRIES.of(section, RETRIES),
+        health_check=upstream_section.HEALTH_CHECK.of(section),
+        description=DESCRIPTION.of(section, "").strip(),
         line=fault_at(section.node, "").line,
     )
     if read.scopes and not read.auth_required:
@@ -131,8 +131,8 @@ def _path_change(
     if section.nodes.keys() >= _PATH_CHANGES:
         section.blame("rewrite", "strip_prefix and rewrite exclude each other: keep one")
     if not segments:  # without a valid path nothing can be checked
-        section.value(STRIP_PREFIX, "")
-        section.value(REWRITE, "")
+        STRIP_PREFIX.of(section, "")
+        REWRITE.of(section, "")
         return "", ()
     return (
         section.read("strip_prefix", partial(_prefix, segments), ""),
@@ -164,12 +164,12 @@ def _timeouts(section: Section) -> Timeouts:
     """Reads the timeouts; an idle_timeout that is given applies to streams as well."""
     default = Timeouts()
     return Timeouts(
-        total=section.value(TIMEOUT, default.total),
-        idle=section.value(IDLE_TIMEOUT, default.idle),
-        stream_idle=section.value(IDLE_TIMEOUT, default.stream_idle),
-        connect=section.value(CONNECT_TIMEOUT, default.connect),
-        first_byte=section.value(FIRST_BYTE_TIMEOUT, default.first_byte),
-        send=section.value(SEND_TIMEOUT, default.send),
+        total=TIMEOUT.of(section, default.total),
+        idle=IDLE_TIMEOUT.of(section, default.idle),
+        stream_idle=IDLE_TIMEOUT.of(section, default.stream_idle),
+        connect=CONNECT_TIMEOUT.of(section, default.connect),
+        first_byte=FIRST_BYTE_TIMEOUT.of(section, default.first_byte),
+        send=SEND_TIMEOUT.of(section, default.send),
     )
 
 

@@ -6,7 +6,7 @@ Each reader takes a node and returns its value, or raises ConfigError with every
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -16,7 +16,6 @@ from gateway.config.loader.faults import Gathering, Unresolved, fault_at, quoted
 
 D = TypeVar("D")
 T = TypeVar("T")
-R_co = TypeVar("R_co", covariant=True)
 
 _TAG = "tag:yaml.org,2002:"
 _BOOL, _NULL, _MERGE, _STR = (f"{_TAG}{name}" for name in ("bool", "null", "merge", "str"))
@@ -123,26 +122,6 @@ def _add(entries: dict[str, tuple[yaml.Node, yaml.Node]], key: yaml.Node, value:
     entries[key.value] = (key, value)
 
 
-class ReadableValue(Protocol[R_co]):
-    """A type of value, see `field.Value`."""
-
-    @property
-    def read(self) -> Callable[[yaml.Node, Mapping[str, str] | None], R_co]:
-        """Reads a node, with the environment. Raises ConfigError or Unresolved."""
-
-
-class Readable(Protocol[R_co]):
-    """A key and how it is read, see `field.Field`."""
-
-    @property
-    def key(self) -> str:
-        """The key in the file."""
-
-    @property
-    def value(self) -> ReadableValue[R_co]:
-        """The type of its value."""
-
-
 class Section(Gathering):
     """A mapping with known keys, read key by key."""
 
@@ -176,10 +155,6 @@ class Section(Gathering):
         if not values:
             self.unread.add(key)
         return values[0] if values else default
-
-    def value(self, field: "Readable[T]", default: D) -> T | D:
-        """Returns the value of a field; the default if it is absent, faulty or unresolved."""
-        return self.read(field.key, lambda node: field.value.read(node, self.environ), default)
 
     def blame(self, key: str, message: str) -> None:
         """Record a fault at the value of a key, or at the whole section if it is absent."""

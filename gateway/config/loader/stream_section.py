@@ -22,10 +22,10 @@ def stream_options(node: yaml.Node) -> StreamOptions:
         return StreamOptions()
     section = Section(node, TABLE.keys)
     read = StreamOptions(
-        heartbeat=section.value(HEARTBEAT, None),
-        error_event=section.value(ERROR_EVENT, None),
-        retries_transient=section.value(TRANSIENT_ERRORS, False),
-        closes_on_expiry=section.value(CLOSE_ON_TOKEN_EXPIRY, False),
+        heartbeat=HEARTBEAT.of(section),
+        error_event=ERROR_EVENT.of(section),
+        retries_transient=TRANSIENT_ERRORS.of(section, False),
+        closes_on_expiry=CLOSE_ON_TOKEN_EXPIRY.of(section, False),
     )
     section.finish()
     return read

@@ -89,12 +89,12 @@ def health_check(node: yaml.Node) -> HealthCheck | None:
     if "path" not in section.nodes:
         section.blame("path", "path is missing: name what to request, such as path: /healthz")
     found = HealthCheck(
-        path=section.value(PATH, "/"),
-        interval=section.value(INTERVAL, CHECK_INTERVAL),
-        timeout=section.value(TIMEOUT, CHECK_TIMEOUT),
-        unhealthy_after=section.value(UNHEALTHY_AFTER_, UNHEALTHY_AFTER),
-        healthy_after=section.value(HEALTHY_AFTER_, HEALTHY_AFTER),
-        required=section.value(REQUIRED, False),
+        path=PATH.of(section, "/"),
+        interval=INTERVAL.of(section, CHECK_INTERVAL),
+        timeout=TIMEOUT.of(section, CHECK_TIMEOUT),
+        unhealthy_after=UNHEALTHY_AFTER_.of(section, UNHEALTHY_AFTER),
+        healthy_after=HEALTHY_AFTER_.of(section, HEALTHY_AFTER),
+        required=REQUIRED.of(section, False),
     )
     section.finish()
     return found
