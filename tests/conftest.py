@@ -1,7 +1,9 @@
 """Settings and fixtures that hold for every test."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path  # noqa: TC003
 
 import pytest
 import uvloop
@@ -13,9 +15,26 @@ from tests.support.routes import listener, port_of
 from tests.support.stage import Open, stages
 from tests.support.upstream import Upstream
 
+SLOW = ("browser", "operations", "fronts", "runtime", "streaming", "security")  # folders
+
 # A busy machine makes an example slow without making it wrong.
 settings.register_profile("gateway", deadline=None)
 settings.load_profile("gateway")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow folders first, a file of each in turn.
+
+    So no process is left alone with a slow file at the end, and browsers do not all run at once.
+    """
+    places: dict[Path, int] = {}
+    count: Counter[Path] = Counter()
+    for item in items:
+        if item.path not in places:
+            folder = item.path.parent
+            count[folder] += 1
+            places[item.path] = count[folder] if folder.name in SLOW else len(items)
+    items.sort(key=lambda item: places[item.path])
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -3,16 +3,15 @@
 import asyncio
 import json
 import os
-import resource
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Self
 
+from tests.support.fork_server import Child, Job
 from tests.support.tokens import SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -31,15 +30,25 @@ def run_gateway(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=environment() if env is None else env,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    child = _start(arguments, env, cwd)
+    with ThreadPoolExecutor(2) as readers:
+        output = [readers.submit(stream.read) for stream in (child.stdout, child.stderr)]
+        try:
+            code = child.wait(PATIENCE)
+        finally:
+            child.kill()
+    out, err = (each.result() for each in output)
+    child.close()
+    return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+def _start(
+    arguments: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: Path = ROOT,
+    open_files: tuple[int, int] | None = None,
+) -> Child:
+    return Child(Job(arguments, environment() if env is None else env, str(cwd), open_files))
 
 
 class GatewayProcess:
@@ -52,16 +61,7 @@ class GatewayProcess:
         open_files: tuple[int, int] | None = None,
     ) -> None:
         """`open_files` are the soft and the hard limit, if not those of the tests."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *arguments],
-            env=environment() if env is None else env,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=open_files  # noqa: PLW1509 - one system call, which takes no lock
-            and partial(resource.setrlimit, resource.RLIMIT_NOFILE, open_files),
-        )
+        self._process = _start(arguments, env, open_files=open_files)
         self._output: list[tuple[str, str]] = []
         self._lines: list[Line] = []
         self._news = threading.Condition()  # its lock may be taken again by who has it
@@ -201,7 +201,6 @@ class GatewayProcess:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
             raise AssertionError(f"the gateway did not end:\n{self.output}") from None
         finally:
             self._close()
@@ -210,9 +209,7 @@ class GatewayProcess:
     def _close(self) -> None:
         for reader in self._readers:
             reader.join(PATIENCE)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        self._process.close()
 
     def stop(self) -> int:
         """End it as an orchestrator does, and tell its exit code."""

@@ -19,12 +19,12 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.support.chromium import chromium, complaints_of
-from tests.support.gateway_process import PATIENCE, Line
+from tests.support.chromium import complaints_of
+from tests.support.gateway_process import Line
 from tests.support.sample_site import ROUTES, STREAM, Site, running_site
 
-# One browser serves all the tests here, so they share its event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One browser serves all tests of the process, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SOON = 3.0  # seconds: nothing beside the minutes that the jobs here would still have taken
 STEPS, PACE = 8, 0.2  # seconds from one report to the next
@@ -86,13 +86,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             assert "eyJ" not in process.output, "a token stands in the log"
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    async with chromium() as browser:
-        yield browser
-
-
 @asynccontextmanager
 async def opened(browser: Browser, site: Site) -> AsyncIterator[Page]:
     """Open the page in a tab that shares no cookie with another."""
@@ -104,7 +97,7 @@ async def opened(browser: Browser, site: Site) -> AsyncIterator[Page]:
         await page.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, site: Site) -> AsyncIterator[Page]:
     async with opened(browser, site) as page:
         yield page

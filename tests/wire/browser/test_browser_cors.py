@@ -9,14 +9,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.support.chromium import chromium
 from tests.support.gateway_process import GatewayProcess
 from tests.support.routes import listener, port_of
 from tests.support.tokens import token
 from tests.support.upstream import EVENT_STREAM, LAST_CHUNK, Upstream, answers, chunk, sends
 
-# One browser serves all the tests here, so they share its event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One browser serves all tests of the process, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROUTES = """\
 cors: {{origins: "{listed}", credentials: true}}
@@ -80,15 +79,14 @@ async def serving() -> AsyncIterator[Upstream]:
     await upstream.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         service, one, other = [await stack.enter_async_context(serving()) for _ in range(3)]
         listed, foreign = (f"http://localhost:{page.port}" for page in (one, other))
         routes = ROUTES.format(listed=listed, service=f"http://127.0.0.1:{service.port}")
         gateway = GatewayProcess.serve(routes, tmp_path_factory.mktemp("cors"))
         stack.callback(gateway.stop)
-        browser = await stack.enter_async_context(chromium())
         yield Stage(browser, gateway, service, listed, foreign)
 
 

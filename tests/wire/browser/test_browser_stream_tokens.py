@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
-from tests.support.chromium import chromium
 from tests.support.gateway_process import ROOT, GatewayProcess, environment
 from tests.support.routes import listener, port_of
 from tests.support.tokens import token
@@ -23,8 +22,8 @@ from tests.support.upstream import (
     chunk,
 )
 
-# One browser serves all the tests here, so they share its event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One browser serves all tests of the process, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 STREAM = "/jobs/7/stream"
 ROUTES = """\
@@ -68,8 +67,8 @@ class Stage:
         return await self.watch(f'await openStream("{STREAM}")')
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         service, taken = Upstream(), listener()
         service.start(taken)
@@ -77,8 +76,8 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         env = environment(SERVICE=f"http://127.0.0.1:{port_of(taken)}")
         gateway = GatewayProcess.serve(ROUTES, tmp_path_factory.mktemp("tokens"), env=env)
         stack.callback(gateway.stop)
-        browser = await stack.enter_async_context(chromium())
         page = await browser.new_page()
+        stack.push_async_callback(page.close)
         url = f"http://localhost:{gateway.port}/"
         cookie = {"name": "gateway_token", "value": token(), "url": url}
         await page.context.add_cookies([cookie])  # type: ignore[list-item]

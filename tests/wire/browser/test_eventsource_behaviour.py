@@ -13,9 +13,9 @@ from urllib.parse import urljoin
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from gateway.config.units import duration
-from tests.support.chromium import chromium
 from tests.support.gateway_process import ROOT
 from tests.support.routes import dead, listener, port_of
 from tests.support.upstream import (
@@ -30,8 +30,8 @@ from tests.support.upstream import (
     sends,
 )
 
-# One browser serves all the tests here, so they share its event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One browser serves all tests of the process, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DOCS = ROOT / "docs" / "event-streams.md"
 # A browser is never early by more than the grain of its clocks, and late on a busy machine.
@@ -158,13 +158,13 @@ class Experiment:
         self._seen: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._closed, self._late = dead(), Upstream()
 
-    async def run(self) -> None:
+    async def run(self, browser: Browser) -> None:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(self._serving())
             self._prepare(server, await stack.enter_async_context(self._serving()))
             stack.push_async_callback(self._late.stop)
-            browser = await stack.enter_async_context(chromium())
             page = await browser.new_page()
+            stack.push_async_callback(page.close)
             await page.expose_function("failed", self._failed)
             await page.expose_function("saw", lambda name: self._seen[name].set())
             await page.goto(f"{server}/")
@@ -226,10 +226,10 @@ class Experiment:
         return Row(name, seen, state, again, last or "none", target)
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def experiment() -> Experiment:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def experiment(browser: Browser) -> Experiment:
     experiment = Experiment()
-    await experiment.run()
+    await experiment.run(browser)
     return experiment
 
 

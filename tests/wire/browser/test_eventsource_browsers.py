@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
-from tests.support.chromium import chromium
 from tests.support.firefox import Firefox
 from tests.support.gateway_process import GatewayProcess, environment
 from tests.support.routes import Places
@@ -24,7 +24,7 @@ from tests.support.upstream import (
 )
 
 # One browser of each kind serves all the tests here, so they share its event loop.
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 BROWSERS = ["chromium", "firefox"]
 ROUTES = """\
@@ -82,34 +82,36 @@ class Listen(Protocol):
 
 
 @asynccontextmanager
-async def in_chromium(origin_server: Firefox) -> AsyncIterator[Evaluate]:
+async def in_chromium(browser: Browser, origin_server: Firefox) -> AsyncIterator[Evaluate]:
     """A page of the same origin as Firefox's, whose scripts come by another way."""
-    async with chromium() as browser:
-        page = await browser.new_page()
-        await page.goto(f"{origin_server.origin}/blank")
+    page = await browser.new_page()
+    await page.goto(f"{origin_server.origin}/blank")
 
-        async def evaluate(code: str, argument: object) -> Any:
-            return await page.evaluate(code, argument)
+    async def evaluate(code: str, argument: object) -> Any:
+        return await page.evaluate(code, argument)
 
-        yield evaluate
+    yield evaluate
+    await page.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def firefox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Firefox]:
     async with Firefox.running(tmp_path_factory.mktemp("firefox")) as firefox:
         yield firefox
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=BROWSERS)
-async def evaluate(request: pytest.FixtureRequest, firefox: Firefox) -> AsyncIterator[Evaluate]:
+@pytest_asyncio.fixture(loop_scope="session", scope="module", params=BROWSERS)
+async def evaluate(
+    request: pytest.FixtureRequest, browser: Browser, firefox: Firefox
+) -> AsyncIterator[Evaluate]:
     if request.param == "firefox":
         yield firefox.evaluate
     else:
-        async with in_chromium(firefox) as evaluate:
+        async with in_chromium(browser, firefox) as evaluate:
             yield evaluate
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def gateway(
     places: Places, firefox: Firefox, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[GatewayProcess]:
@@ -120,7 +122,7 @@ async def gateway(
     assert await asyncio.to_thread(gateway.stop) == 0, gateway.output
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def service(places: Places) -> AsyncIterator[Upstream]:
     service = Upstream()
     service.start(places.service.dup())

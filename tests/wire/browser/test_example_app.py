@@ -8,16 +8,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Request, expect
 
-from tests.support.chromium import chromium, complaints_of
+from tests.support.chromium import complaints_of
 from tests.support.example_site import APP_ROUTES, ExampleSite, running_example
-from tests.support.gateway_process import PATIENCE
 from tests.support.sample_site import STREAM
 
-# One browser serves all the tests here, so they share its event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One browser serves all tests of the process, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # Keeps what the progress bar shows.
 RECORD_PROGRESS = """() => {
@@ -70,13 +68,6 @@ class App:
 
     async def expect_percent(self, percent: int) -> None:
         await expect(self.bar).to_have_attribute("aria-valuenow", str(percent))
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.chromium import chromium, complaints_of
+from tests.support.chromium import complaints_of
 from tests.support.gateway_process import PATIENCE, ROOT, GatewayProcess, environment
 from tests.support.sample_site import ROUTES, STREAM, SampleBackend
 
@@ -33,9 +33,9 @@ def node_version() -> tuple[int, ...]:
     return tuple(map(int, said.stdout.strip().removeprefix("v").split(".")))
 
 
-# One browser serves all the tests here, so they share its event loop.
+# One browser serves all tests of the process, so they share its event loop.
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.skipif(
         os.environ.get("FORM") == "compiled", reason="a copy for the compiled form has no app"
     ),
@@ -100,14 +100,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, app_url: str) -> Iterator[
         backend.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, gateway: GatewayProcess) -> AsyncIterator[Page]:
     """A tab of a person who has signed in. What the page complains of fails the test."""
     page = await browser.new_page(base_url=f"http://127.0.0.1:{gateway.port}")

@@ -1,74 +1,30 @@
 """The page in a real browser, straight against a process that runs the sample backend."""
 
-import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.support.chromium import chromium, complaints_of
+from tests.support.chromium import complaints_of
+from tests.support.sample_site import SampleBackend
 
-# One browser serves all the tests here, so they share its event loop.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-SERVE = """
-import asyncio, structlog
-from gateway.sample.backend import serve
-structlog.configure(processors=[structlog.processors.JSONRenderer()])
-asyncio.run(serve("127.0.0.1", 0))
-"""
+# One browser serves all tests of the process, so they share its event loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@dataclass
-class Backend:
-    """A running process, and its log as it comes."""
-
-    process: asyncio.subprocess.Process
-    url: str = ""
-
-    async def line_named(self, event: str) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        async for text in self.process.stdout:
-            line: dict[str, Any] = json.loads(text)
-            if line["event"] == event:
-                return line
-        raise EOFError(f"the process ended without the log line {event!r}")
-
-    async def kill(self) -> None:
-        self.process.kill()
-        await self.process.wait()
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[SampleBackend]:
+    backend = SampleBackend.publishing(tmp_path / "public-key.pem")
+    yield backend
+    assert backend.stop() in (0, -signal.SIGKILL), backend.output
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def backend() -> AsyncIterator[Backend]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVE, stdout=asyncio.subprocess.PIPE
-    )
-    backend = Backend(process)
-    try:
-        backend.url = (await backend.line_named("sample_backend_listening"))["url"]
-        yield backend
-        if process.returncode is None:
-            process.terminate()
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            await backend.kill()
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser, backend: Backend) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser, backend: SampleBackend) -> AsyncIterator[Page]:
     page = await browser.new_page()
     await page.goto(backend.url)
     yield page
@@ -127,14 +83,14 @@ async def test_a_job_that_fails_shows_why_and_how_far_it_came(page: Page) -> Non
 
 
 async def test_cancelling_stops_the_service_and_hands_the_focus_to_start_again(
-    page: Page, backend: Backend
+    page: Page, backend: SampleBackend
 ) -> None:
     card = await start(page, steps=1, seconds=600)
     await expect(card.get_by_test_id("job-step")).to_have_text("fetching data")
     await card.get_by_test_id("job-cancel").press("Enter")
     await expect_status(card, "cancelled")
     await expect(card.get_by_test_id("job-again")).to_be_focused()
-    assert (await backend.line_named("job_ended"))["reason"] == "client_closed"
+    assert (await backend.line("job_ended"))["reason"] == "client_closed"
 
     await page.keyboard.press("Enter")
     second = page.get_by_test_id("job").first
@@ -143,11 +99,11 @@ async def test_cancelling_stops_the_service_and_hands_the_focus_to_start_again(
 
 
 async def test_a_lost_connection_is_told_with_its_percent_and_starts_no_second_job(
-    page: Page, backend: Backend
+    page: Page, backend: SampleBackend
 ) -> None:
     card = await start(page, steps=1000, seconds=60)
     await expect(card.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "1")
-    await backend.kill()
+    backend.kill()
     await expect_status(card, "lost")
     await expect(card.get_by_test_id("job-message")).to_contain_text("The connection was lost at 1")
     await expect(card.get_by_test_id("job-again")).to_be_visible()

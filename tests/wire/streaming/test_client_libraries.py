@@ -13,10 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
 import httpx_sse
-import openai
 import pytest
 import pytest_asyncio
 import sseclient
@@ -136,6 +134,8 @@ async def serve(exchange: Exchange) -> None:
 
 
 async def openai_events(url: str) -> AsyncIterator[Event]:
+    import openai  # noqa: PLC0415 - it takes seconds, in the process alone that runs this
+
     async with openai.AsyncOpenAI(base_url=url, api_key="unused", max_retries=0) as client:
         stream = await client.chat.completions.create(
             model="m", messages=[{"role": "user", "content": "Hello"}], stream=True
@@ -145,6 +145,8 @@ async def openai_events(url: str) -> AsyncIterator[Event]:
 
 
 async def anthropic_events(url: str) -> AsyncIterator[Event]:
+    import anthropic  # noqa: PLC0415 - as above
+
     async with anthropic.AsyncAnthropic(base_url=url, api_key="unused", max_retries=0) as client:
         stream = await client.messages.create(
             model="m", max_tokens=16, messages=[{"role": "user", "content": "Hello"}], stream=True
