@@ -1,24 +1,19 @@
 """The routes.yaml file: reading it, and noticing its changes."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from hashlib import sha256
 from pathlib import Path
-
-from watchfiles import Change, awatch
 
 from gateway.config.loader import fetch, parse
 from gateway.config.loader.yaml_document import MAX_SIZE
 from gateway.config.model import Config
 
-# Milliseconds. A change is over after this much quiet, because an editor may write a file in steps.
-QUIET = 100
-LONGEST_WAIT = 1600
-# The file is checked this often in any case, because some file systems report no changes.
-LOOK = 5000
-# The files of a ConfigMap are links into this. Kubernetes replaces it in one step.
-DATA_LINK = "..data"
+# Seconds between two looks at the file. A look costs one `stat`. Unlike events of the kernel, looks
+# work on network file systems and through links, and other files of the folder cause none.
+INTERVAL = 0.5
+
+Version = tuple[int, ...]
 
 
 class Source:
@@ -45,32 +40,32 @@ class Source:
         self.data = data
         return config
 
-    async def changes(self, stop: asyncio.Event) -> AsyncGenerator[None, None]:
-        """Yields when the file differs from what was last read, until stopped.
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yields when the file differs from what was last read.
 
         It notices a file that is written in place, replaced by another (as editors do), or replaced
-        by a link on the way to it. Raises OSError if the file cannot be watched.
+        by a link on the way to it (as Kubernetes does). A change is over when two looks in a row
+        find the same, because an editor may write a file in steps.
         """
-        # The folder reports files that are replaced. The file itself reports writes, for a file
-        # that is mounted alone.
-        events = awatch(
-            self._file.parent,
-            self._file,
-            watch_filter=self._is_concerned,
-            stop_event=stop,
-            step=QUIET,
-            debounce=LONGEST_WAIT,
-            rust_timeout=LOOK,
-            yield_on_timeout=True,
-            recursive=False,
-        )
-        async with contextlib.aclosing(events):
-            async for _ in events:
+        settled: Version | None = None
+        before = await asyncio.to_thread(self._version)
+        while True:
+            await asyncio.sleep(INTERVAL)
+            version = await asyncio.to_thread(self._version)
+            is_new = version == before != settled
+            before = version
+            if is_new:
+                settled = version
                 if await asyncio.to_thread(self._digest) != self._seen:
                     yield
 
-    def _is_concerned(self, _: Change, path: str) -> bool:
-        return Path(path).name in {self._file.name, DATA_LINK}
+    def _version(self) -> Version:
+        """Returns what a change of the file changes; nothing if there is no file."""
+        try:
+            found = self._file.stat()
+        except OSError:
+            return ()
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def _digest(self) -> bytes:
         """Returns a digest of the file; nothing if it cannot be read.

@@ -36,7 +36,6 @@ class Reload:
         self.faults: tuple[Fault, ...] = ()
         self._source, self._take, self._count = source, take, count
         self._asked = asyncio.Event()
-        self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -49,7 +48,6 @@ class Reload:
 
     def stop(self) -> None:
         """Reload no more. A running reload is cancelled, unless it is done."""
-        self._stop.set()
         for task in self._tasks:
             task.cancel()
 
@@ -59,11 +57,8 @@ class Reload:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
-        try:
-            async for _ in self._source.changes(self._stop):
-                self.ask()
-        except Exception as error:  # noqa: BLE001 - nobody awaits it, and a signal still reloads
-            log.warning("config_watch_failed", error=str(error), hint="send SIGHUP to reload")
+        async for _ in self._source.changes():
+            self.ask()
 
     async def _serve(self) -> None:
         while True:

@@ -61,36 +61,84 @@ async def test_a_change_from_before_the_watch_is_told(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file was read at the start, and nobody watched it until now."""
-    monkeypatch.setattr(module, "LOOK", 100)
+    monkeypatch.setattr(module, "INTERVAL", 0.02)
     source = Source(file, ENVIRON)
     write(file, TEXT * 2)
-    async with aclosing(source.changes(asyncio.Event())) as changes:
+    async with aclosing(source.changes()) as changes:
         await next_change(changes)
 
 
 async def test_what_was_read_is_no_change_any_more(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK", 100)
+    monkeypatch.setattr(module, "INTERVAL", 0.02)
     source = Source(file, ENVIRON)
-    async with aclosing(source.changes(asyncio.Event())) as changes:
+    async with aclosing(source.changes()) as changes:
         write(file, TEXT.replace("/a", "/b"))
         await next_change(changes)
         assert (await source.read()).routes[0].path == "/b"
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):  # five more looks at it
+            async with asyncio.timeout(0.3):  # many more looks at it
                 await anext(changes)
 
 
-async def test_the_watch_ends_when_it_is_told_to(file: Path) -> None:
-    stop = asyncio.Event()
-    stop.set()
-    async with asyncio.timeout(PATIENCE):
-        assert [change async for change in Source(file, ENVIRON).changes(stop)] == []
+async def test_a_file_that_is_replaced_by_a_link_on_the_way_to_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes changes a ConfigMap so."""
+    monkeypatch.setattr(module, "INTERVAL", 0.02)
+    for name, text in (("one", TEXT), ("two", TEXT * 2)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "routes.yaml", text)
+    (tmp_path / "..data").symlink_to("one")
+    (tmp_path / "routes.yaml").symlink_to("..data/routes.yaml")
+    source = Source(tmp_path / "routes.yaml", ENVIRON)
+    async with aclosing(source.changes()) as changes:
+        (tmp_path / "next").symlink_to("two")
+        (tmp_path / "next").rename(tmp_path / "..data")
+        await next_change(changes)
 
 
-async def test_a_folder_that_cannot_be_watched_is_an_error(tmp_path: Path) -> None:
-    source = Source(tmp_path / "gone" / "routes.yaml", ENVIRON)
-    with pytest.raises(OSError, match="No such file"):
-        async with aclosing(source.changes(asyncio.Event())) as changes:
-            await anext(changes)
+async def test_a_file_in_a_folder_that_is_made_later_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.02)
+    file = tmp_path / "later" / "routes.yaml"
+    async with aclosing(Source(file, ENVIRON).changes()) as changes:
+        change = asyncio.ensure_future(anext(changes))
+        file.parent.mkdir()
+        write(file, TEXT)
+        async with asyncio.timeout(PATIENCE):
+            await change
+
+
+async def test_a_file_that_is_being_written_has_not_changed_until_it_rests(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.1)
+    source = Source(file, ENVIRON)
+    async with aclosing(source.changes()) as changes:
+        change = asyncio.ensure_future(anext(changes))
+        for size in range(1, 30):
+            write(file, TEXT + "#" * size)
+            await asyncio.sleep(0.02)
+            assert not change.done()
+        async with asyncio.timeout(PATIENCE):
+            await change
+
+
+async def test_other_files_of_the_folder_are_no_change(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.02)
+    source = Source(file, ENVIRON)
+    digest, digests = source._digest, iter(range(9))
+    monkeypatch.setattr(source, "_digest", lambda: (next(digests), digest())[1])
+    async with aclosing(source.changes()) as changes:
+        change = asyncio.ensure_future(anext(changes))
+        for size in range(10):
+            write(file.with_name("log"), "line\n" * size)
+            await asyncio.sleep(0.02)
+        assert next(digests) <= 1  # the first look reads it in any case
+        change.cancel()
+        await asyncio.wait([change])

@@ -104,22 +104,6 @@ async def test_whatever_goes_wrong_is_told_and_the_next_one_is_tried(
         assert not reload.faults
 
 
-async def test_where_nothing_can_be_watched_it_still_does_what_it_is_asked(
-    tmp_path: Path, taker: Taker
-) -> None:
-    file = tmp_path / "gone" / "routes.yaml"
-    async with reloading(file, taker) as (reload, lines):
-        async with asyncio.timeout(PATIENCE):
-            while not lines:  # noqa: ASYNC110 - the log has no event for it
-                await asyncio.sleep(0.01)
-        assert (lines[0]["event"], lines[0]["hint"]) == (
-            "config_watch_failed",
-            "send SIGHUP to reload",
-        )
-        reload.ask()
-        await until(taker, success=0, failure=1)
-
-
 async def test_closed_it_reloads_no_more(file: Path, taker: Taker) -> None:
     async with reloading(file, taker) as (reload, _):
         reload.stop()
