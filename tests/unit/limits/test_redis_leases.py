@@ -30,8 +30,9 @@ async def replicas(redis: RedisProcess) -> AsyncIterator[list[RedisLeases]]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a busy machine take its time over many who come at once."""
+    """Let a busy machine take its time over many who come at once. It stands before `replicas`."""
     monkeypatch.setattr(redis_leases, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(redis_leases, "PATIENCE", PATIENCE)
 
 
 async def outcome(ledger: RedisLeases, limits: RouteLimits, user: str = "ada") -> object:
@@ -73,7 +74,7 @@ async def found(ledger: RedisLeases) -> bool:
 
 
 async def test_of_many_at_once_on_any_replica_as_many_are_let_in_as_may(
-    replicas: list[RedisLeases], patient: None
+    patient: None, replicas: list[RedisLeases]
 ) -> None:
     outcomes = await asyncio.gather(*(outcome(ledger, TWO) for ledger in replicas * 25))
     assert outcomes.count(TOO_MANY_STREAMS) == 48
@@ -99,7 +100,7 @@ async def test_who_left_one_replica_may_come_to_it_again_at_once_and_to_another_
 
 
 async def test_a_rate_is_that_of_all_replicas_together(
-    replicas: list[RedisLeases], patient: None
+    patient: None, replicas: list[RedisLeases]
 ) -> None:
     outcomes = await asyncio.gather(*(outcome(ledger, SLOW) for ledger in replicas * 10))
     assert outcomes.count(RATE_LIMITED) == 18

@@ -1,6 +1,7 @@
 """Client libraries of event streams read the same with heartbeats as from the upstream itself."""
 
 import asyncio
+import importlib
 import json
 import os
 import re
@@ -40,6 +41,7 @@ routes:
 HEARTBEATS = rb"(?:: keep-alive\n)+"
 SILENCE = 0.3  # seconds: several heartbeats
 TIMEOUT = 30.0
+SLOW_IMPORTS = ("anthropic", "openai")  # of seconds, which only this file shall take
 
 # What a library yields: its type, data and id, those of them that the library has, or its error.
 Event = dict[str, Any]
@@ -134,7 +136,7 @@ async def serve(exchange: Exchange) -> None:
 
 
 async def openai_events(url: str) -> AsyncIterator[Event]:
-    import openai  # noqa: PLC0415 - it takes seconds, in the process alone that runs this
+    import openai  # noqa: PLC0415 - see SLOW_IMPORTS
 
     async with openai.AsyncOpenAI(base_url=url, api_key="unused", max_retries=0) as client:
         stream = await client.chat.completions.create(
@@ -145,7 +147,7 @@ async def openai_events(url: str) -> AsyncIterator[Event]:
 
 
 async def anthropic_events(url: str) -> AsyncIterator[Event]:
-    import anthropic  # noqa: PLC0415 - as above
+    import anthropic  # noqa: PLC0415 - see SLOW_IMPORTS
 
     async with anthropic.AsyncAnthropic(base_url=url, api_key="unused", max_retries=0) as client:
         stream = await client.messages.create(
@@ -322,6 +324,8 @@ def no_proxy() -> Iterator[None]:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def readings(directory: Path, no_proxy: None) -> Readings:
     """Run everything side by side: the silences of all streams pass at the same time."""
+    for name in SLOW_IMPORTS:  # before the upstream runs, which an import would hold up
+        importlib.import_module(name)
     assert (CLIENTS / "node_modules").is_dir() or RUN != LIBRARIES, "run: scripts/clients"
     upstream, taken = Upstream(), listener()
     upstream.script = serve
