@@ -20,6 +20,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from io import BufferedReader, FileIO, TextIOWrapper
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ class Child:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         out, out_end = os.pipe()
         err, err_end = os.pipe()
-        self.stdout, self.stderr = os.fdopen(out), os.fdopen(err)
+        self.stdout, self.stderr = (TextIOWrapper(BufferedReader(FileIO(f))) for f in (out, err))
         server = _server(job.env.get("SSL_CERT_FILE"))
         server.send(job, (theirs.fileno(), out_end, err_end))
         theirs.close()

@@ -42,7 +42,8 @@ def private_pem(private_key: Any) -> str:
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    return {"sub": "ada", "exp": int(time.time()) + 60} | more
+    """Claims that outlive a run of the tests: some are made when the tests are collected."""
+    return {"sub": "ada", "exp": int(time.time()) + 3600} | more
 
 
 def signed(payload: dict[str, Any] | None = None, **header: Any) -> bytes:

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from prometheus_client import parser
 
+from tests.support.fork_server import Child, Job
 from tests.support.fronts import free_port
 from tests.support.gateway_process import PATIENCE, ROOT, environment
 from tests.support.upstream import Upstream, answers
@@ -36,17 +37,11 @@ class Unread:
         file = directory / "routes.yaml"
         file.write_text(ROUTES)
         ports = ("--host", "127.0.0.1", "--port", "0", "--ops-port", "0")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--routes", file, *ports, *options],
-            env=environment(SERVICE=f"http://127.0.0.1:{service.port}"),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.log: IO[bytes] = self.process.stdout
-        self.stderr: IO[bytes] = self.process.stderr
+        env = environment(SERVICE=f"http://127.0.0.1:{service.port}")
+        arguments = ("serve", "--routes", str(file), *ports, *options)
+        self.process = Child(Job(arguments, env, str(ROOT)))
+        self.log = self.process.stdout.buffer
+        self.stderr = self.process.stderr.buffer
         line = json.loads(self.log.readline())
         self.port, self.ops_port = int(line["port"]), int(line["ops_port"])
 
@@ -61,9 +56,7 @@ class Unread:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait()
-        self.log.close()
-        self.stderr.close()
+        self.process.close()
 
 
 Start = Callable[..., Unread]
