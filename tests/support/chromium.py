@@ -1,11 +1,11 @@
-"""Debian's Chromium, as every browser test starts it: headless, with no traffic of its own."""
+"""Debian's Chromium without a window, as all browser tests start it, with no traffic of its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
-EXECUTABLE = "/usr/bin/chromium"
+EXECUTABLE = "/usr/bin/chromium-headless-shell"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
