@@ -31,7 +31,7 @@ _BUFFER = 256 * 1024
 
 
 class Bursts:
-    """Drives all streams of a source until it is told to end."""
+    """Drives all streams of a source until it is stopped."""
 
     def __init__(self, source: Source) -> None:
         self.sent = 0

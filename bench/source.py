@@ -83,7 +83,7 @@ class StreamSource(asyncio.Protocol):
 class Source:
     """The service: `live` are the streams under way; `on_begin` drives a new one.
 
-    A stream begins with an event, unless told otherwise: some proxies keep a head until there is
+    A stream begins with an event, unless asked otherwise: some proxies keep a head until there is
     something to send with it.
     """
 

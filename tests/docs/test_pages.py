@@ -1,4 +1,4 @@
-"""Everything that a user can meet has its place in the pages, and what the pages show works."""
+"""All keys, codes, events, metrics and options stand in the pages, and what the pages show works."""
 
 import argparse
 import ast

@@ -176,7 +176,7 @@ def test_the_front_of_compose_knows_the_gateways() -> None:
 
 
 def test_the_front_of_compose_ends_a_job_whose_browser_has_left() -> None:
-    """With flush_interval -1 Caddy 2.6 does not; newer ones do either way, so none can tell."""
+    """With flush_interval -1 Caddy 2.6 does not; newer ones do either way, so a test with those proves nothing."""
     caddyfile = (DEPLOY / "compose" / "Caddyfile").read_text()
     assert "flush_interval" not in re.sub(r"#.*", "", caddyfile)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/python"
-# All that the script calls besides the interpreters; everything else is away.
+# All commands of the script but the interpreters. No other command exists in the test.
 TOOLS = ("bash", "cat", "dirname", "env", "head")
 
 

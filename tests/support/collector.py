@@ -1,4 +1,4 @@
-"""A collector of spans: it takes OTLP over HTTP, and keeps what it was told."""
+"""A collector of spans: it takes OTLP over HTTP, and keeps the spans."""
 
 import asyncio
 import gzip

@@ -212,7 +212,7 @@ class GatewayProcess:
         self._process.close()
 
     def stop(self) -> int:
-        """End it as an orchestrator does, and tell its exit code."""
+        """End it as an orchestrator does. Returns its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self.exit_code()

@@ -1,4 +1,4 @@
-"""A browser made of bytes: it sends exactly what a test says, and tells a clean end from a cut.
+"""A browser made of bytes: it sends exactly what a test says, and knows a clean end from a cut.
 
 Nothing is read from the socket until a test asks, so not asking is a stalled browser.
 """

@@ -11,7 +11,7 @@ PATIENCE = 15.0  # seconds
 
 
 class RedisProcess:
-    """`redis-server` on a free port, that writes down all it is told before it says so."""
+    """`redis-server` on a free port, which writes each command to disk before it answers."""
 
     def __init__(self, directory: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -237,7 +237,7 @@ class Upstream:
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls)
         except (ssl.SSLError, ConnectionError):
-            return  # the other side did not like the certificate: that is its own to tell
+            return  # the other side rejected the certificate, and reports that itself
         self.connections += 1
         transport.set_write_buffer_limits(high=0)  # a drain means the kernel has it all
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
@@ -264,7 +264,7 @@ class Upstream:
 
 
 async def _settle() -> None:
-    """Let the event loop do what it has begun: transports tell their protocols in later turns."""
+    """Let the event loop do what it has begun: transports call their protocols in later turns."""
     for _ in range(10):
         await asyncio.sleep(0)
 

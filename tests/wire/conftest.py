@@ -47,7 +47,7 @@ def gateway(
     tls: tuple[Path, ssl.SSLContext],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[GatewayProcess]:
-    """The shared gateway. After all it went through it ends cleanly, and told no token."""
+    """The shared gateway. At the end it stops cleanly, and no token is in its log."""
     env = environment(SSL_CERT_FILE=str(tls[0]))
     gateway = GatewayProcess.serve(places.routes(), tmp_path_factory.mktemp("gateway"), env=env)
     yield gateway

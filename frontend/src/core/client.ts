@@ -14,7 +14,7 @@ export interface ClientOptions extends Partial<Policy> {
   /** The name of the token in the query: `token`. */
   readonly tokenParam?: string | undefined;
   /**
-   * The name under which a later connection tells the id of the last event: `lastEventId`. It is
+   * The name under which a later connection sends the id of the last event: `lastEventId`. It is
    * in the query only where the service gave its events ids. null: never.
    */
   readonly lastEventIdParam?: string | null | undefined;
@@ -30,7 +30,7 @@ export interface ClientOptions extends Partial<Policy> {
   readonly onSignal?: ((signal: Signal) => void) | undefined;
 }
 
-/** Watches a job: does what the state machine says, and tells it what came of that. */
+/** Watches a job: does what the state machine says, and reports the outcome to it. */
 export class ProgressClient {
   #endpoint: string;
   #options: ClientOptions;

@@ -1,4 +1,4 @@
-// What was told in the last five minutes, and what the charts make of it.
+// The data of the last five minutes, and the values of the charts.
 
 export const SPAN = 300; // seconds
 const WINDOW = 15; // seconds whose first bytes make one quantile

@@ -1,4 +1,4 @@
-// The status page: what the gateway tells each second, until it says no more.
+// The status page: what the gateway sends each second, until it sends no more.
 
 import { Chart } from "./chart.js";
 import { History } from "./history.js";

@@ -1,4 +1,4 @@
-// A table whose rows follow what is told. All of it goes in as text, never as markup.
+// A table whose rows follow the data. All of it goes in as text, never as markup.
 
 function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -7,7 +7,7 @@ function put(node, text) {
 export class Table {
   /**
    * `columns` have a `name`, `text(row)`, and perhaps: `value(row)` to sort by, `isNumber`,
-   * `render(cell, row)` in place of a text. `key(row)` tells a row from others.
+   * `render(cell, row)` in place of a text. `key(row)` identifies a row.
    */
   constructor(table, columns, key, sort) {
     this.columns = columns;

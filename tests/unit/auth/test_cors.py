@@ -1,4 +1,4 @@
-"""Which origins may call, and what responses tell them."""
+"""Which origins may call, and the headers of the responses to them."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""A token that was verified once is let in again just as long as it would be without a memory."""
+"""A token that was verified once is accepted for just as long as it would be without a cache."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A source is read as it is now, and tells of each change of its text, however that was made."""
+"""A source is read as it is now, and reports each change of its text, however that was made."""
 
 import asyncio
 import os

@@ -101,7 +101,7 @@ async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
 
 
 async def next_id(response: aiohttp.ClientResponse) -> str:
-    """The stream that the next event tells of: each report has another."""
+    """The stream in the next event: each report has another."""
     while not (line := await response.content.readline()).startswith(b"data:"):
         assert line, "the stream ended"
     return str(data(line)["streams"][0]["id"])
@@ -128,7 +128,7 @@ async def test_nothing_is_asked_while_nobody_watches(watched: Watched) -> None:
         await watched.left.wait()
         assert watched.live_feed._task is None
         async with session.get(watched.url) as response:
-            assert int(await next_id(response)) > int(last)  # and no old event is told
+            assert int(await next_id(response)) > int(last)  # and no old event is sent
 
 
 async def test_a_report_that_fails_costs_one_event(watched: Watched) -> None:

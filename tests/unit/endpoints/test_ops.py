@@ -1,4 +1,4 @@
-"""The ops port tells of all processes as of one, and takes no orders."""
+"""The ops port reports all processes as one, and changes nothing."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ def report(worker: int = 0, health: Health = Health(1), count: int = 1) -> Repor
 
 @dataclass
 class Port:
-    """An ops port, and the processes that it tells of."""
+    """An ops port, and the processes that it reports."""
 
     reports: list[Report] = field(default_factory=lambda: [report()])
     url: str = ""

@@ -1,4 +1,4 @@
-"""Live streams are filtered, sorted and cut as a query says, and a bad one is told what it may."""
+"""Live streams are filtered, sorted and cut as a query says; a bad query gets the allowed values."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Plain chunks are told from all others just as llhttp would tell them."""
+"""Plain chunks are found exactly where llhttp finds them."""
 
 from itertools import pairwise
 

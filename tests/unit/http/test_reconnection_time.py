@@ -1,4 +1,4 @@
-"""An EventSource comes back when it was told to, and not all of them at once."""
+"""An EventSource reconnects after the `retry:` time, and not all of them at once."""
 
 import time
 from email.utils import formatdate

@@ -1,4 +1,4 @@
-"""The frames of a WebSocket are told apart however they come, and a close frame is not missed."""
+"""The frames of a WebSocket are found however they are cut, and a close frame is not missed."""
 
 import pytest
 from hypothesis import example, given

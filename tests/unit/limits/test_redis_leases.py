@@ -36,7 +36,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def outcome(ledger: RedisLeases, limits: RouteLimits, user: str = "ada") -> object:
-    """The lease of what was let in, None where nobody can tell, or the failure."""
+    """Returns the lease of an admitted stream, None if Redis does not answer, or the failure."""
     lease = Lease("/a", user)
     try:
         return lease if await ledger.enter(lease, limits) else None

@@ -1,4 +1,4 @@
-"""Streams are admitted until the gateway closes, counted, told to end, and waited for."""
+"""Streams are admitted until the gateway closes, counted, asked to end, and awaited."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from gateway.telemetry.report import Condition
 
 
 class Recorded:
-    """A stream that leaves as soon as it is told to."""
+    """A stream that ends as soon as it is asked to."""
 
     condition: Condition = "streaming"
 

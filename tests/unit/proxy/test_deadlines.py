@@ -1,6 +1,6 @@
 """Each bound runs from where it should, and a silence is put down to whose turn it was.
 
-Where nothing may be told, the whole exchange's bound is the clock: it must be told first.
+Where no bound applies, the bound of the whole exchange is the clock: it must be called first.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ only = partial(replace, Timeouts(None, None, None, None, None, None))  # and no 
 
 
 class Watched:
-    """An exchange that writes down what it is told first; the test says whose turn it is."""
+    """An exchange that records its first call; the test says whose turn it is."""
 
     def __init__(self) -> None:
         self.awaits_client = False

@@ -1,4 +1,4 @@
-"""One request to a service: repeated only where that is safe, and told apart by who failed."""
+"""One request to an upstream: repeated only where that is safe; failures name the side at fault."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ from tests.support.upstream import Exchange, Upstream, answers
 
 
 class Ending(Pool):
-    """A pool whose connections come just when the exchange was told to end."""
+    """A pool whose connections come just when the exchange was asked to end."""
 
     pipe: ResponsePump
 
@@ -96,7 +96,7 @@ async def response_to(
 
 
 def closing_when_reused(service: Upstream) -> None:
-    """Answer each connection's first request alone; a second one meets a close."""
+    """Answer each connection's first request; close the connection at a second one."""
     seen: list[object] = []
 
     async def script(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""A preflight is told what the route that it asks for allows; what is none is nobody's business."""
+"""A preflight gets what its route allows; any other OPTIONS request is an ordinary request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A refusal is told on the wire and in the record, once each."""
+"""A rejection is written to the client and to the log, once each."""
 
 import json
 

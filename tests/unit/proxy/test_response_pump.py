@@ -113,7 +113,7 @@ async def test_nonsense_behind_a_response_under_way_is_a_cut(open_stage: Open) -
     assert await over(stage) is EndReason.REFUSED
 
 
-# What is told before the whole request came
+# What is sent before the whole request came
 
 
 @pytest.mark.parametrize("owes_body", [True, False])

@@ -10,7 +10,7 @@ ANSWERED, MISSED = True, False
 
 
 class Pinged(WorkerHandle):
-    """A worker that answers pings, or not, as it is told to."""
+    """A worker that answers pings, or not, as the test says."""
 
     def __init__(self, *answers: bool) -> None:
         self.is_answering = True

@@ -1,4 +1,4 @@
-"""A reload is counted, tells its faults, and never ends the one that waits for the next."""
+"""A reload is counted and reports its faults, and the next one is always possible."""
 
 import asyncio
 from collections.abc import AsyncIterator

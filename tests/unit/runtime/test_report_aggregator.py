@@ -11,7 +11,7 @@ from gateway.telemetry.report import Report
 
 
 class Told(WorkerHandle):
-    """A worker that tells so many bytes, or nothing."""
+    """A worker that reports so many bytes, or nothing."""
 
     def __init__(self, count: int) -> None:
         self.count: int | None = count
@@ -42,7 +42,7 @@ async def test_the_dead_are_counted_as_they_last_told() -> None:
     muster.keep_counters(one)
     assert await told(muster, other) == (1, 15, 1)
     muster.keep_counters(other)
-    muster.keep_counters(Told(1))  # it never told anything
+    muster.keep_counters(Told(1))  # it never reported anything
     reports, (counts,) = await muster.collect([])
     assert (reports, counts.tallies["/a"].bytes_out, counts.upstreams) == ([], 15, {})
     assert await told(muster, Told(1)) == (1, 16, 1)

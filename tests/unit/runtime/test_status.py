@@ -70,10 +70,10 @@ def exchange(route: str = "/jobs/{id}", *, is_stream: bool = False) -> Exchange:
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
-    """What is told, as Prometheus's own parser reads it."""
+    """The metrics, as Prometheus's own parser reads them."""
     body, _ = metrics.snapshot().encode("")
     read = list(parser.text_string_to_metric_families(body.decode()))
-    assert len({family.name for family in read}) == len(read), "a family is told twice"
+    assert len({family.name for family in read}) == len(read), "a family stands there twice"
     return {family.name: family for family in read}
 
 
@@ -85,7 +85,7 @@ def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
         for each in family.samples
         if (each.name, each.labels) == (sample, labels)
     ]
-    assert len(found) < 2, f"{sample}{labels} is told {len(found)} times"
+    assert len(found) < 2, f"{sample}{labels} stands there {len(found)} times"
     return found[0] if found else None
 
 

@@ -1,4 +1,4 @@
-"""A supervisor keeps as many workers as it was told, says what keeps it from that, and ends all."""
+"""A supervisor keeps the number of workers, logs what keeps it from that, and ends them all."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ async def running(supervised: Supervisor) -> AsyncIterator[Lines]:
 
 
 async def logged(lines: Lines, event: str, count: int = 1) -> Lines:
-    """Wait for so many lines of an event, which a capture does not tell of."""
+    """Wait for so many lines of an event. A capture has no notification."""
     found: Lines = []
     while len(found) < count:
         await asyncio.sleep(0.01)
@@ -88,7 +88,7 @@ async def test_workers_that_die_young_again_are_waited_with(
     supervised = supervisor(file)
     async with running(supervised) as lines:
         for _ in range(2):
-            # The first death is mended at once; the second, of the same place, is not.
+            # The first worker is replaced at once; its early successor is not.
             dead = {line["pid"] for line in lines if line["event"] == "worker_exited"}
             for pid in set(workers_of(supervised)) - dead:
                 os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A worker asks its supervisor for leave, and lets nobody in whom it cannot ask about."""
+"""A worker asks its supervisor for a slot, and rejects where it cannot ask."""
 
 import asyncio
 import socket

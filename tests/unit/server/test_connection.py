@@ -92,7 +92,7 @@ async def test_a_relayed_response_adds_nothing_to_the_wire() -> None:
 
 
 class ConnectionListener:
-    """A flow that counts what it is told."""
+    """A flow that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -197,7 +197,7 @@ async def test_a_browser_that_pipelines_and_never_reads_is_dropped(
 
 
 class Held:
-    """A server whose only request stays under way, with a flow that counts what it is told."""
+    """A server whose only request stays under way, with a flow that records its calls."""
 
     browser: ClientConnection
 

@@ -1,4 +1,4 @@
-"""Connections are counted over all processes, and never more of them let in than may be."""
+"""Connections are counted over all processes, and never more than the limit are accepted."""
 
 import os
 

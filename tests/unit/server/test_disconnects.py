@@ -1,4 +1,4 @@
-"""The kernel tells who left, of all those that nobody reads from, and of nobody else."""
+"""The kernel reports which of the paused clients left, and no other."""
 
 import asyncio
 import socket

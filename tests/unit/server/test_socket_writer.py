@@ -16,7 +16,7 @@ SMALL_BUFFER = 4096
 
 
 class Owner(asyncio.Protocol):
-    """Tells the outlet what its transport says, as a browser's connection does."""
+    """Passes the calls of the transport on to the writer, as a connection does."""
 
     outlet: SocketWriter
 

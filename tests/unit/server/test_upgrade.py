@@ -8,7 +8,7 @@ from gateway.server.upgrade import UpgradedProtocol
 
 
 class Told(asyncio.Protocol):
-    """A browser's connection, or a taker, that writes down what it is told."""
+    """A connection of a client, or a protocol after it, that records its calls."""
 
     def __init__(self, *, keeps_open: bool = False) -> None:
         self.told: list[object] = []

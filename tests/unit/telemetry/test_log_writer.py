@@ -1,4 +1,4 @@
-"""Lines are written whole and in order by a thread, which alone waits for whoever reads them."""
+"""Lines are written whole and in order by a thread, which alone waits for the reader of the log."""
 
 import errno
 import fcntl

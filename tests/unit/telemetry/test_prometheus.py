@@ -1,4 +1,4 @@
-"""The text that is told is read by the scrapers' own parsers, whatever stands in it."""
+"""The parsers of scrapers read the metrics, whatever the labels contain."""
 
 from hypothesis import given
 from hypothesis import strategies as st

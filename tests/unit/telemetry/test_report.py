@@ -1,4 +1,4 @@
-"""What processes tell of themselves is plain data, and makes one whole."""
+"""The reports of processes are plain data, and add up to one."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Spans are told where the standard variables say where to, and nothing is imported elsewhere."""
+"""Spans are sent where the standard variables say so; without them nothing is imported."""
 
 import subprocess
 import sys

@@ -28,7 +28,7 @@ def parts(head: ResponseHead) -> tuple[object, ...]:
 
 
 class Recorder(Receiver):
-    """A receiver that writes down what it is told; bytes of a body in a row are one event."""
+    """A receiver that records its calls; bytes of a body in a row are one event."""
 
     def __init__(self, *, is_chunk_taker: bool = True) -> None:
         self.is_chunk_taker = is_chunk_taker
@@ -142,7 +142,7 @@ def talk(*pieces: bytes, is_head: bool = False, is_chunk_taker: bool = True) -> 
 
 @dataclass(frozen=True)
 class Valid:
-    """A valid response: its bytes, and what a receiver must be told of it."""
+    """A valid response: its bytes, and the calls that a receiver must get."""
 
     raw: bytes
     events: list[tuple[object, ...]]

@@ -1,4 +1,4 @@
-"""An upstream whose connections fail is let be for a while, and a longer one each time."""
+"""An upstream whose connections fail is ejected for a time, which grows with each failure."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ from gateway.upstream.passive_health import (
 
 
 def failing(now: float = 100.0) -> tuple[PassiveHealth, float]:
-    """One that is just let be, and for how long."""
+    """Returns an upstream that was just ejected, and for how long."""
     health = PassiveHealth()
     pauses = [health.connect_failed(now) for _ in range(EJECT_AFTER)]
     assert pauses[:-1] == [None] * (EJECT_AFTER - 1)

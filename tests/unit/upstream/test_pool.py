@@ -128,7 +128,7 @@ async def used(pool: Pool) -> Connection:
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    """Let the loop run until something holds that no event tells."""
+    """Let the loop run until something holds for which there is no event."""
     async with asyncio.timeout(PATIENCE):
         while not is_true():  # noqa: ASYNC110 - what is waited for is the kernel's, without an event
             await asyncio.sleep(0.001)

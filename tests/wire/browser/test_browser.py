@@ -77,7 +77,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """What most tests share. After all it went through it ends cleanly, and told no token."""
+    """What most tests share. At the end it stops cleanly, and no token is in its log."""
     with running_site(tmp_path_factory.mktemp("site")) as site:
         yield site
         for process in (site.gateway, site.backend):
@@ -173,7 +173,7 @@ async def test_a_job_that_fails_shows_why_and_how_far_it_came(page: Page, site: 
 
 
 async def test_cancel_stops_the_service(page: Page, site: Site) -> None:
-    seconds = 501.0  # a length of its own tells this job from the others in the log
+    seconds = 501.0  # in the log this job differs from the others by its length
     job = await watch_running(page, seconds=seconds)
     started = await site.backend.line("job_started", seconds=seconds)
     clicked = time.monotonic()

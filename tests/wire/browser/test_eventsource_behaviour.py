@@ -211,7 +211,7 @@ class Experiment:
             await exchange.send(head + EVENT + LAST_CHUNK)
 
     def row(self, name: str, again: str) -> Row:
-        """What was found of a case. `again` is the delay, which is not told in a word."""
+        """What was found of a case. `again` is the delay, which the table has in words."""
         found = self.found[name]
         url = self.urls[name]
         location = self.cases[name].location if name in self.cases else ""

@@ -132,7 +132,7 @@ async def test_behind_nginx_events_come_one_by_one_and_a_leaving_browser_ends_th
     with nginx(tmp_path, [gateway.port]) as port:
         client = await opened(port, connect)
         exchange = await service.exchange()
-        # Each is sent only when the one before is there: what is held back is waited for in vain.
+        # Each is sent only when the one before is there, so that a front that holds bytes back times out.
         for number in range(3):
             await exchange.send(chunk(b"data: %d\n\n" % number))
             await client.until(b"data: %d\n\n" % number)
@@ -343,6 +343,6 @@ async def test_over_http_2_a_page_has_more_streams_than_six(
 
 
 async def _streaming(service: Upstream) -> list[Exchange]:
-    """The streams that have begun; a browser asks for an icon besides."""
+    """The streams that have begun, without the browser's request for an icon."""
     exchanges = [await service.exchange() for _ in list(service.requests)]
     return [each for each in exchanges if each.request.target.startswith("/stream")]

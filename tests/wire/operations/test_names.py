@@ -1,6 +1,6 @@
 """A service's name is looked up without holding up anybody else; its addresses may change.
 
-The names are those of a DNS server of the tests' own, which the gateway is told to ask.
+The names are those of a DNS server of the tests' own, which the gateway is set to ask.
 """
 
 import asyncio

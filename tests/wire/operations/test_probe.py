@@ -1,4 +1,4 @@
-"""`gateway probe` says what stands in the way of a stream, and how it is mended."""
+"""`gateway probe` says what stands in the way of a stream, and how to fix it."""
 
 import json
 import ssl
@@ -45,7 +45,7 @@ def probe(port: int, *options: str, idle: str = "1s") -> subprocess.CompletedPro
 
 
 def found(port: int, *, idle: str = "1s") -> tuple[set[str], dict[str, Any]]:
-    """The codes of the faults, and all that was told."""
+    """The codes of the faults, and the whole output."""
     result = probe(port, "--token", token(), "--json", idle=idle)
     words = json.loads(result.stdout)
     faults = {each["code"] for each in words["findings"] if each["fault"]}
@@ -63,7 +63,7 @@ def test_straight_to_the_gateway_streams_come_through(probed: GatewayProcess) ->
     assert token() not in result.stdout + result.stderr
 
 
-# proxy_buffering is on unless told otherwise: it is X-Accel-Buffering that turns it off. What comes
+# proxy_buffering is on by default: it is X-Accel-Buffering that turns it off. What comes
 # in chunks nginx passes on all the same; without, as in HTTP/1.0, it waits until a buffer is full.
 BUFFERS = (
     NGINX_FOR_STREAMS.replace("proxy_http_version 1.1", "proxy_http_version 1.0")

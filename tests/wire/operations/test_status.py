@@ -1,4 +1,4 @@
-"""What the ops port tells of live streams, to programs and to people with a browser."""
+"""What the ops port shows of live streams, to programs and to people with a browser."""
 
 import asyncio
 import re

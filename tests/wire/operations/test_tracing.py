@@ -38,7 +38,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 @pytest.fixture
 def traced(collector: Collector, start_gateway: StartGateway) -> GatewayProcess:
-    """A gateway that is told where the collector is."""
+    """A gateway with the address of the collector."""
     return start_gateway(ROUTES, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, **AT_ONCE)
 
 
@@ -48,7 +48,7 @@ async def client(traced: GatewayProcess, connect: Connect) -> RawClient:
 
 
 def seen(service: Upstream) -> tuple[str, str, str]:
-    """Trace, parent and flags, as the service was told them."""
+    """Trace, parent and flags, as the service got them."""
     found = re.fullmatch(
         "00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", service.request.value("traceparent") or ""
     )

@@ -50,7 +50,7 @@ async def stays(exchange: Exchange) -> None:
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    """Wait for what the kernel alone knows, and tells nobody."""
+    """Wait for what the kernel alone knows, and for which there is no event."""
     async with asyncio.timeout(PATIENCE):
         while not is_true():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -133,7 +133,7 @@ async def test_a_worker_that_is_killed_costs_its_own_streams_and_is_replaced(
     lost = connections_of(victim, gateway.port)
     assert lost + connections_of(other, gateway.port) == len(clients)
     os.kill(victim, signal.SIGKILL)
-    for _ in range(8):  # new ones are served at once, by whoever is there
+    for _ in range(8):  # new ones are served at once, by any worker that is there
         await opened(connect, gateway.port)
     line = (await gateway.await_lines("worker_exited"))[0]
     assert (line["pid"], line["exit_code"]) == (victim, -signal.SIGKILL)
@@ -346,7 +346,7 @@ async def test_with_redis_a_users_streams_are_those_of_all_workers_of_all_replic
     assert (await samples(connect, several))["gateway_limits_shared"] == 0
 
 
-# What is told of them
+# What is reported of them
 
 
 async def scrape(connect: Connect, gateway: GatewayProcess) -> str:
@@ -354,7 +354,7 @@ async def scrape(connect: Connect, gateway: GatewayProcess) -> str:
 
 
 async def samples(connect: Connect, gateway: GatewayProcess) -> dict[str, float]:
-    """What a scrape tells, the series of each name added up."""
+    """The metrics of a scrape, the series of each name added up."""
     text = await scrape(connect, gateway)
     told: dict[str, float] = defaultdict(float)
     for family in parser.text_string_to_metric_families(text):

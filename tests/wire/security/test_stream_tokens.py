@@ -93,7 +93,7 @@ def dead() -> str:
 def alone(
     places: Places, dead: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayProcess]:
-    """A gateway that shares its used tokens with nobody. It tells no token of any kind."""
+    """A gateway that shares its used tokens with nobody. No token of any kind is in its log."""
     env = environment(SERVICE=f"http://127.0.0.1:{port_of(places.service)}", DEAD=dead)
     gateway = GatewayProcess.serve(ROUTES, tmp_path_factory.mktemp("alone"), env=env)
     yield gateway

@@ -1,4 +1,4 @@
-"""A broken upstream is told as broken: a clean 502 before the head, a cut after it."""
+"""A broken upstream is reported as broken: a clean 502 before the head, a cut after it."""
 
 import asyncio
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Errors before a response starts: RFC 9457 problems that help, and tell no secrets."""
+"""Errors before a response starts: RFC 9457 problems that help, and contain no secrets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The instruments tell the truth: client and upstream face each other with no gateway between."""
+"""The test client and upstream work: they face each other with no gateway between."""
 
 import asyncio
 

@@ -81,7 +81,7 @@ def before_them(
 
 
 def seen(response: Response) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """What a browser can tell of a response, less framing and what is the gateway's own."""
+    """What a client sees of a response, without framing and the gateway's own headers."""
     framing = {b"transfer-encoding", b"content-length", b"connection"}
     headers = [
         (name.lower(), value)

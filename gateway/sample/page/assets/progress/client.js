@@ -4,7 +4,7 @@ import { FAILURES } from "./failure.js";
 import { POLICY } from "./policy.js";
 import { advance, IDLE } from "./run.js";
 import { requestToken, TokenError } from "./token.js";
-/** Watches a job: does what the state machine says, and tells it what came of that. */
+/** Watches a job: does what the state machine says, and reports the outcome to it. */
 export class ProgressClient {
     #endpoint;
     #options;
