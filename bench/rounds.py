@@ -44,12 +44,12 @@ def run(scenario: Scenario, peers: Sequence[str], count: int, stage: Stage) -> O
             except (BenchError, OSError, ExceptionGroup) as error:
                 said = outcome.failures[name] = _reason(error)
             seconds = time.monotonic() - began
-            tell(f"{scenario.name} {turn + 1}/{count} {name} ({seconds:.1f} s): {said}")
+            report(f"{scenario.name} {turn + 1}/{count} {name} ({seconds:.1f} s): {said}")
         outcome.rounds.append(samples)
     return outcome
 
 
-def tell(line: str) -> None:
+def report(line: str) -> None:
     """Say how far things are."""
     print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)
 

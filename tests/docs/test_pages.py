@@ -1,4 +1,4 @@
-"""All keys, codes, events, metrics and options stand in the pages, and what the pages show works."""
+"""All keys, codes, events, metrics and options are in the pages, and what the pages show works."""
 
 import argparse
 import ast

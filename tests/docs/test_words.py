@@ -21,6 +21,7 @@ BANNED = re.compile(
 PAGES = sorted(name for name in TEXT if not name.startswith(("frontend/", "bench/")))
 PACKAGE = ROOT / "gateway"
 FILES = sorted(PACKAGE.rglob("*.py"))
+OTHERS = sorted(each for name in ("tests", "bench") for each in (ROOT / name).rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -47,6 +48,24 @@ def texts(file: Path) -> Iterator[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
 def test_a_module_has_no_banned_word(file: Path) -> None:
     assert [text for text in texts(file) if BANNED.search(text)] == []
+
+
+def test_comments_docstrings_and_names_of_tests_have_no_banned_word() -> None:
+    found = [(file, text) for file in OTHERS for text in _written(file) if BANNED.search(text)]
+    assert found == []
+
+
+def _written(file: Path) -> Iterator[str]:
+    """Give the comments, docstrings and function names of a module, but not its data."""
+    source = file.read_text(encoding="utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name.replace("_", " ")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())

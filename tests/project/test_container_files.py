@@ -82,7 +82,7 @@ def test_the_public_key_is_written_by_the_backend_and_only_read_by_the_gateway()
     assert "keys" in COMPOSE["volumes"]
 
 
-def test_the_gateway_is_told_the_port_that_the_backend_listens_on() -> None:
+def test_the_gateway_gets_the_port_that_the_backend_listens_on() -> None:
     command = SERVICES["sample-backend"]["command"]
     port = command[command.index("--port") + 1]
     upstream = SERVICES["gateway"]["environment"]["PROCESSOR_SERVICE_URL"]

@@ -160,8 +160,8 @@ def test_compose_mounts_files_that_are_there() -> None:
 @pytest.mark.parametrize("name", ["gateway-1", "gateway-2"])
 def test_a_gateway_of_compose_gets_the_time_that_its_end_takes(name: str) -> None:
     service = COMPOSE["services"][name]
-    told = service["environment"]
-    drain = seconds(told["GATEWAY_DRAIN_DELAY"]) + seconds(told["GATEWAY_DRAIN_TIMEOUT"])
+    reported = service["environment"]
+    drain = seconds(reported["GATEWAY_DRAIN_DELAY"]) + seconds(reported["GATEWAY_DRAIN_TIMEOUT"])
     assert seconds(service["stop_grace_period"]) >= drain + CLOSING
 
 
@@ -176,7 +176,7 @@ def test_the_front_of_compose_knows_the_gateways() -> None:
 
 
 def test_the_front_of_compose_ends_a_job_whose_browser_has_left() -> None:
-    """With flush_interval -1 Caddy 2.6 does not; newer ones do either way, so a test with those proves nothing."""
+    """With flush_interval -1 Caddy 2.6 does not. A newer one does either way."""
     caddyfile = (DEPLOY / "compose" / "Caddyfile").read_text()
     assert "flush_interval" not in re.sub(r"#.*", "", caddyfile)
 
@@ -208,7 +208,7 @@ def test_what_is_asked_of_prometheus_is_a_query(expression: str) -> None:
     assert promql_parser.parse(expression)
 
 
-def test_every_metric_that_is_named_is_told_by_the_gateway() -> None:
+def test_every_metric_that_is_named_is_one_of_the_gateway() -> None:
     files = [file for file in DEPLOY.rglob("*") if file.suffix in {".json", ".yaml"}]
     named = {
         name
@@ -216,10 +216,10 @@ def test_every_metric_that_is_named_is_told_by_the_gateway() -> None:
         for name in re.findall(r"\b(?:gateway|process)_\w+", file.read_text())
     }
     assert len(named) > 10
-    assert named <= told()
+    assert named <= reported()
 
 
-def told() -> set[str]:
+def reported() -> set[str]:
     """The names of all series that there can be, with those of a histogram's parts."""
     tally = Counters()
     tally.requests["GET", 200] = tally.streams["complete"] = tally.upstream_errors["x"] = 1

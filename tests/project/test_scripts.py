@@ -69,7 +69,7 @@ def test_root_gets_venv_installed_where_python_has_none(machine: Path) -> None:
     assert len(installed(machine)) == 1
 
 
-def test_another_user_is_told_what_to_install(machine: Path) -> None:
+def test_another_user_reads_what_to_install(machine: Path) -> None:
     ended = run(machine, 1000)
     assert ended.returncode == 1
     assert "install it with: apt-get install python3 python3-venv" in ended.stderr

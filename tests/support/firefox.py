@@ -38,13 +38,13 @@ PREFERENCES = {
 PAGE = """<!doctype html><title>A page</title><script type="module">
 for (;;) {
   const { number, code, argument } = await (await fetch("/next")).json();
-  let told;
+  let seen;
   try {
-    told = { value: await (0, eval)(`(${code})`)(argument) };
+    seen = { value: await (0, eval)(`(${code})`)(argument) };
   } catch (error) {
-    told = { error: String(error) };
+    seen = { error: String(error) };
   }
-  await fetch(`/seen/${number}`, { method: "POST", body: JSON.stringify(told) });
+  await fetch(`/seen/${number}`, { method: "POST", body: JSON.stringify(seen) });
 }
 </script>"""
 
@@ -63,9 +63,9 @@ class Firefox:
         seen = self._seen[number] = asyncio.get_running_loop().create_future()
         self._asked.put_nowait({"number": number, "code": code, "argument": argument})
         async with asyncio.timeout(PATIENCE):
-            told = await seen
-        assert "error" not in told, told["error"]
-        return told.get("value")
+            reported = await seen
+        assert "error" not in reported, reported["error"]
+        return reported.get("value")
 
     @classmethod
     @asynccontextmanager

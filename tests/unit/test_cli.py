@@ -100,13 +100,13 @@ def test_the_help_names_every_command(run: Run) -> None:
     assert all(command in out for command in COMMANDS)
 
 
-def test_the_version_is_the_packages_and_tells_what_form_runs(run: Run) -> None:
+def test_the_version_is_the_packages_and_names_the_form_that_runs(run: Run) -> None:
     form = {"pure": "pure Python", "compiled": "compiled"}[os.environ.get("FORM", "pure")]
     expected = f"gateway {version('gateway')} (data plane: {form})\n"
     assert run("--version") == (0, expected, "")
 
 
-def test_every_option_of_serve_tells_its_variable_and_default(run: Run) -> None:
+def test_the_help_of_serve_names_the_variable_and_default_of_every_option(run: Run) -> None:
     out = run("serve", "--help")[1]
     options = ("routes", "host", "port", "ops-port", "workers", "drain-delay", "drain-timeout")
     for option in options:
@@ -116,7 +116,7 @@ def test_every_option_of_serve_tells_its_variable_and_default(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         ((), "COMMAND"),
         (("fly",), "'fly'"),
@@ -141,11 +141,11 @@ def test_every_option_of_serve_tells_its_variable_and_default(run: Run) -> None:
     ],
 )
 def test_a_wrong_command_line_is_exit_2_and_says_what_is_wrong(
-    run: Run, arguments: tuple[str, ...], told: str
+    run: Run, arguments: tuple[str, ...], reported: str
 ) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err.splitlines()[-1]
+    assert reported in err.splitlines()[-1]
     assert "Traceback" not in err
 
 
@@ -208,7 +208,7 @@ def test_check_without_the_environment_needs_no_variable(
     assert run("check", "--no-env")[0] == 0
 
 
-def test_every_fault_is_told_at_once_with_its_place(run: Run, tmp_path: Path) -> None:
+def test_every_fault_is_reported_at_once_with_its_place(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("- path: a\n  proxy_upstreem: http://a\n")
     code, out, err = run("check", "bad.yaml")
     assert (code, out) == (1, "")
@@ -250,7 +250,7 @@ def test_a_token_is_for_a_developer_for_five_minutes(run: Run) -> None:
     assert abs(time.time() - claims["exp"] + 300) < 60
 
 
-def test_a_token_says_what_it_is_told_to(run: Run) -> None:
+def test_a_token_has_the_claims_of_the_options(run: Run) -> None:
     out = run(
         *("token", "--sub", "ada", "--ttl", "1h", "--scope", "a", "--scope", "b"),
         *("--claim", "role=x=y", "--claim", "team="),

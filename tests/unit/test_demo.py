@@ -86,9 +86,9 @@ async def test_a_job_runs_with_the_token_of_the_log_in(
     token = await log_in(visitor)
     for query in (order, {**order, "token": token}):  # the cookie alone, then the URL too
         async with visitor.get(STREAM, params=query) as response:
-            told = [report async for report in reports(response)]
-        assert [report["progress"] for report in told] == [0, 25, 50, 75, 100]
-        assert told[-1]["status"] == "completed"
+            reported = [report async for report in reports(response)]
+        assert [report["progress"] for report in reported] == [0, 25, 50, 75, 100]
+        assert reported[-1]["status"] == "completed"
     await end_with_ctrl_c(demo)
     assert token not in demo.output
 
@@ -98,10 +98,10 @@ async def test_ctrl_c_ends_it_while_a_job_runs(
 ) -> None:
     await log_in(visitor)
     async with visitor.get(STREAM, params={"steps": "1", "seconds": "600"}) as response:
-        told = reports(response)
-        assert (await anext(told))["progress"] == 0
+        reported = reports(response)
+        assert (await anext(reported))["progress"] == 0
         await end_with_ctrl_c(demo)
-        last = [report async for report in told][-1]
+        last = [report async for report in reported][-1]
     assert (last["status"], last["data"]) == ("error", {"code": "draining"})
     assert demo.output.count("end_reason=drained") == 1
 

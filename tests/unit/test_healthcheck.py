@@ -68,7 +68,7 @@ def test_a_gateway_that_answers_on_its_ops_port_is_healthy() -> None:
         ({"GATEWAY_HOST": "10.0.0.5", "GATEWAY_OPS_PORT": ""}, "http://10.0.0.5:9090/healthz"),
     ],
 )
-def test_it_asks_where_the_gateway_was_told_to_listen(environ: dict[str, str], url: str) -> None:
+def test_it_asks_where_the_gateway_was_set_to_listen(environ: dict[str, str], url: str) -> None:
     assert default_url(environ) == url
 
 

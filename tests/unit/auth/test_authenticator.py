@@ -97,8 +97,8 @@ def outcome(call: Callable[[], T]) -> T | Failure:
 def refused(token: bytes, failure: Failure = errors.TOKEN_INVALID, **auth: Any) -> Rejection:
     """Expect a refusal that shows no part of the token, neither to the client nor to the log."""
     found = refusal(lambda: bearer(token, **auth), failure)
-    told = found.detail + found.reason
-    assert not any(part in told for part in token.decode("latin-1").split(".") if len(part) > 9)
+    reported = found.detail + found.reason
+    assert not any(part in reported for part in token.decode("latin-1").split(".") if len(part) > 9)
     return found
 
 
@@ -162,7 +162,7 @@ def test_a_token_that_comes_twice_in_one_place_is_refused() -> None:
         assert "exactly one" in found.detail
 
 
-def test_a_request_without_a_token_is_told_every_place_to_send_it() -> None:
+def test_a_request_without_a_token_gets_every_place_to_send_it() -> None:
     found = refusal(identify, errors.TOKEN_MISSING)
     assert all(place in found.detail for place in ("Bearer", "?token=", "'gateway_token'"))
 
@@ -328,12 +328,12 @@ def test_an_exp_in_milliseconds_is_refused() -> None:
     assert "seconds" in refused(signed(claims(exp=int(time.time() * 1000)))).detail
 
 
-def test_exp_may_be_a_fraction_and_is_told_in_seconds() -> None:
+def test_exp_may_be_a_fraction_and_is_kept_in_seconds() -> None:
     exp = time.time() + 60.25
     assert bearer(signed(claims(exp=exp))).expires_at == exp
 
 
-def test_an_expired_token_is_told_apart_from_an_invalid_one() -> None:
+def test_an_expired_token_has_another_code_than_an_invalid_one() -> None:
     assert "expired" in refused(signed(claims(exp=time.time() - 60)), errors.TOKEN_EXPIRED).detail
     refused(signed(claims(exp=-1)), errors.TOKEN_EXPIRED)
 
@@ -451,7 +451,7 @@ def test_a_claim_that_a_service_would_read_otherwise_is_refused(value: Any) -> N
 # Keys
 
 
-def test_without_any_key_no_token_is_let_in() -> None:
+def test_without_any_key_no_token_is_accepted() -> None:
     refused(signed(), secret=None)
 
 
@@ -479,7 +479,7 @@ def test_without_any_key_no_token_is_let_in() -> None:
         ),
     ],
 )
-def test_a_key_that_does_not_serve_its_algorithm_is_told_at_startup(
+def test_a_key_that_does_not_fit_its_algorithm_is_reported_at_startup(
     auth: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -487,7 +487,7 @@ def test_a_key_that_does_not_serve_its_algorithm_is_told_at_startup(
 
 
 @pytest.mark.parametrize("algorithm", PRIVATE_KEYS)
-def test_a_private_key_in_place_of_the_public_one_is_told_at_startup(algorithm: str) -> None:
+def test_a_private_key_in_place_of_the_public_one_is_reported_at_startup(algorithm: str) -> None:
     pem = private_pem(PRIVATE_KEYS[algorithm])
     with pytest.raises(ValueError, match="private key") as caught:
         Authenticator(Auth(public_key=pem, algorithms=(algorithm,)))

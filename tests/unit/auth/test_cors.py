@@ -20,12 +20,12 @@ OPEN = CorsPolicy(Cors(("*",)))
 labels = st.text(string.ascii_lowercase + string.digits + "-_", min_size=1, max_size=8)
 
 
-def told(policy: CorsPolicy, origin: bytes | None, *received: tuple[bytes, bytes]) -> Pairs:
+def reported(policy: CorsPolicy, origin: bytes | None, *received: tuple[bytes, bytes]) -> Pairs:
     return policy.access(origin).apply(list(received))
 
 
 def granted(policy: CorsPolicy, origin: bytes | None) -> bytes | None:
-    return dict(told(policy, origin)).get(b"Access-Control-Allow-Origin")
+    return dict(reported(policy, origin)).get(b"Access-Control-Allow-Origin")
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_an_origin_that_differs_in_anything_is_foreign(origin: bytes) -> None:
 
 
 @pytest.mark.parametrize("origin", [APP, b"http://localhost:3000"])
-def test_a_listed_origin_is_told_itself(origin: bytes) -> None:
+def test_a_listed_origin_is_sent_back(origin: bytes) -> None:
     assert LISTED.allows(origin)
-    assert told(LISTED, origin) == [
+    assert reported(LISTED, origin) == [
         (b"Vary", b"Origin"),
         (b"Access-Control-Allow-Origin", origin),
         (b"Access-Control-Allow-Credentials", b"true"),
@@ -98,7 +98,7 @@ def test_a_wildcard_stands_for_nothing_else(origin: bytes) -> None:
 
 @given(st.binary(max_size=30))
 @example(b"https://a\r\nX: .example.com")
-def test_what_is_told_back_is_an_origin_that_may_call(origin: bytes) -> None:
+def test_what_is_sent_back_is_an_origin_that_may_call(origin: bytes) -> None:
     for start, end in ((b"", b""), (b"https://", b".example.com"), (b"http://", b".dev.test:8080")):
         asked = start + origin + end
         echoed = granted(WILD, asked)
@@ -108,7 +108,7 @@ def test_what_is_told_back_is_an_origin_that_may_call(origin: bytes) -> None:
 
 @pytest.mark.parametrize("origin", [APP, b"null", None])
 def test_where_every_origin_may_call_no_response_depends_on_it(origin: bytes | None) -> None:
-    assert told(OPEN, origin) == [
+    assert reported(OPEN, origin) == [
         (b"Access-Control-Allow-Origin", b"*"),
         (b"Access-Control-Expose-Headers", b"Retry-After, X-Request-Id"),
     ]
@@ -123,7 +123,7 @@ def test_an_origin_is_trusted_with_the_cookie_only_where_credentials_go() -> Non
 
 @pytest.mark.parametrize("origin", [None, b"https://evil.test"])
 def test_a_cache_learns_that_another_origin_gets_another_answer(origin: bytes | None) -> None:
-    assert told(LISTED, origin) == [(b"Vary", b"Origin")]
+    assert reported(LISTED, origin) == [(b"Vary", b"Origin")]
 
 
 def test_the_services_own_word_on_it_is_replaced() -> None:
@@ -132,8 +132,13 @@ def test_the_services_own_word_on_it_is_replaced() -> None:
         (b"Access-Control-Allow-Methods", b"GET"),
         (b"X-Other", b"1"),
     ]
-    assert told(LISTED, b"https://evil.test", *own) == [(b"X-Other", b"1"), (b"Vary", b"Origin")]
-    assert [name for name, _ in told(LISTED, APP, *own)].count(b"Access-Control-Allow-Origin") == 1
+    assert reported(LISTED, b"https://evil.test", *own) == [
+        (b"X-Other", b"1"),
+        (b"Vary", b"Origin"),
+    ]
+    assert [name for name, _ in reported(LISTED, APP, *own)].count(
+        b"Access-Control-Allow-Origin"
+    ) == 1
 
 
 @pytest.mark.parametrize(
@@ -148,10 +153,10 @@ def test_the_services_own_word_on_it_is_replaced() -> None:
 )
 def test_vary_is_added_to_and_never_doubled(own: list[bytes], added: bool) -> None:
     received = [(b"vary", value) for value in own]
-    assert told(LISTED, None, *received) == [*received, *[(b"Vary", b"Origin")] * added]
+    assert reported(LISTED, None, *received) == [*received, *[(b"Vary", b"Origin")] * added]
 
 
-def test_a_preflight_is_told_the_routes_methods_and_the_headers_it_asked_for() -> None:
+def test_a_preflight_gets_the_routes_methods_and_the_headers_it_asked_for() -> None:
     assert LISTED.preflight(b"GET, HEAD", b"authorization, x-a") == [
         (b"Access-Control-Allow-Methods", b"GET, HEAD"),
         (b"Access-Control-Max-Age", b"600"),
@@ -160,15 +165,15 @@ def test_a_preflight_is_told_the_routes_methods_and_the_headers_it_asked_for() -
     ]
 
 
-def test_a_preflight_that_asks_for_no_header_is_told_none() -> None:
+def test_a_preflight_that_asks_for_no_header_gets_none() -> None:
     names = [name for name, _ in LISTED.preflight(b"PUT", b"")]
     assert b"Access-Control-Allow-Headers" not in names
 
 
-def test_a_preflight_is_told_the_sections_methods_and_headers_where_it_has_them() -> None:
+def test_a_preflight_gets_the_sections_methods_and_headers_where_it_has_them() -> None:
     cors = Cors(("*",), methods=("GET", "PUT"), headers=("X-A", "X-B"), expose=(), max_age=0.5)
     answer = dict(CorsPolicy(cors).preflight(b"DELETE", b"x-c"))
     assert answer[b"Access-Control-Allow-Methods"] == b"GET, PUT"
     assert answer[b"Access-Control-Allow-Headers"] == b"X-A, X-B"
     assert answer[b"Access-Control-Max-Age"] == b"0"
-    assert told(CorsPolicy(cors), APP) == [(b"Access-Control-Allow-Origin", b"*")]
+    assert reported(CorsPolicy(cors), APP) == [(b"Access-Control-Allow-Origin", b"*")]

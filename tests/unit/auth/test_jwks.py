@@ -85,7 +85,7 @@ def test_one_bad_key_spoils_none_of_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         (b"", "not JSON"),
         (b"\xff", "not JSON"),
@@ -98,8 +98,8 @@ def test_one_bad_key_spoils_none_of_the_others() -> None:
         (json.dumps({"keys": [{}] * (MAX_KEYS + 1)}).encode(), f"more than {MAX_KEYS} keys"),
     ],
 )
-def test_what_is_no_set_of_keys_is_refused_with_the_cause(text: bytes, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_is_no_set_of_keys_is_refused_with_the_cause(text: bytes, reported: str) -> None:
+    with pytest.raises(ValueError, match=reported):
         KeySet.parse(text, ["ES256"])
 
 

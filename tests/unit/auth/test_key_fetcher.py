@@ -46,7 +46,7 @@ async def keys(remote: KeyIssuer) -> AsyncIterator[Watched]:
         await keys.close()
 
 
-async def told(keys: Watched, event: str, times: int = 1) -> Line:
+async def reported(keys: Watched, event: str, times: int = 1) -> Line:
     """Wait for a line of this event."""
     async with asyncio.timeout(PATIENCE):
         while len(found := [line for line in keys.lines if line["event"] == event]) < times:
@@ -70,7 +70,7 @@ async def test_keys_are_fetched_at_the_start_without_being_waited_for(
     await remote.until_fetched(1)
     assert not keys.has_keys
     remote.is_free.set()
-    assert (await told(keys, "jwks_fetched"))["keys"] == 1
+    assert (await reported(keys, "jwks_fetched"))["keys"] == 1
     assert keys.has_keys
     assert keys.sets[0].find("ES256", "one")
 
@@ -78,7 +78,7 @@ async def test_keys_are_fetched_at_the_start_without_being_waited_for(
 async def test_a_fetch_asks_for_no_more_than_it_needs(remote: KeyIssuer, keys: Watched) -> None:
     remote.headers = {"Set-Cookie": "a=1"}
     keys.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     keys._next_ask = 0
     await keys.refetch_keys()
     assert [headers.get("Cookie") for headers in remote.fetches] == [None, None]
@@ -103,7 +103,7 @@ async def test_the_next_fetch_is_when_the_issuer_says_within_bounds(
 ) -> None:
     remote.headers = {} if header is None else {"Cache-Control": header}
     keys.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     assert keys._delay == delay
 
 
@@ -113,9 +113,9 @@ async def test_keys_are_fetched_again_in_the_background(
     monkeypatch.setattr(key_fetcher, "REFRESH", 0.02)
     monkeypatch.setattr(key_fetcher, "LEAST_REFRESH", 0.02)
     keys.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     remote.text = key_set(OTHER)
-    await told(keys, "jwks_fetched", 2)
+    await reported(keys, "jwks_fetched", 2)
     assert keys.sets[-1].find("ES256", "other")
     await remote.until_fetched(len(remote.fetches) + 3)
     assert len(keys.sets) == 2, "a set that is as it was is no news"
@@ -125,7 +125,7 @@ async def test_all_who_look_for_a_key_at_once_share_one_fetch(
     remote: KeyIssuer, keys: Watched
 ) -> None:
     keys.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     remote.text = key_set(KEY, OTHER)
     remote.is_free.clear()
     looking = [asyncio.create_task(keys.refetch_keys()) for _ in range(50)]
@@ -140,7 +140,7 @@ async def test_who_looks_for_keys_that_nobody_has_causes_few_fetches(
     remote: KeyIssuer, keys: Watched
 ) -> None:
     keys.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     for _ in range(100):
         await keys.refetch_keys()
     assert len(remote.fetches) == 2
@@ -157,15 +157,15 @@ async def test_who_looks_for_keys_that_nobody_has_causes_few_fetches(
         (key_set(OTHER), 203, "it answered 203"),
     ],
 )
-async def test_an_answer_that_is_none_leaves_the_old_keys_and_is_told(
+async def test_an_invalid_answer_leaves_the_old_keys_and_is_logged(
     remote: KeyIssuer, keys: Watched, text: bytes, status: int, error: str
 ) -> None:
     keys.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     remote.text, remote.status = text, status
     remote.headers = {"Location": remote.url + "?again"}
     assert (await refusal(keys)).failure is errors.KEYS_UNAVAILABLE
-    line = await told(keys, "jwks_fetch_failed")
+    line = await reported(keys, "jwks_fetch_failed")
     assert error in line["error"]
     assert (line["retry_in_s"], line["has_keys"], line["log_level"]) == (1.0, True, "warning")
     assert line["url"] == remote.url
@@ -188,7 +188,7 @@ async def test_a_fetch_that_hangs_ends_in_time(
     monkeypatch.setattr(key_fetcher, "TIMEOUT", 0.05)
     remote.is_free.clear()
     keys.start()
-    await told(keys, "jwks_fetch_failed")
+    await reported(keys, "jwks_fetch_failed")
 
 
 async def test_who_waits_for_the_first_keys_gets_them_though_the_first_fetch_failed(
@@ -197,7 +197,7 @@ async def test_who_waits_for_the_first_keys_gets_them_though_the_first_fetch_fai
     monkeypatch.setattr(key_fetcher, "FIRST_RETRY", 0.05)
     remote.status = 503
     keys.start()
-    await told(keys, "jwks_fetch_failed")
+    await reported(keys, "jwks_fetch_failed")
     looking = asyncio.create_task(keys.refetch_keys())
     remote.status = 200
     await looking
@@ -211,9 +211,9 @@ async def test_it_is_asked_less_and_less_while_it_is_away(
     monkeypatch.setattr(key_fetcher, "LAST_RETRY", 0.007)
     await remote.stop()
     keys.start()
-    await told(keys, "jwks_fetch_failed", 4)
+    await reported(keys, "jwks_fetch_failed", 4)
     await remote.start()
-    await told(keys, "jwks_fetched")
+    await reported(keys, "jwks_fetched")
     failed = [line for line in keys.lines if line["event"] == "jwks_fetch_failed"]
     assert [line["retry_in_s"] for line in failed[:4]] == [0.002, 0.004, 0.007, 0.007]
     assert not failed[0]["has_keys"]

@@ -59,7 +59,7 @@ def test_a_token_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @time_machine.travel(NOW, tick=False)
-def test_of_a_token_in_two_places_each_is_told_apart() -> None:
+def test_of_a_token_in_two_places_each_is_reported() -> None:
     authenticator, token = Authenticator(AUTH), signed()
     by_header, by_query = (
         verdict(authenticator, token),

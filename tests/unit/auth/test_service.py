@@ -57,7 +57,7 @@ async def test_a_token_is_redeemed_once_unless_it_is_given_back() -> None:
     assert refused.value.failure is errors.TOKEN_INVALID
 
 
-async def test_a_key_that_was_withdrawn_lets_nobody_in_who_was_known(tmp_path: Path) -> None:
+async def test_a_key_that_was_withdrawn_rejects_tokens_that_were_accepted(tmp_path: Path) -> None:
     old, new, remote = Key("old"), Key("new"), KeyIssuer()
     remote.text = key_set(old)
     await remote.start()

@@ -74,8 +74,8 @@ def test_each_has_an_id_of_its_own() -> None:
 
 @pytest.mark.parametrize(("left", "life"), [(300, 60), (60, 60), (40, 45), (0.5, 5), (-4, 1)])
 def test_it_lives_a_minute_or_what_is_left_of_the_login_token(left: float, life: int) -> None:
-    token, told = StreamTokens(AUTH, ()).issue(login(exp=NOW + left), PATH)
-    assert told == life
+    token, reported = StreamTokens(AUTH, ()).issue(login(exp=NOW + left), PATH)
+    assert reported == life
     with time_machine.travel(NOW + life - 0.01, tick=False):
         assert verdict(token.encode()).one_use_token
     with time_machine.travel(NOW + life, tick=False):

@@ -44,7 +44,7 @@ async def test_a_claim_that_was_taken_back_can_be_made_again() -> None:
     await used.close()
 
 
-async def test_at_the_bound_none_is_let_in_rather_than_one_forgotten(
+async def test_at_the_limit_a_token_is_rejected_rather_than_one_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(used_tokens, "MAX_USED", 2)

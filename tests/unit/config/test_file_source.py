@@ -57,7 +57,7 @@ async def test_a_pipe_is_left_for_who_loads_it(tmp_path: Path) -> None:
     await writing
 
 
-async def test_a_change_from_before_the_watch_is_told(
+async def test_a_change_from_before_the_watch_is_reported(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file was read at the start, and nobody watched it until now."""

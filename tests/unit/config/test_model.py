@@ -38,7 +38,7 @@ def test_no_exchange_is_cut_for_being_long_and_no_stream_for_being_silent_by_def
     assert (bounds.connect, bounds.first_byte, bounds.send) == (5.0, 30.0, 60.0)
 
 
-def test_a_route_asks_for_a_token_unless_told_otherwise() -> None:
+def test_a_route_asks_for_a_token_by_default() -> None:
     assert Route("/", (), Upstream("")).auth_required
 
 

@@ -105,7 +105,7 @@ def example_keys(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "reported"),
     [
         (route_section.TABLE.keys, table_keys("key of a route")),
         (stream_section.TABLE.keys, table_keys("key of `stream`")),
@@ -129,8 +129,8 @@ def example_keys(name: str) -> set[str]:
         "header_rules",
     ],
 )
-def test_the_pages_have_each_key_and_no_other(keys: schema_types.Keys, told: set[str]) -> None:
-    assert told == set(keys)
+def test_the_pages_have_each_key_and_no_other(keys: schema_types.Keys, reported: set[str]) -> None:
+    assert reported == set(keys)
 
 
 def test_the_pages_name_the_sections_of_a_file() -> None:
@@ -150,10 +150,10 @@ def properties(node: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def test_the_schema_has_the_keys_of_the_loader_and_of_no_later_version() -> None:
     known = {key for keys, _ in SECTIONS.values() for key in keys}
-    told = {key for key, _ in properties(schema())}
-    assert told == known
+    reported = {key for key, _ in properties(schema())}
+    assert reported == known
     assert not LATER & {*table_keys("key of a route"), *table_keys("key of `limits`")}
-    assert not LATER - {"limits"} & told  # a route's `limits` is not the gateway's
+    assert not LATER - {"limits"} & reported  # a route's `limits` is not the gateway's
 
 
 def test_each_key_is_described() -> None:

@@ -10,15 +10,15 @@ from gateway.endpoints.health import alive, readiness
 from gateway.telemetry.health import Health, Workers
 
 
-def told(response: web.Response) -> Any:
+def reported(response: web.Response) -> Any:
     assert response.headers["Cache-Control"] == "no-store"
     return json.loads(response.text or "")
 
 
-def test_one_that_lacks_nothing_is_ready() -> None:
+def test_one_that_has_everything_is_ready() -> None:
     response = readiness(Health(2))
-    assert (response.status, told(response)["status"]) == (200, "ready")
-    assert told(alive()) == {"status": "ok"}
+    assert (response.status, reported(response)["status"]) == (200, "ready")
+    assert reported(alive()) == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -28,16 +28,16 @@ def test_one_that_lacks_nothing_is_ready() -> None:
         (Health(1, is_draining=True), "draining"),
     ],
 )
-def test_one_that_lacks_something_is_not_ready_and_says_what(health: Health, check: str) -> None:
+def test_one_that_misses_something_is_not_ready_and_says_what(health: Health, check: str) -> None:
     response = readiness(health)
-    body = told(response)
+    body = reported(response)
     assert (response.status, body["status"]) == (503, "not_ready")
     assert [name for name, each in body["checks"].items() if not each["ok"]] == [check]
 
 
 def test_without_the_upstreams_of_one_route_the_others_are_served() -> None:
     response = readiness(Health(3, routes_without=("/a",), routes_degraded=("/b",)))
-    assert (response.status, told(response)["checks"]["upstreams"]) == (
+    assert (response.status, reported(response)["checks"]["upstreams"]) == (
         200,
         {
             "ok": False,
@@ -50,15 +50,15 @@ def test_without_the_upstreams_of_one_route_the_others_are_served() -> None:
 
 def test_without_the_upstreams_of_a_required_route_it_is_not_ready() -> None:
     response = readiness(Health(2, routes_without=("/a",), required_without=("/a",)))
-    assert (response.status, told(response)["status"]) == (503, "not_ready")
-    assert told(response)["checks"]["upstreams"]["required_without"] == ["/a"]
+    assert (response.status, reported(response)["status"]) == (503, "not_ready")
+    assert reported(response)["checks"]["upstreams"]["required_without"] == ["/a"]
 
 
-def test_a_file_with_faults_is_told_of_and_changes_nothing() -> None:
+def test_a_file_with_faults_is_reported_and_changes_nothing() -> None:
     response = readiness(Health(1, faults=2))
     assert response.status == 200
-    assert told(response)["checks"]["reload"] == {"ok": False, "faults": 2}
-    assert "reload" not in told(readiness(Health(1)))["checks"]
+    assert reported(response)["checks"]["reload"] == {"ok": False, "faults": 2}
+    assert "reload" not in reported(readiness(Health(1)))["checks"]
 
 
 def test_several_are_ready_only_where_all_are() -> None:

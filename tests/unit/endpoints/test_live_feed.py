@@ -46,7 +46,7 @@ def test_an_event_is_one_line_whatever_stands_in_it() -> None:
     assert data(made)["streams"][0]["subject"] == HOSTILE
 
 
-def test_a_route_is_told_with_its_requests_and_what_went_wrong() -> None:
+def test_a_route_is_listed_with_its_requests_and_errors() -> None:
     tally = Counters()
     tally.requests = {("GET", 200): 5, ("GET", 404): 1, ("GET", 502): 2}
     tally.streams = {"complete": 3, "upstream_closed": 1, "client_closed": 1}
@@ -56,10 +56,10 @@ def test_a_route_is_told_with_its_requests_and_what_went_wrong() -> None:
     assert route["upstreams"] == [{"url": "http://u", "is_up": False, "under_way": 1}]
 
 
-def test_of_many_streams_the_oldest_are_told_and_all_counted() -> None:
-    told = data(event(report(*(stream(number) for number in range(MOST_STREAMS + 5)))))
-    assert (told["count"], len(told["streams"])) == (MOST_STREAMS + 5, MOST_STREAMS)
-    assert told["streams"][-1]["id"] == "0005"
+def test_of_many_streams_the_oldest_are_listed_and_all_counted() -> None:
+    reported = data(event(report(*(stream(number) for number in range(MOST_STREAMS + 5)))))
+    assert (reported["count"], len(reported["streams"])) == (MOST_STREAMS + 5, MOST_STREAMS)
+    assert reported["streams"][-1]["id"] == "0005"
 
 
 class Watched:

@@ -29,7 +29,7 @@ class Port:
     reports: list[Report] = field(default_factory=lambda: [report()])
     url: str = ""
 
-    async def told(self) -> list[Report]:
+    async def reported(self) -> list[Report]:
         return self.reports
 
 
@@ -39,7 +39,7 @@ Ask = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
 @pytest.fixture
 async def port() -> AsyncIterator[Port]:
     port = Port()
-    ops = Ops(port.told)
+    ops = Ops(port.reported)
     runner = web.ServerRunner(Server(ops))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -92,7 +92,7 @@ async def test_processes_are_ready_together_and_counted_together(port: Port, ask
     assert (await ask("/healthz"))[0].status == 200
 
 
-async def test_a_query_that_makes_no_sense_is_told_what_is_allowed(ask: Ask) -> None:
+async def test_a_query_that_makes_no_sense_gets_what_is_allowed(ask: Ask) -> None:
     response, body = await ask("/streams?sort=colour")
     assert (response.status, "sort is one of age" in body) == (400, True)
     assert (await ask("/streams?state=waiting&limit=5"))[1] == '{"count": 0, "streams": []}'

@@ -1,4 +1,4 @@
-"""Live streams are filtered, sorted and cut as a query says; a bad query gets the allowed values."""
+"""Live streams are filtered, sorted and cut by a query. A bad query gets the allowed values."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def names(*query: tuple[str, str]) -> list[str]:
     return [each["id"] for each in answer["streams"]]
 
 
-def test_without_a_query_all_are_told_the_oldest_first() -> None:
+def test_without_a_query_all_are_listed_the_oldest_first() -> None:
     assert names() == ["2", "3", "1"]
 
 
@@ -52,13 +52,13 @@ def test_filters_are_all_to_be_met() -> None:
     assert names(("subject", "an")) == []
 
 
-def test_past_the_limit_they_are_counted_and_not_told() -> None:
+def test_past_the_limit_they_are_counted_and_not_listed() -> None:
     answer: Any = StreamList.of([("limit", "1")]).answer(STREAMS)
     assert (answer["count"], [each["id"] for each in answer["streams"]]) == (3, ["2"])
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "reported"),
     [
         ([("colour", "red")], "there are route, subject, state, sort, limit"),
         ([("sort", "colour")], "age, bytes"),
@@ -70,8 +70,8 @@ def test_past_the_limit_they_are_counted_and_not_told() -> None:
         ([("route", "/a"), ("route", "/b")], "once"),
     ],
 )
-def test_a_bad_query_is_told_what_is_allowed(query: list[tuple[str, str]], told: str) -> None:
-    with pytest.raises(QueryError, match=told):
+def test_a_bad_query_gets_what_is_allowed(query: list[tuple[str, str]], reported: str) -> None:
+    with pytest.raises(QueryError, match=reported):
         StreamList.of(query)
 
 

@@ -100,7 +100,7 @@ async def test_another_body_is_a_400_that_shows_the_right_one(
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "reported"),
     [
         ("/nowhere", "No GET route matches this path"),
         ("/jobs", "No GET route matches this path"),
@@ -116,11 +116,11 @@ async def test_another_body_is_a_400_that_shows_the_right_one(
     ],
 )
 async def test_a_path_that_takes_no_token_is_a_400_that_says_why(
-    client: RawClient, path: str, told: str
+    client: RawClient, path: str, reported: str
 ) -> None:
     got = await ask(client, b'{"path": "%b"}' % path.encode())
     assert (got.status, got.json()["code"]) == (400, "bad_request")
-    assert told in got.json()["detail"]
+    assert reported in got.json()["detail"]
 
 
 async def test_a_scope_that_the_route_asks_for_is_asked_for_here(client: RawClient) -> None:

@@ -55,10 +55,10 @@ def test_a_status_that_promises_a_header_has_it(failure: Failure) -> None:
     assert ("WWW-Authenticate" in names) >= (failure.status == HTTPStatus.UNAUTHORIZED)
     is_served_later = failure.status == HTTPStatus.SERVICE_UNAVAILABLE
     # That of an unhealthy upstream is the refusal's own: it is known only then.
-    tells_when = (
+    says_when = (
         is_served_later and failure is not UPSTREAM_UNHEALTHY
     ) or failure is TOO_MANY_STREAMS
-    assert ("Retry-After" in names) == tells_when
+    assert ("Retry-After" in names) == says_when
 
 
 def test_a_problem_has_the_members_of_the_contract() -> None:

@@ -78,7 +78,7 @@ def bytewise(stream: bytes) -> list[bytes]:
     return [stream[at : at + 1] for at in range(len(stream))]
 
 
-def told(stream: bytes) -> tuple[list[Event], int | None]:
+def reported(stream: bytes) -> tuple[list[Event], int | None]:
     source = EventSource.read(stream)
     return source.events, source.retry
 
@@ -144,7 +144,7 @@ def test_an_id_stays_until_another_comes_and_one_with_a_nul_is_none() -> None:
 def test_a_heartbeat_wherever_it_may_be_changes_no_event_of_the_standards_cases(name: str) -> None:
     stream, _ = CASES[name]
     passed = with_heartbeats(bytewise(stream), always())
-    assert told(passed) == told(stream)
+    assert reported(passed) == reported(stream)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -162,7 +162,7 @@ def test_a_heartbeat_at_any_allowed_place_changes_no_event(
 ) -> None:
     stream = b"".join(chunks)
     passed = with_heartbeats(chunks, iter(lambda: data.draw(st.booleans()), None))
-    assert told(passed) == told(stream)
+    assert reported(passed) == reported(stream)
 
 
 @given(pieces(), st.data())
@@ -317,7 +317,7 @@ def test_an_event_that_is_too_long_to_be_kept_is_counted_all_the_same() -> None:
         (b'data: {"progress": "\xff"}\n\n', 0),
     ],
 )
-def test_the_progress_is_the_last_that_a_whole_event_told(stream: bytes, progress: float) -> None:
+def test_the_progress_is_that_of_the_last_whole_event(stream: bytes, progress: float) -> None:
     for chunks in ([stream], bytewise(stream)):
         followed = EventStream()
         for chunk in chunks:

@@ -267,7 +267,7 @@ def test_headers_are_serialized_in_their_order() -> None:
         ([(b"Connection", b"upgrade")], False),
     ],
 )
-def test_an_upgrade_to_websocket_alone_is_told_from_others(
+def test_an_upgrade_to_websocket_is_recognized_and_no_other_is(
     received: list[tuple[bytes, bytes]], is_so: bool
 ) -> None:
     assert upgrades_to_websocket(received) is is_so

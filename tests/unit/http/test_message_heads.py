@@ -99,7 +99,7 @@ def test_without_a_token_in_the_url_the_services_referrer_policy_stands() -> Non
     assert policy in written(head(policy), reply())
 
 
-def test_a_page_that_may_read_is_told_so_and_no_rule_changes_that() -> None:
+def test_a_page_that_may_read_gets_the_headers_for_it_and_no_rule_changes_that() -> None:
     origin = b"https://app.example"
     access = CorsPolicy(Cors((origin.decode(),))).access(origin)
     received = head((b"Access-Control-Allow-Origin", b"*"), (b"Vary", b"Accept"))
@@ -146,7 +146,7 @@ def test_no_header_of_the_service_changes_how_the_message_is_framed(received: Pa
         (reply(is_http_11=False), True, b"close"),
     ],
 )
-def test_the_browser_is_told_whether_the_connection_stays(
+def test_the_client_learns_whether_the_connection_stays(
     to: Reply, is_closing: bool, connection: bytes | None
 ) -> None:
     kept = dict(written(head(length=True), to, is_closing=is_closing))

@@ -66,7 +66,7 @@ async def test_of_a_user_who_left_nothing_is_kept() -> None:
     assert quota._of_user == {}
 
 
-async def test_who_comes_too_fast_is_told_when_to_come_again_and_is_not_under_way() -> None:
+async def test_a_client_over_the_rate_gets_the_time_to_wait_and_is_not_counted_as_open() -> None:
     quota = Quota("/a", RouteLimits(max_streams=3, interval=3600, burst=2), LocalLimitStore())
     await taken(quota)
     await taken(quota)
@@ -101,7 +101,7 @@ async def test_new_limits_hold_for_what_is_under_way_too() -> None:
 # With leases of all replicas
 
 
-class Told(Leases):
+class FixedLeases(Leases):
     """Leases that are granted or not, as the test says."""
 
     is_reached, fallbacks = True, 0
@@ -128,7 +128,7 @@ SHARED = RouteLimits(max_streams_per_user=2, interval=3600, burst=1)
 
 
 async def test_what_the_ledger_lets_in_needs_no_leave_of_the_rate_here() -> None:
-    ledger = Told(True)
+    ledger = FixedLeases(True)
     quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     permits = [await taken(quota), await taken(quota)]
     for permit in permits:
@@ -145,15 +145,15 @@ async def test_what_the_ledger_lets_in_needs_no_leave_of_the_rate_here() -> None
 async def test_what_the_ledger_refuses_is_not_under_way_here(
     refusal: Rejection, failure: Failure
 ) -> None:
-    ledger = Told(refusal)
+    ledger = FixedLeases(refusal)
     quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     for _ in range(3):
         assert (await refused(quota)).failure is failure
     assert quota._of_user == {}
 
 
-async def test_where_the_ledger_cannot_tell_the_limits_hold_here() -> None:
-    ledger = Told(False)
+async def test_where_the_store_does_not_answer_the_limits_hold_locally() -> None:
+    ledger = FixedLeases(False)
     quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     await taken(quota)
     assert (await refused(quota)).failure is RATE_LIMITED
@@ -161,7 +161,7 @@ async def test_where_the_ledger_cannot_tell_the_limits_hold_here() -> None:
 
 
 async def test_what_is_refused_here_already_is_not_asked_of_the_ledger() -> None:
-    ledger = Told(True)
+    ledger = FixedLeases(True)
     quota = Quota("/a", SHARED, RedisLimitStore(ledger))
     await taken(quota)
     await taken(quota)
@@ -170,13 +170,13 @@ async def test_what_is_refused_here_already_is_not_asked_of_the_ledger() -> None
 
 
 async def test_the_bound_of_a_route_alone_needs_no_ledger() -> None:
-    ledger = Told(False)
+    ledger = FixedLeases(False)
     await taken(Quota("/a", RouteLimits(max_streams=1), RedisLimitStore(ledger)))
     assert ledger.entered == []
 
 
 async def test_a_browser_that_leaves_while_the_ledger_is_asked_is_not_under_way() -> None:
-    class Slow(Told):
+    class Slow(FixedLeases):
         async def enter(self, lease: Lease, limits: RouteLimits) -> bool:  # noqa: ARG002
             await asyncio.get_running_loop().create_future()
             return True
@@ -192,7 +192,7 @@ async def test_a_browser_that_leaves_while_the_ledger_is_asked_is_not_under_way(
     assert quota._of_user == {}
 
 
-def test_a_key_tells_neither_route_nor_user_and_confuses_none() -> None:
+def test_a_key_shows_neither_route_nor_user_and_confuses_none() -> None:
     keys = {Lease(route, user).key for route in ("/a", "/a b") for user in ("ada", "b ada")}
     assert len(keys) == 4
     assert not any("ada" in key for key in keys)

@@ -73,7 +73,7 @@ async def found(ledger: RedisLeases) -> bool:
     return ledger.is_reached
 
 
-async def test_of_many_at_once_on_any_replica_as_many_are_let_in_as_may(
+async def test_of_many_at_once_on_any_replica_as_many_are_admitted_as_may(
     patient: None, replicas: list[RedisLeases]
 ) -> None:
     outcomes = await asyncio.gather(*(outcome(ledger, TWO) for ledger in replicas * 25))
@@ -116,11 +116,11 @@ async def test_a_bucket_fills_again(replicas: list[RedisLeases]) -> None:
     await entered(replicas[0], quick)
     assert await outcome(replicas[1], quick) is RATE_LIMITED
 
-    async def is_let_in() -> bool:
+    async def is_admitted() -> bool:
         return isinstance(await outcome(replicas[1], quick), Lease)
 
     begun = time.monotonic()
-    await until(is_let_in)
+    await until(is_admitted)
     assert time.monotonic() - begun < 2
 
 
@@ -169,7 +169,7 @@ async def test_the_streams_of_a_replica_that_died_are_over_when_their_leases_are
     assert await leases(redis) == 2
 
 
-async def test_without_redis_nobody_can_tell_and_it_is_found_again(
+async def test_without_redis_no_answer_is_given_until_it_is_back(
     redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_leases, "PAUSE", 0.05)
@@ -194,7 +194,7 @@ async def test_without_redis_nobody_can_tell_and_it_is_found_again(
     assert one.fallbacks == 3
 
 
-async def test_a_redis_that_forgot_all_is_told_again(
+async def test_a_redis_that_lost_all_is_filled_again(
     redis: RedisProcess, replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_leases, "PAUSE", 0.05)
@@ -203,10 +203,10 @@ async def test_a_redis_that_forgot_all_is_told_again(
     async with Redis.from_url(redis.url) as client:
         await client.flushall()
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         return await leases(redis) == 1
 
-    await until(is_told)
+    await until(is_reported)
 
 
 async def test_a_redis_that_hangs_is_waited_for_once_by_those_who_asked_together(

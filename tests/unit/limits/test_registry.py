@@ -53,6 +53,6 @@ async def test_with_redis_it_is_shared_from_the_first_route_with_limits() -> Non
     quotas.of(route(limits=RouteLimits()))
     assert (quotas.is_shared, quotas.fallbacks) == (None, None)
     quotas.of(route())
-    told: tuple[bool | None, int | None] = (quotas.is_shared, quotas.fallbacks)
-    assert told == (True, 0)
+    reported: tuple[bool | None, int | None] = (quotas.is_shared, quotas.fallbacks)
+    assert reported == (True, 0)
     await quotas.close()

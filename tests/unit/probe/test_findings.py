@@ -75,7 +75,7 @@ def test_events_that_come_in_two_heaps_were_held_until_there_were_enough() -> No
     assert "enough of them" in in_words(seen, findings(seen))
 
 
-def test_the_first_of_larger_heaps_tells_how_much_is_enough() -> None:
+def test_the_first_of_larger_heaps_says_how_much_is_enough() -> None:
     held = plain(times=tuple((at, 52.0) for at in SENT))
     arrivals = [(0.05 * number, 60.0 + number // 8) for number in range(48)]
     seen = replace(held, heavy=replace(GOOD, times=tuple(arrivals)), event_size=1000)
@@ -85,13 +85,13 @@ def test_the_first_of_larger_heaps_tells_how_much_is_enough() -> None:
     assert "KB" not in in_words(seen, findings(seen))
 
 
-def test_a_silence_that_no_gateway_was_told_of_did_not_pass() -> None:
+def test_a_silence_that_no_gateway_was_asked_for_did_not_pass() -> None:
     seen = replace(FINE, idle=replace(IDLE, hello={**HELLO, "silence": 0.0}))
     assert codes(seen) == {"strips_query"}
     assert "could not be tried" in in_words(seen, findings(seen))
 
 
-def test_a_stream_that_is_lost_without_a_sign_is_told_as_that() -> None:
+def test_a_stream_that_is_lost_without_a_sign_is_reported_as_that() -> None:
     seen = replace(FINE, idle=replace(IDLE, broke_after=76.0, is_hung=True))
     assert codes(seen) == {"cuts_idle"}
     assert "not even its end" in in_words(seen, findings(seen))
@@ -109,7 +109,7 @@ def test_what_a_gateway_does_not_look_at_no_hop_takes_away() -> None:
     assert codes(replace(plain(hello={**HELLO, "takes_bearer": False}), bearer=refused)) == set()
 
 
-def test_a_trace_that_breaks_is_told_of_and_is_no_fault() -> None:
+def test_a_trace_that_breaks_is_reported_and_is_no_fault() -> None:
     [finding] = findings(saw(traceparent="00-" + 32 * "1"))
     assert (finding.code, finding.is_fault) == ("breaks_trace", False)
 
@@ -166,13 +166,13 @@ def test_a_fault_is_found_by_its_sign_alone(seen: Observation, code: str) -> Non
 
 
 @pytest.mark.parametrize("alpn", [None, "http/1.1"])
-def test_six_connections_are_told_of_and_are_no_fault(alpn: str | None) -> None:
+def test_six_connections_are_reported_and_are_no_fault(alpn: str | None) -> None:
     [finding] = findings(replace(FINE, alpn=alpn))
     assert (finding.code, finding.is_fault) == ("six_connections", False)
     assert "Streams come through." in in_words(FINE, [finding])
 
 
-def test_nothing_in_front_has_no_address_to_tell() -> None:
+def test_without_a_proxy_in_front_there_is_no_address_to_report() -> None:
     direct = {**HEADERS, "server": "gateway"}
     seen = plain(headers=direct, hello={**HELLO, "addresses": 0, "is_first": False})
     assert codes(seen) == set()

@@ -17,7 +17,7 @@ class Recorded:
 
     def __init__(self, streams: ActiveExchanges) -> None:
         self.streams = streams
-        self.told: list[EndReason] = []
+        self.reported: list[EndReason] = []
         self.exchange = Exchange("GET", "/", "id-1", "", "")
 
     def record(self) -> Exchange:
@@ -26,7 +26,7 @@ class Recorded:
     def silence(self) -> float | None: ...
 
     def end(self, reason: EndReason) -> None:
-        self.told.append(reason)
+        self.reported.append(reason)
         self.streams.release(self)
 
 
@@ -86,7 +86,7 @@ async def test_the_wait_is_over_when_the_last_one_leaves() -> None:
     assert await waiting
 
 
-async def test_the_wait_is_bounded_and_says_that_it_was_in_vain() -> None:
+async def test_the_wait_is_bounded_and_says_that_it_timed_out() -> None:
     streams = ActiveExchanges()
     admitted(streams)
     assert not await streams.wait_empty(0.01)
@@ -99,9 +99,9 @@ async def test_who_comes_after_an_empty_moment_is_waited_for_too() -> None:
     assert not await streams.wait_empty(0)
 
 
-async def test_all_are_told_to_end_though_they_leave_meanwhile() -> None:
+async def test_all_are_asked_to_end_though_some_end_meanwhile() -> None:
     streams = ActiveExchanges()
     all_of_them = [admitted(streams) for _ in range(3)]
     streams.end_all(EndReason.DRAINED)
-    assert [stream.told for stream in all_of_them] == [[EndReason.DRAINED]] * 3
+    assert [stream.reported for stream in all_of_them] == [[EndReason.DRAINED]] * 3
     assert await streams.wait_empty(0)

@@ -81,7 +81,7 @@ async def test_a_request_is_met_with_what_its_refusals_need(
     assert incoming.access is None
 
 
-async def test_an_event_source_alone_is_told_to_come_back(
+async def test_an_event_source_alone_is_asked_to_reconnect(
     routes: tuple[Route, Route], received: Received
 ) -> None:
     incoming = await received(get("/jobs/7"))

@@ -29,31 +29,31 @@ class Watched:
     def __init__(self) -> None:
         self.awaits_client = False
         self.left = 0
-        self._told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._reported: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def unsent(self) -> int:
         return self.left
 
     def total_timed_out(self) -> None:
-        self._tell("out of time")
+        self._report("out of time")
 
     def idle_timed_out(self) -> None:
-        self._tell("fell silent")
+        self._report("fell silent")
 
     def send_timed_out(self) -> None:
-        self._tell("took nothing")
+        self._report("took nothing")
 
-    def _tell(self, what: str) -> None:
-        if not self._told.done():
-            self._told.set_result(what)
+    def _report(self, what: str) -> None:
+        if not self._reported.done():
+            self._reported.set_result(what)
 
     @property
-    def was_told(self) -> bool:
-        return self._told.done()
+    def was_reported(self) -> bool:
+        return self._reported.done()
 
-    async def told(self) -> str:
+    async def reported(self) -> str:
         async with asyncio.timeout(PATIENCE):
-            return await self._told
+            return await self._reported
 
 
 Bound = Callable[[Timeouts], Deadlines]
@@ -89,7 +89,7 @@ async def test_what_is_left_runs_out(bound: Bound, watched: Watched) -> None:
     left = deadlines.seconds_left()
     assert left is not None
     assert 0 < left <= SOON + TICK
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
     assert deadlines.seconds_left() == 0.0
 
 
@@ -99,13 +99,13 @@ async def test_the_whole_exchange_is_bounded_whatever_the_response_is(
 ) -> None:
     deadlines = bound(only(total=SOON))
     deadlines.await_body(is_stream=is_stream)
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_the_time_before_the_head_counts_too(bound: Bound, watched: Watched) -> None:
     deadlines = bound(only(total=LATER, first_byte=SOON))
     deadlines.await_head()
-    assert await watched.told() == "fell silent"  # which only passes the time here
+    assert await watched.reported() == "fell silent"  # which only passes the time here
     deadlines.await_body(is_stream=True)
     left = deadlines.seconds_left()
     assert left is not None
@@ -132,7 +132,7 @@ async def test_by_default_a_stream_may_be_silent_and_anything_else_may_not(bound
 
 async def test_a_head_that_does_not_come_is_a_silence(bound: Bound, watched: Watched) -> None:
     bound(only(total=LATER, first_byte=SOON)).await_head()
-    assert await watched.told() == "fell silent"
+    assert await watched.reported() == "fell silent"
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
@@ -142,14 +142,14 @@ async def test_a_body_has_the_bound_for_its_kind(
     idle, stream_idle = (None, SOON) if is_stream else (SOON, None)
     timeouts = only(total=LATER, idle=idle, stream_idle=stream_idle)
     bound(timeouts).await_body(is_stream=is_stream)
-    assert await watched.told() == "fell silent"
+    assert await watched.reported() == "fell silent"
 
 
 async def test_a_head_that_came_ends_the_wait_for_it(bound: Bound, watched: Watched) -> None:
     deadlines = bound(only(total=LATER, first_byte=SOON))
     deadlines.await_head()
     deadlines.await_body(is_stream=False)
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_a_byte_that_moved_begins_the_wait_anew(bound: Bound, watched: Watched) -> None:
@@ -163,7 +163,7 @@ async def test_a_byte_that_moved_begins_the_wait_anew(bound: Bound, watched: Wat
         touched.append(loop.time())
 
     loop.call_later(LATER / 2, touch)
-    assert await watched.told() == "fell silent"
+    assert await watched.reported() == "fell silent"
     assert loop.time() - touched[0] >= LATER - TICK
 
 
@@ -172,7 +172,7 @@ async def test_a_service_that_said_all_is_not_silent(bound: Bound, watched: Watc
     deadlines.await_body(is_stream=False)
     deadlines.forget_upstream()
     deadlines.client_took()
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 # The browser's silence
@@ -182,14 +182,14 @@ async def test_a_browser_that_owes_a_body_has_its_own_bound(bound: Bound, watche
     watched.awaits_client = True
     deadlines = bound(only(total=LATER, first_byte=SOON, send=PATIENCE))
     deadlines.await_head()
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_a_browser_that_owes_a_body_falls_silent(bound: Bound, watched: Watched) -> None:
     watched.awaits_client = True
     deadlines = bound(only(total=PATIENCE, first_byte=SOON, send=SOON * 2))
     deadlines.await_head()
-    assert await watched.told() == "fell silent"
+    assert await watched.reported() == "fell silent"
 
 
 async def test_an_upload_that_nothing_bounds_is_looked_at_until_it_is_the_services_turn(
@@ -202,23 +202,23 @@ async def test_an_upload_that_nothing_bounds_is_looked_at_until_it_is_the_servic
     loop = asyncio.get_running_loop()
 
     def turn() -> None:
-        assert not watched.was_told
+        assert not watched.was_reported
         watched.awaits_client = False
         deadlines.touch()
 
     loop.call_later(LATER, turn)
     began = loop.time()
-    assert await watched.told() == "fell silent"
+    assert await watched.reported() == "fell silent"
     assert loop.time() - began >= LATER + SOON - TICK
 
 
 # The browser that takes nothing
 
 
-async def test_a_browser_that_takes_nothing_is_told(bound: Bound, watched: Watched) -> None:
+async def test_a_client_that_takes_nothing_is_reported(bound: Bound, watched: Watched) -> None:
     watched.left = 10
     bound(only(total=LATER, send=SOON)).await_client()
-    assert await watched.told() == "took nothing"
+    assert await watched.reported() == "took nothing"
 
 
 async def test_a_browser_that_takes_a_little_is_given_more_time(
@@ -233,7 +233,7 @@ async def test_a_browser_that_takes_a_little_is_given_more_time(
 
     bound(only(total=LATER, send=SOON)).await_client()
     loop.call_soon(take)
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_what_is_written_after_the_pause_does_not_hide_what_is_taken(
@@ -244,13 +244,13 @@ async def test_what_is_written_after_the_pause_does_not_hide_what_is_taken(
     bound(only(total=LATER, send=LATER * 0.6)).await_client()
     watched.left = 100
     asyncio.get_running_loop().call_later(LATER / 4, setattr, watched, "left", 50)
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_without_a_bound_a_browser_may_take_its_time(bound: Bound, watched: Watched) -> None:
     watched.left = 10
     bound(only(total=LATER)).await_client()
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_the_service_is_not_silent_while_the_browser_is_waited_for(
@@ -259,7 +259,7 @@ async def test_the_service_is_not_silent_while_the_browser_is_waited_for(
     deadlines = bound(only(total=LATER, idle=SOON))
     deadlines.await_body(is_stream=False)
     deadlines.await_client()
-    assert await watched.told() == "out of time"
+    assert await watched.reported() == "out of time"
 
 
 async def test_after_the_browser_took_all_it_is_the_services_turn(
@@ -269,13 +269,13 @@ async def test_after_the_browser_took_all_it_is_the_services_turn(
     deadlines.await_body(is_stream=False)
     deadlines.await_client()
     deadlines.client_took()
-    assert await watched.told() == "fell silent"
+    assert await watched.reported() == "fell silent"
 
 
 # The end
 
 
-async def test_after_the_end_nothing_is_told(bound: Bound) -> None:
+async def test_after_the_end_nothing_is_called(bound: Bound) -> None:
     ended = Watched()
     deadlines = Deadlines(ended, only(total=SOON, first_byte=SOON, idle=SOON, send=SOON), Timer())
     deadlines.await_head()
@@ -283,6 +283,6 @@ async def test_after_the_end_nothing_is_told(bound: Bound) -> None:
     deadlines.cancel()
     clock = Watched()
     running = Deadlines(clock, only(total=SOON * 3), Timer())
-    assert await clock.told() == "out of time"
+    assert await clock.reported() == "out of time"
     running.cancel()
-    assert not ended.was_told
+    assert not ended.was_reported

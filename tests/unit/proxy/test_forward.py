@@ -261,10 +261,10 @@ async def test_a_browser_that_leaves_is_counted_no_more(deaf: Address) -> None:
     async with relaying(pool) as client:
         await client.request("/")
         async with asyncio.timeout(10):
-            while pool.health.open_exchanges == 0:  # noqa: ASYNC110 - no event tells
+            while pool.health.open_exchanges == 0:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.001)
             client.close()
-            while pool.health.open_exchanges:  # noqa: ASYNC110 - no event tells
+            while pool.health.open_exchanges:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.001)
     assert not pool.health.is_failing
 
@@ -316,5 +316,5 @@ async def test_a_fault_of_our_own_while_uploading_is_a_500_and_is_logged_whole(
             response = await response_to(client, chunked, method="PUT", body=body)
     assert (response.status, response.json()["code"]) == (500, "internal_error")
     assert b"eyJsecret" not in response.body
-    [told] = [line for line in lines if line["event"] == "upload_failed"]
-    assert told["exc_info"]
+    [reported] = [line for line in lines if line["event"] == "upload_failed"]
+    assert reported["exc_info"]

@@ -135,9 +135,9 @@ async def test_a_fault_of_our_own_before_the_head_is_a_500_and_is_logged_whole(
     assert b"fault of our own" not in response.body
     [line] = requests(lines)
     assert (line["status"], line["end_reason"]) == (500, "error")
-    [told] = [line for line in lines if line["event"] == "internal_error"]
-    assert told["exc_info"]
-    assert told["request_id"] == line["request_id"]
+    [reported] = [line for line in lines if line["event"] == "internal_error"]
+    assert reported["exc_info"]
+    assert reported["request_id"] == line["request_id"]
 
 
 async def test_a_fault_of_our_own_after_the_head_is_a_cut(

@@ -46,13 +46,13 @@ def asking(path: str, *, method: str = "POST", origin: str = "https://page.examp
 @pytest.mark.parametrize(
     ("path", "methods"), [("/jobs", b"GET, HEAD, POST"), ("/auth/stream-token", b"POST")]
 )
-async def test_a_listed_page_is_told_the_methods_of_what_it_asks_for(
+async def test_a_listed_page_gets_the_methods_of_what_it_asks_for(
     ours: Preflights, received: Received, path: str, methods: bytes
 ) -> None:
     incoming = await received(asking(path))
-    told = ours.allowed(incoming)
-    assert told is not None
-    assert first(told, b"access-control-allow-methods") == methods
+    reported = ours.allowed(incoming)
+    assert reported is not None
+    assert first(reported, b"access-control-allow-methods") == methods
     assert incoming.access is not None
     assert incoming.exchange.route == path
 

@@ -51,7 +51,7 @@ def test_a_refusal_leaves_its_trace_in_the_record(failure: Failure, reason: EndR
     )
 
 
-def test_an_end_that_was_told_before_the_answer_stands() -> None:
+def test_an_end_that_came_before_the_answer_stands() -> None:
     refused = exchange()
     refused.end(EndReason.TOTAL_TIMEOUT)
     problem_response(Rejection(UPSTREAM_TIMEOUT), refused)

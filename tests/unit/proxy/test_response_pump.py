@@ -212,7 +212,7 @@ async def test_the_last_few_bytes_are_waited_for_too(open_stage: Open) -> None:
     assert await over(stage) is EndReason.COMPLETE
 
 
-async def test_it_can_be_told_at_each_moment_what_it_waits_for(open_stage: Open) -> None:
+async def test_at_each_moment_it_is_known_what_it_waits_for(open_stage: Open) -> None:
     stage, client = await open_stage(replace(UNBOUNDED, first_byte=60.0), receive_buffer=4096)
     seen: list[str] = [stage.pipe.condition]
     silence = stage.pipe.silence()

@@ -108,7 +108,7 @@ def test_a_trailing_slash_may_be_written_as_an_empty_segment() -> None:
     assert table.match("GET", "/jobs/").route.path == "/jobs/"
 
 
-def test_paths_are_told_apart_by_case() -> None:
+def test_the_case_of_a_path_matters() -> None:
     assert chosen(["/admin"], "/Admin") is None
 
 
@@ -213,7 +213,7 @@ def test_head_comes_with_get_unless_it_has_a_route_of_its_own() -> None:
     refusal(Router([route("/jobs", "POST")]), "HEAD", "/jobs", errors.METHOD_NOT_ALLOWED)
 
 
-def test_methods_are_told_apart_by_case() -> None:
+def test_the_case_of_a_method_matters() -> None:
     refusal(Router([route("/jobs", "GET")]), "get", "/jobs", errors.METHOD_NOT_ALLOWED)
 
 

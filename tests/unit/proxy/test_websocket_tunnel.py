@@ -255,7 +255,7 @@ async def test_a_service_that_takes_nothing_is_cut_off(
         (CLOSE, EndReason.DRAINED, b""),
     ],
 )
-async def test_it_is_told_why_the_gateway_ends_it_where_a_frame_may_stand(
+async def test_the_client_gets_the_reason_of_an_end_where_a_frame_may_stand(
     service: Upstream, open_tunnel: Open, words: bytes, reason: EndReason, last: bytes
 ) -> None:
     service.script = says(words)

@@ -44,20 +44,20 @@ async def test_a_message_as_large_as_a_file_comes_whole() -> None:
         assert await asks.ask("size", b"x" * 1_000_000, within=PATIENCE) == 1_000_000
 
 
-async def test_what_is_told_is_done_in_order_and_not_answered() -> None:
-    told: list[int] = []
+async def test_what_is_sent_is_done_in_order_and_not_answered() -> None:
+    reported: list[int] = []
     is_done = asyncio.Event()
 
     async def note(number: int) -> None:
-        told.append(number)
+        reported.append(number)
         if number == 99:
             is_done.set()
 
-    async with pair({"note": note}) as (tells, _), asyncio.timeout(PATIENCE):
+    async with pair({"note": note}) as (sender, _), asyncio.timeout(PATIENCE):
         for number in range(100):
-            tells.send("note", number)
+            sender.send("note", number)
         await is_done.wait()
-    assert told == list(range(100))
+    assert reported == list(range(100))
 
 
 async def test_a_refusal_is_raised_whole_where_it_was_asked_for() -> None:

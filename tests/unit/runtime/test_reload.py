@@ -83,14 +83,14 @@ async def test_asked_many_times_before_it_begins_it_reads_once(file: Path, taker
 
 
 @pytest.mark.parametrize(
-    ("error", "event", "told"),
+    ("error", "event", "reported"),
     [
         (ConfigError([Fault(1, 2, "no")]), "reload_failed", (Fault(1, 2, "no"),)),
         (RuntimeError("broken"), "reload_crashed", ()),
     ],
 )
-async def test_whatever_goes_wrong_is_told_and_the_next_one_is_tried(
-    file: Path, taker: Taker, error: Exception, event: str, told: tuple[Fault, ...]
+async def test_whatever_goes_wrong_is_logged_and_the_next_reload_is_tried(
+    file: Path, taker: Taker, error: Exception, event: str, reported: tuple[Fault, ...]
 ) -> None:
     async with reloading(file, taker) as (reload, lines):
         taker.error = error
@@ -98,7 +98,7 @@ async def test_whatever_goes_wrong_is_told_and_the_next_one_is_tried(
         await until(taker, success=0, failure=1)
         assert lines[0]["event"] == event
         assert len(reload.faults) == 1
-        assert set(told) <= set(reload.faults)
+        assert set(reported) <= set(reload.faults)
         reload.ask()
         await until(taker, success=1, failure=1)
         assert not reload.faults

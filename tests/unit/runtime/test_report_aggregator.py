@@ -10,7 +10,7 @@ from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
 
-class Told(WorkerHandle):
+class ReportingWorker(WorkerHandle):
     """A worker that reports so many bytes, or nothing."""
 
     def __init__(self, count: int) -> None:
@@ -29,31 +29,31 @@ class Told(WorkerHandle):
         return True
 
 
-async def told(muster: ReportAggregator, *members: WorkerHandle) -> tuple[int, int, int]:
+async def reported(aggregator: ReportAggregator, *workers: WorkerHandle) -> tuple[int, int, int]:
     """How many reports came, the bytes and the active streams of all."""
-    reports, counts = await muster.collect(members)
+    reports, counts = await aggregator.collect(workers)
     total = Snapshot.merged([*(each.snapshot for each in reports), *counts])
     return len(reports), total.tallies["/a"].bytes_out, total.tallies["/a"].active
 
 
-async def test_the_dead_are_counted_as_they_last_told() -> None:
-    muster, one, other = ReportAggregator(), Told(10), Told(5)
-    assert await told(muster, one, other) == (2, 15, 2)
-    muster.keep_counters(one)
-    assert await told(muster, other) == (1, 15, 1)
-    muster.keep_counters(other)
-    muster.keep_counters(Told(1))  # it never reported anything
-    reports, (counts,) = await muster.collect([])
+async def test_workers_that_died_are_counted_as_in_their_last_report() -> None:
+    aggregator, one, other = ReportAggregator(), ReportingWorker(10), ReportingWorker(5)
+    assert await reported(aggregator, one, other) == (2, 15, 2)
+    aggregator.keep_counters(one)
+    assert await reported(aggregator, other) == (1, 15, 1)
+    aggregator.keep_counters(other)
+    aggregator.keep_counters(ReportingWorker(1))  # it never reported anything
+    reports, (counts,) = await aggregator.collect([])
     assert (reports, counts.tallies["/a"].bytes_out, counts.upstreams) == ([], 15, {})
-    assert await told(muster, Told(1)) == (1, 16, 1)
+    assert await reported(aggregator, ReportingWorker(1)) == (1, 16, 1)
 
 
-async def test_the_silent_are_counted_as_they_last_told() -> None:
-    muster, one, other = ReportAggregator(), Told(10), Told(5)
-    await told(muster, one, other)
+async def test_workers_that_do_not_answer_are_counted_as_in_their_last_report() -> None:
+    aggregator, one, other = ReportAggregator(), ReportingWorker(10), ReportingWorker(5)
+    await reported(aggregator, one, other)
     one.count = None
-    assert await told(muster, one, other) == (1, 15, 1)
-    assert muster.silent == 1
+    assert await reported(aggregator, one, other) == (1, 15, 1)
+    assert aggregator.silent == 1
     one.count = 12
-    assert await told(muster, one, other) == (2, 17, 2)
-    assert muster.silent == 0
+    assert await reported(aggregator, one, other) == (2, 17, 2)
+    assert aggregator.silent == 0

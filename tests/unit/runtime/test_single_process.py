@@ -49,15 +49,15 @@ async def got(port: int, path: str) -> tuple[int, Any]:
         return response.status, await response.json(content_type=None)
 
 
-async def test_both_ports_tell_that_it_is_alive_and_ready() -> None:
+async def test_both_ports_say_that_it_is_alive_and_ready() -> None:
     gateway = gateway_of()
     async with running(gateway):
         for port in (gateway.port, gateway.ops_port):
             assert await got(port, "/healthz") == (200, {"status": "ok"})
-            status, told = await got(port, "/readyz")
-            assert (status, told["status"]) == (200, "ready")
-            assert told["checks"]["routes"] == {"ok": True, "loaded": 1}
-            assert told["checks"]["upstreams"]["ok"]
+            status, reported = await got(port, "/readyz")
+            assert (status, reported["status"]) == (200, "ready")
+            assert reported["checks"]["routes"] == {"ok": True, "loaded": 1}
+            assert reported["checks"]["upstreams"]["ok"]
 
 
 async def test_a_gateway_whose_required_route_has_no_healthy_upstream_is_not_ready() -> None:
@@ -72,7 +72,7 @@ async def test_a_gateway_whose_required_route_has_no_healthy_upstream_is_not_rea
     assert answered[1]["checks"]["upstreams"]["required_without"] == ["/"]
 
 
-async def test_a_route_without_a_healthy_upstream_is_told_and_the_gateway_ready() -> None:
+async def test_a_route_without_a_healthy_upstream_is_reported_and_the_gateway_ready() -> None:
     check = HealthCheck("/", interval=0.01, unhealthy_after=1)
     gateway = SingleProcess(
         Config((replace(ROUTE, health_check=check), replace(ROUTE, path="/b"))),
@@ -98,10 +98,10 @@ async def test_a_process_reports_its_number_its_routes_and_its_health() -> None:
     config = Config((ROUTE,))
     gateway = Gateway(config, Shared.alone(config), worker=3)
     await gateway.start()
-    told = gateway.report()
+    reported = gateway.report()
     await gateway.close()
-    assert (told.worker, told.streams, told.health.is_ready) == (3, (), True)
-    [route] = told.routes
+    assert (reported.worker, reported.streams, reported.health.is_ready) == (3, (), True)
+    [route] = reported.routes
     assert (route.path, route.upstreams) == ("/", (("", True, 0),))
 
 
@@ -118,8 +118,8 @@ async def test_a_draining_gateway_is_alive_but_not_ready(
             while (await got(gateway.ops_port, "/readyz"))[0] == 200:
                 pass
         assert (await got(gateway.ops_port, "/healthz"))[0] == 200
-        status, told = await got(gateway.port, "/readyz")
-        assert (status, told["status"], told["checks"]["draining"]["ok"]) == (
+        status, reported = await got(gateway.port, "/readyz")
+        assert (status, reported["status"], reported["checks"]["draining"]["ok"]) == (
             503,
             "not_ready",
             False,

@@ -90,16 +90,16 @@ def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
 
 
 def test_every_family_has_its_name_its_kind_and_a_text() -> None:
-    told = families(metrics_of())
-    assert {name: told[name].type for name in NAMES} == NAMES
-    assert all(told[name].documentation for name in NAMES)
-    assert "gateway_config_info" in told
+    reported = families(metrics_of())
+    assert {name: reported[name].type for name in NAMES} == NAMES
+    assert all(reported[name].documentation for name in NAMES)
+    assert "gateway_config_info" in reported
 
 
-def test_the_process_and_its_collector_of_garbage_are_told_of() -> None:
-    told = families(metrics_of())
-    assert told["process_resident_memory_bytes"].samples
-    assert told["python_gc_collections"].samples
+def test_the_process_and_its_garbage_collector_are_in_the_metrics() -> None:
+    reported = families(metrics_of())
+    assert reported["process_resident_memory_bytes"].samples
+    assert reported["python_gc_collections"].samples
 
 
 def test_two_gateways_in_a_process_count_apart() -> None:
@@ -111,7 +111,7 @@ def test_two_gateways_in_a_process_count_apart() -> None:
     assert value(other, "gateway_requests_total", **labels) is None
 
 
-def test_a_request_without_a_route_is_told_as_none() -> None:
+def test_a_request_without_a_route_is_counted_as_none() -> None:
     metrics = metrics_of()
     lost = exchange("")
     lost.status = 404
@@ -146,7 +146,7 @@ def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
     live = [Live(stream), Live(upload)]
     for each in live:
         streams.admit(each)
-    told = {
+    reported = {
         ("gateway_relayed_bytes_total", "out"): 100.0,
         ("gateway_relayed_bytes_total", "in"): 30.0,
     }
@@ -154,16 +154,16 @@ def test_what_is_under_way_counts_and_its_end_takes_nothing_back() -> None:
     def relayed() -> dict[tuple[str, str], float | None]:
         return {
             (name, way): value(metrics, name, route="/jobs/{id}", direction=way)
-            for name, way in told
+            for name, way in reported
         }
 
-    assert relayed() == told
+    assert relayed() == reported
     assert value(metrics, "gateway_relayed_events_total", route="/jobs/{id}") == 4
     assert value(metrics, "gateway_active_streams", route="/jobs/{id}") == 1
     for each in live:
         streams.release(each)
         metrics.ended(each.exchange, each.exchange.started)
-    assert relayed() == told
+    assert relayed() == reported
     assert value(metrics, "gateway_relayed_events_total", route="/jobs/{id}") == 4
     assert value(metrics, "gateway_active_streams", route="/jobs/{id}") == 0
 
@@ -189,7 +189,7 @@ def test_other_refusals_are_no_failures_of_authentication() -> None:
     assert {sample.value for sample in samples} == {0}
 
 
-def test_the_service_s_failures_are_told_by_route_and_code() -> None:
+def test_the_service_s_failures_are_reported_by_route_and_code() -> None:
     metrics = metrics_of()
     failed = exchange()
     failed.code = "upstream_unreachable"
@@ -214,18 +214,18 @@ def test_an_upstream_is_up_or_down_as_it_is_known_now_for_as_long_as_it_is_serve
     assert value(metrics, "gateway_upstream_up", **labels) is None
 
 
-async def test_limits_that_are_shared_are_told_of_and_others_are_not() -> None:
+async def test_limits_that_are_shared_are_reported_and_others_are_not() -> None:
     names = ("gateway_limits_shared", "gateway_limits_fallbacks_total")
     place = Upstream("", "http", "127.0.0.1", 1)
-    for redis, told in ((None, (None, None)), ("redis://127.0.0.1:1", (1, 0))):
+    for redis, reported in ((None, (None, None)), ("redis://127.0.0.1:1", (1, 0))):
         quotas = QuotaRegistry(redis)
         quota = quotas.of(Route("/", (), place, limits=RouteLimits(max_streams=1)))
         assert quota is not None
-        assert tuple(value(metrics_of(quotas=quotas), name) for name in names) == told
+        assert tuple(value(metrics_of(quotas=quotas), name) for name in names) == reported
         await quotas.close()
 
 
-def test_what_is_served_is_told_and_its_routes_before_the_first_request() -> None:
+def test_what_is_served_is_reported_and_its_routes_before_the_first_request() -> None:
     metrics = metrics_of()
     place = Upstream("", "http", "127.0.0.1", 1)
     for digest in ("aa11", "bb22"):
@@ -249,8 +249,8 @@ def test_what_was_read_once_does_not_change_any_more() -> None:
     ended.code, ended.events = "token_missing", 1
     metrics.ended(ended, ended.started)
     before = metrics.snapshot()
-    told = list(before.collect())
+    reported = list(before.collect())
     metrics.ended(ended, ended.started)
     metrics.reloaded("success")
-    assert list(before.collect()) == told
-    assert list(metrics.snapshot().collect()) != told
+    assert list(before.collect()) == reported
+    assert list(metrics.snapshot().collect()) != reported

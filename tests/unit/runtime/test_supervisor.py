@@ -80,7 +80,7 @@ async def health(lines: Lines) -> Any:
         return (await response.json())["checks"]
 
 
-async def test_workers_that_die_young_again_are_waited_with(
+async def test_a_worker_that_exits_early_again_is_replaced_after_a_delay(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", PATIENCE * 2)
@@ -99,7 +99,7 @@ async def test_workers_that_die_young_again_are_waited_with(
         assert len(await logged(lines, "worker_replaced", 2)) == 2
 
 
-async def test_a_worker_that_cannot_be_replaced_is_told_of_and_tried_again(
+async def test_a_worker_that_cannot_be_replaced_is_logged_and_tried_again(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
@@ -151,7 +151,7 @@ async def test_a_worker_that_hangs_does_not_keep_it_from_ending(
     assert await supervised._handles[0].ended() == -signal.SIGKILL
 
 
-async def test_faults_of_a_file_are_told_until_it_is_mended(file: Path) -> None:
+async def test_faults_of_a_file_are_reported_until_it_is_corrected(file: Path) -> None:
     supervised = supervisor(file)
     async with running(supervised) as lines:
         write(file, "- nonsense\n")
@@ -161,8 +161,8 @@ async def test_faults_of_a_file_are_told_until_it_is_mended(file: Path) -> None:
         await logged(lines, "reload_failed", 2)
         write(file, ROUTE + ROUTE.replace("/,", "/b,"))
         await logged(lines, "reloaded")
-        told = await health(lines)
-        assert (told["reload"], told["routes"]["loaded"]) == ({"ok": True, "faults": 0}, 2)
+        reported = await health(lines)
+        assert (reported["reload"], reported["routes"]["loaded"]) == ({"ok": True, "faults": 0}, 2)
 
 
 async def test_a_file_that_one_worker_cannot_take_is_taken_by_none(
@@ -174,9 +174,9 @@ async def test_a_file_that_one_worker_cannot_take_is_taken_by_none(
         write(file, auth + ROUTE.replace("/,", "/b,").replace("false", "true"))
         (refused,) = await logged(lines, "reload_failed")
         assert "jwks_url" in refused["errors"][0]
-        told = await health(lines)
-        assert told["reload"] == {"ok": False, "faults": 1}
-        assert told["keys"] == {"ok": True}
+        reported = await health(lines)
+        assert reported["reload"] == {"ok": False, "faults": 1}
+        assert reported["keys"] == {"ok": True}
 
 
 async def test_a_file_with_faults_starts_nothing(file: Path) -> None:
@@ -192,7 +192,7 @@ async def test_a_port_that_is_taken_starts_nothing(file: Path) -> None:
     close_listeners(doors)
 
 
-async def test_told_to_stop_while_it_starts_it_ends(file: Path) -> None:
+async def test_stopped_while_it_starts_it_ends(file: Path) -> None:
     supervised = supervisor(file)
     supervised.stop()
     with capture_logs() as lines:

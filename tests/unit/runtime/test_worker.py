@@ -82,7 +82,7 @@ async def status_of(port: int, path: str) -> int:
         return response.status
 
 
-async def test_it_serves_at_the_doors_that_it_is_told_until_it_is_told_to_stop() -> None:
+async def test_it_serves_on_the_given_listeners_until_it_is_stopped() -> None:
     async with at_work() as (seat, channel, running):
         await seat.is_ready.wait()
         channel.send("accept_at", [0, 1])
@@ -111,7 +111,7 @@ async def test_it_ends_when_nobody_supervises_it_any_more() -> None:
         assert await running == 0
 
 
-async def test_one_that_is_told_to_stop_before_it_began_does_not_begin() -> None:
+async def test_one_that_is_stopped_before_it_began_does_not_begin() -> None:
     async with at_work() as (seat, channel, running):
         channel.send("stop")
         assert await running == 0

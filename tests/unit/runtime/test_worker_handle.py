@@ -51,7 +51,9 @@ async def start() -> AsyncIterator[Start]:
     os.close(headcount)
 
 
-async def test_one_that_is_killed_tells_by_what_and_holds_nothing_any_more(start: Start) -> None:
+async def test_one_that_is_killed_reports_the_signal_and_holds_nothing_any_more(
+    start: Start,
+) -> None:
     worker, claims = member()
     await start(worker)
     assert worker.is_ready
@@ -91,7 +93,7 @@ async def test_one_that_cannot_start_says_why(start: Start) -> None:
     assert await worker.ended() == 1
 
 
-async def test_one_that_dies_as_it_starts_is_told_of(start: Start) -> None:
+async def test_one_that_dies_as_it_starts_is_logged(start: Start) -> None:
     worker, _ = member()
     with capture_logs():
         starting = start(worker)

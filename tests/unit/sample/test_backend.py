@@ -129,7 +129,7 @@ async def test_a_report_arrives_while_the_job_still_works(client: aiohttp.Client
         assert (await next_event(response))["progress"] == 0
 
 
-async def test_a_job_takes_the_time_it_was_told(client: aiohttp.ClientSession) -> None:
+async def test_a_job_takes_the_time_of_its_order(client: aiohttp.ClientSession) -> None:
     started = time.monotonic()
     async with client.get(STREAM, params={"steps": "3", "seconds": "0.3"}) as response:
         await events_of(response)
@@ -178,7 +178,7 @@ async def test_many_jobs_run_beside_each_other(
     assert len(ids) == 50
 
 
-async def test_a_service_that_stops_tells_its_watchers(login: Login, log_lines: LogLines) -> None:
+async def test_a_service_that_stops_notifies_its_clients(login: Login, log_lines: LogLines) -> None:
     async with aiohttp.ClientSession() as session:
         async with running(login) as url:
             response = await session.get(f"{url}{STREAM}?steps=1&seconds=600")

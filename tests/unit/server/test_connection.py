@@ -49,7 +49,7 @@ async def test_what_the_parser_refuses_is_a_problem_with_a_line_of_its_own(
     assert (line["client"], line["end_reason"]) == ("127.0.0.1", "refused")
 
 
-async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_tells_nothing() -> None:
+async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_reveals_nothing() -> None:
     def serve(request: web.BaseRequest) -> web.StreamResponse:
         raise RuntimeError("eyJsecret")
 
@@ -95,22 +95,22 @@ class ConnectionListener:
     """A flow that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def pause(self) -> None:
-        self.told.append("pause")
+        self.reported.append("pause")
 
     def resume(self) -> None:
-        self.told.append("resume")
+        self.reported.append("resume")
 
     def client_gone(self) -> None:
-        self.told.append("gone")
+        self.reported.append("gone")
 
     def client_malformed(self) -> None:
-        self.told.append("malformed")
+        self.reported.append("malformed")
 
 
-async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -> None:
+async def test_a_flow_is_called_when_the_client_takes_no_more_and_takes_again() -> None:
     flow = ConnectionListener()
 
     def serve(request: web.BaseRequest) -> web.StreamResponse:
@@ -125,7 +125,7 @@ async def test_a_flow_is_told_when_the_browser_takes_no_more_and_takes_again() -
 
     async with serving(serve) as port:
         assert b" 200 " in await said_to(port, b"GET / HTTP/1.0\r\n\r\n")
-    assert flow.told == ["pause", "resume", "gone"]
+    assert flow.reported == ["pause", "resume", "gone"]
 
 
 async def test_a_connection_that_is_not_made_has_no_address() -> None:
@@ -138,7 +138,7 @@ async def test_a_connection_that_is_not_made_has_no_address() -> None:
 # Connections too many
 
 
-async def test_a_connection_too_many_is_told_so_and_makes_room_for_none() -> None:
+async def test_a_connection_too_many_gets_503_and_makes_room_for_none() -> None:
     full = Limits(max_connections=2)
     with capture_logs() as lines:
         async with serving(ok, full) as port, browser(port) as one, browser(port) as other:
@@ -262,7 +262,7 @@ async def test_who_is_read_from_again_is_heard_by_the_event_loop_alone() -> None
 async def test_a_stalled_browser_that_half_closes_is_reset() -> None:
     async with holding() as (held, client):
         held.client.send(b"x" * (16 << 20))
-        assert held.listener.told == ["pause"]
+        assert held.listener.reported == ["pause"]
         client.half_close()
         await held.over()
         assert held.client.unsent() == 0
@@ -271,19 +271,19 @@ async def test_a_stalled_browser_that_half_closes_is_reset() -> None:
 @pytest.mark.parametrize(
     "start", [b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked", GET]
 )
-async def test_nonsense_behind_a_request_under_way_is_told_once(start: bytes) -> None:
+async def test_nonsense_behind_a_request_under_way_is_reported_once(start: bytes) -> None:
     async with holding(start.removesuffix(b"\r\n\r\n") + b"\r\n\r\n") as (held, client):
         for _ in range(3):
             await client.send(b"\x01\x02\r\n")
-        await until(lambda: bool(held.listener.told))
-        assert set(held.listener.told) == {"malformed"}
+        await until(lambda: bool(held.listener.reported))
+        assert set(held.listener.reported) == {"malformed"}
 
 
 async def test_a_request_that_waits_its_turn_is_no_nonsense() -> None:
     async with holding() as (held, client):
         await client.send(GET)
         await until(lambda: len(held.client._messages) == 1)
-        assert held.listener.told == []
+        assert held.listener.reported == []
 
 
 async def test_a_connection_that_is_gone_takes_every_call_in_peace() -> None:

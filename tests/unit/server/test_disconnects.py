@@ -70,7 +70,7 @@ async def test_bytes_alone_are_no_leaving(hangups: DisconnectWatcher, seats: lis
     assert stays.times_left == 0
 
 
-async def test_a_leaving_is_told_once(hangups: DisconnectWatcher, seats: list[Seat]) -> None:
+async def test_a_disconnect_is_reported_once(hangups: DisconnectWatcher, seats: list[Seat]) -> None:
     first, second, _ = seats
     for seat in (first, second):
         hangups.watch(seat.descriptor, seat.left)
@@ -80,7 +80,9 @@ async def test_a_leaving_is_told_once(hangups: DisconnectWatcher, seats: list[Se
     assert (first.times_left, second.times_left) == (1, 1)
 
 
-async def test_who_is_forgotten_is_not_told(hangups: DisconnectWatcher, seats: list[Seat]) -> None:
+async def test_an_exchange_that_was_removed_is_not_called(
+    hangups: DisconnectWatcher, seats: list[Seat]
+) -> None:
     forgotten, watched, _ = seats
     for seat in (forgotten, watched):
         hangups.watch(seat.descriptor, seat.left)
@@ -146,7 +148,7 @@ def open_files() -> set[str]:
     return {file.name for file in Path("/proc/self/fd").iterdir()}
 
 
-async def test_after_the_close_nobody_is_told_and_nothing_is_left_open(seats: list[Seat]) -> None:
+async def test_after_the_close_nobody_is_called_and_nothing_is_left_open(seats: list[Seat]) -> None:
     before = open_files()
     hangups = DisconnectWatcher()
     hangups.watch(seats[0].descriptor, seats[0].left)

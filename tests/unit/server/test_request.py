@@ -130,7 +130,7 @@ async def test_a_body_behind_an_upgrade_is_known_or_refused(
         (request("Transfer-Encoding: chunked") + b"0\r\n\r\n", True),
     ],
 )
-async def test_another_request_may_follow_only_where_it_can_be_told_from_the_first(
+async def test_another_request_may_follow_only_where_the_end_of_the_first_is_known(
     received: Received, data: bytes, keeps_alive: bool
 ) -> None:
     assert (await received(data)).keeps_alive is keeps_alive
@@ -181,7 +181,7 @@ async def test_a_head_at_the_limit_is_taken_and_one_over_it_is_not(received: Rec
 
 
 @pytest.mark.parametrize("start", [b"GET /\r\n", b"GET / HTTP/0.9\r\n"])
-async def test_http_0_9_is_refused_with_its_mend(received: Received, start: bytes) -> None:
+async def test_http_0_9_is_rejected_with_a_fix(received: Received, start: bytes) -> None:
     incoming = await received(start + b"Host: h\r\n\r\n")
     with pytest.raises(Rejection) as refused:
         incoming.check_head(MAX_HEADER_SIZE)
@@ -191,9 +191,7 @@ async def test_http_0_9_is_refused_with_its_mend(received: Received, start: byte
 
 
 @pytest.mark.parametrize("target", ["/a#b", "/a?b#c", "/a#?b", "http://other/a?#"])
-async def test_a_target_with_a_hash_is_refused_with_its_mend(
-    received: Received, target: str
-) -> None:
+async def test_a_target_with_a_hash_is_rejected_with_a_fix(received: Received, target: str) -> None:
     incoming = await received(request(target=target, method="GET"))
     with pytest.raises(Rejection) as refused:
         incoming.check_head(MAX_HEADER_SIZE)
@@ -228,5 +226,5 @@ def test_bytes_that_are_no_text_survive() -> None:
     assert raw(b"/\xff\xc3\xa4".decode("utf-8", "surrogateescape")) == b"/\xff\xc3\xa4"
 
 
-def test_the_limit_is_told() -> None:
+def test_the_limit_is_named() -> None:
     assert "1024 bytes" in over(1024).detail

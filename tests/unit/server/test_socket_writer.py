@@ -21,7 +21,7 @@ class Owner(asyncio.Protocol):
     outlet: SocketWriter
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -30,11 +30,11 @@ class Owner(asyncio.Protocol):
         self.writer = SocketWriter(writable)
 
     def pause_writing(self) -> None:
-        self.told.append("pause")
+        self.reported.append("pause")
         self.writer.pause()
 
     def resume_writing(self) -> None:
-        self.told.append("resume")
+        self.reported.append("resume")
         self.writer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as its base has it
@@ -84,7 +84,7 @@ async def test_a_little_is_with_the_kernel_when_the_call_returns(
         send(owner.writer, b"a little")
         assert theirs.recv(100) == b"a little"  # the event loop had no turn
         assert transport.get_write_buffer_size() == 0
-        assert owner.told == []
+        assert owner.reported == []
 
 
 @pytest.mark.parametrize("send", [write, write_parts])
@@ -93,12 +93,12 @@ async def test_what_the_kernel_does_not_take_queues_and_what_follows_stays_behin
 ) -> None:
     async with connected() as (owner, transport, theirs):
         send(owner.writer, LARGE)
-        assert owner.told == ["pause"]
+        assert owner.reported == ["pause"]
         left = transport.get_write_buffer_size()
         assert 0 < left < len(LARGE)  # part of it went at once
         send(owner.writer, b"what follows")
         assert await read(theirs, len(LARGE) + 12) == LARGE + b"what follows"
-        assert owner.told == ["pause", "resume"]
+        assert owner.reported == ["pause", "resume"]
         send(owner.writer, b"and once more at once")
         assert theirs.recv(100) == b"and once more at once"
 
@@ -107,7 +107,7 @@ async def test_every_boundary_between_parts_may_be_where_the_kernel_stops() -> N
     async with connected() as (owner, _, theirs):
         parts = [LARGE[at : at + 65536] for at in range(0, len(LARGE), 65536)]
         owner.writer.writelines(parts)
-        assert owner.told == ["pause"]
+        assert owner.reported == ["pause"]
         assert await read(theirs, len(LARGE)) == LARGE
 
 

@@ -48,7 +48,7 @@ def test_a_value_is_counted_once_and_below_each_bound_that_holds_it(values: list
 # Exchanges
 
 
-def test_requests_are_told_apart_by_method_and_status() -> None:
+def test_requests_are_counted_by_method_and_status() -> None:
     tally = tally_of(exchange(), exchange(), exchange("POST"), exchange(status=502))
     assert tally.requests == {("GET", 200): 2, ("POST", 200): 1, ("GET", 502): 1}
 
@@ -95,7 +95,7 @@ def test_a_stream_is_counted_once_by_why_it_ended(reason: EndReason) -> None:
     assert tally_of(stream).streams == {reason.value: 1}
 
 
-def test_a_stream_whose_end_nobody_told_ended_in_an_error() -> None:
+def test_a_stream_without_a_reason_of_its_end_ended_in_an_error() -> None:
     stream = exchange(reason=None)
     stream.is_stream = True
     assert tally_of(stream).streams == {"error": 1}
@@ -109,7 +109,7 @@ def test_bytes_and_events_add_up() -> None:
     assert (tally.bytes_in, tally.bytes_out, tally.events) == (3, 30, 3)
 
 
-def test_events_that_nobody_follows_are_not_told_as_none() -> None:
+def test_events_that_nobody_follows_are_not_shown_as_none() -> None:
     assert tally_of(exchange()).events is None
 
 

@@ -79,7 +79,7 @@ def test_without_a_response_there_is_no_first_byte() -> None:
     assert lines[0]["first_byte_ms"] is None
 
 
-def test_an_end_that_nobody_told_is_an_error() -> None:
+def test_an_end_without_a_reason_is_an_error() -> None:
     with capture_logs() as lines:
         exchange().report()
     assert lines[0]["end_reason"] == "error"

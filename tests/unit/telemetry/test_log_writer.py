@@ -103,7 +103,7 @@ class Asleep(io.RawIOBase):
         return len(data)
 
 
-def test_while_nobody_reads_lines_are_dropped_and_the_number_is_told_once(start: Start) -> None:
+def test_while_nobody_reads_lines_are_dropped_and_the_number_is_logged_once(start: Start) -> None:
     file = Asleep()
     writer = start(file, 1000)
     writer.write(b"%09d\n" % 0)
@@ -158,9 +158,9 @@ def test_an_end_does_not_wait_for_ever_for_a_reader_and_says_what_is_lost(
     writer = start(pipe[1], 10_000)
     writer.write(b"x" * 9_000)
     writer.close(timeout=0.1)
-    told = capfd.readouterr().err
-    assert told.startswith("gateway: stdout took no more of the log within 0.1s of the end")
-    assert "the last 9000 bytes of it are lost" in told
+    reported = capfd.readouterr().err
+    assert reported.startswith("gateway: stdout took no more of the log within 0.1s of the end")
+    assert "the last 9000 bytes of it are lost" in reported
     reading = Reading(pipe[0])  # lets the thread end
     writer.close()
     pipe[1].close()
@@ -237,7 +237,7 @@ class Failing(io.RawIOBase):
         return len(part)
 
 
-def test_of_lines_that_cannot_be_written_the_first_alone_is_told(
+def test_of_lines_that_cannot_be_written_the_first_alone_is_reported(
     start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = Failing(0)

@@ -45,7 +45,7 @@ def test_a_path_that_is_no_utf_8_is_written_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_traceback_tells_the_fault_but_no_local_variable(log_format: str) -> None:
+def test_a_traceback_shows_the_fault_but_no_local_variable(log_format: str) -> None:
     text = "\n".join(written(log_format))
     assert "a fault of our own" in text
     assert "verify" in text

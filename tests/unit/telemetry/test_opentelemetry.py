@@ -32,8 +32,8 @@ def start(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Make a tracer under these variables."""
 
     def make(**variables: str) -> Tracer:
-        told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, **variables}
-        for name, value in told.items():
+        reported = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, **variables}
+        for name, value in reported.items():
             monkeypatch.setenv(name, value)
         return Tracer()
 
@@ -49,20 +49,20 @@ def begin(tracer: Tracer, incoming: Request) -> None:
     trace.parent = tracer.begin(exchange, trace, incoming.client.scheme)
 
 
-async def told(tracer: Tracer, incoming: Request, collector: Collector) -> Span:
+async def reported(tracer: Tracer, incoming: Request, collector: Collector) -> Span:
     """The span of a request whose exchange is over."""
     tracer.ended(incoming.exchange, time.monotonic())
     await tracer.close()
     return await collector.span(incoming.exchange.trace_id)
 
 
-async def test_a_path_that_is_no_text_is_told_as_well_as_it_can_be(
+async def test_a_path_that_is_no_text_is_logged_as_well_as_it_can_be(
     received: Received, start: Start, collector: Collector
 ) -> None:
     tracer, incoming = start(), await came(received)
     incoming.exchange.path = "/café/\udcff"  # a byte that is no UTF-8
     begin(tracer, incoming)
-    span = await told(tracer, incoming, collector)
+    span = await reported(tracer, incoming, collector)
     assert attributes(span)["url.path"] == "/café/\ufffd"
     assert span.name == "GET"
     assert "sesame" not in str(span)
@@ -91,7 +91,7 @@ async def test_a_span_failed_where_the_gateway_or_the_service_did(
     exchange = incoming.exchange
     exchange.status, exchange.code = status, code
     exchange.end(reason)
-    span = await told(tracer, incoming, collector)
+    span = await reported(tracer, incoming, collector)
     assert attributes(span).get("error.type") == ENDINGS[ending]
     assert (span.status.code == Status.STATUS_CODE_ERROR) is (ENDINGS[ending] is not None)
     assert attributes(span).get("http.response.status_code", 0) == status
@@ -119,7 +119,7 @@ async def test_a_name_among_the_resource_s_attributes_is_kept(
     tracer = start(OTEL_RESOURCE_ATTRIBUTES="service.name=front,zone=a")
     incoming = await came(received)
     begin(tracer, incoming)
-    await told(tracer, incoming, collector)
+    await reported(tracer, incoming, collector)
     resource = collector.resources[0].resource
     named = {each.key: each.value.string_value for each in resource.attributes}
     assert (named["service.name"], named["zone"]) == ("front", "a")
@@ -141,7 +141,7 @@ async def test_a_collector_that_never_answers_is_not_waited_for(
     assert [line["event"] for line in lines if line["event"] == "spans_dropped"]
 
 
-async def test_the_sdk_s_complaints_are_told_as_our_own_line_and_not_each_time(
+async def test_the_sdk_s_complaints_are_logged_as_our_own_line_and_not_each_time(
     start: Start,
 ) -> None:
     tracer = start()

@@ -50,7 +50,7 @@ def test_the_bounds_of_a_histogram_are_written_as_prometheus_writes_them() -> No
     assert b'_bucket{le="86400.0",route="/jobs/{id}"} 1.0' in body
 
 
-def test_what_several_processes_tell_is_added_up_but_for_what_is_so_of_all() -> None:
+def test_reports_of_several_processes_are_added_up_but_for_what_holds_for_all() -> None:
     one, other = Counters(), Counters()
     one.requests["GET", 200] = 2
     other.requests["GET", 200], other.requests["GET", 404] = 3, 1
@@ -70,32 +70,32 @@ def test_what_several_processes_tell_is_added_up_but_for_what_is_so_of_all() -> 
             ),
         ]
     )
-    told = {
+    reported = {
         (each.name, *each.labels.values()): each.value
         for family in merged.collect()
         for each in family.samples
     }
-    assert told["gateway_requests_total", "/jobs/{id}", "GET", "200"] == 5
-    assert told["gateway_requests_total", "/jobs/{id}", "GET", "404"] == 1
-    assert told["gateway_relayed_events_total", "/jobs/{id}"] == 4
-    assert ("gateway_relayed_events_total", "/") not in told
-    assert told["gateway_active_streams", "/"] == 0
-    assert told["gateway_auth_failures_total", "a"] == 3
-    assert told["gateway_config_reloads_total", "success"] == 2
-    assert told["gateway_upstream_up", *place] == 0
-    assert told["gateway_upstream_up", *away] == 1
-    assert told["gateway_config_info", "aa"] == 1
-    assert told["gateway_limits_fallbacks_total",] == 3
-    assert told["gateway_limits_shared",] == 0
+    assert reported["gateway_requests_total", "/jobs/{id}", "GET", "200"] == 5
+    assert reported["gateway_requests_total", "/jobs/{id}", "GET", "404"] == 1
+    assert reported["gateway_relayed_events_total", "/jobs/{id}"] == 4
+    assert ("gateway_relayed_events_total", "/") not in reported
+    assert reported["gateway_active_streams", "/"] == 0
+    assert reported["gateway_auth_failures_total", "a"] == 3
+    assert reported["gateway_config_reloads_total", "success"] == 2
+    assert reported["gateway_upstream_up", *place] == 0
+    assert reported["gateway_upstream_up", *away] == 1
+    assert reported["gateway_config_info", "aa"] == 1
+    assert reported["gateway_limits_fallbacks_total",] == 3
+    assert reported["gateway_limits_shared",] == 0
 
 
-def test_what_a_supervisor_alone_knows_is_told_once() -> None:
+def test_what_a_supervisor_alone_knows_is_reported_once() -> None:
     own = Snapshot({}, {}, {}, {}, "aa", workers=2, restarts={"exited": 1, "hung": 2})
-    told = {
+    reported = {
         (each.name, *each.labels.values()): each.value
         for family in Snapshot.merged([own, snapshot(Counters())]).collect()
         for each in family.samples
     }
-    assert told["gateway_workers",] == 2
-    assert told["gateway_worker_restarts_total", "exited"] == 1
-    assert told["gateway_worker_restarts_total", "hung"] == 2
+    assert reported["gateway_workers",] == 2
+    assert reported["gateway_worker_restarts_total", "exited"] == 1
+    assert reported["gateway_worker_restarts_total", "hung"] == 2

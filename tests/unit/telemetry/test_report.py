@@ -49,7 +49,7 @@ def route(*upstreams: UpstreamState, path: str = "/jobs/{id}") -> ServedRoute:
     return ServedRoute(path, ("GET",), "", upstreams)
 
 
-def test_a_stream_is_told_with_all_that_is_known_and_no_path() -> None:
+def test_a_stream_is_listed_with_all_that_is_known_and_no_path() -> None:
     [stream] = live_streams([Stalled()], worker=2)
     assert 59 < stream.age < 120
     assert stream._replace(age=60.0) == LiveStream(
@@ -69,7 +69,7 @@ def test_a_stream_is_told_with_all_that_is_known_and_no_path() -> None:
     )
 
 
-def test_a_route_is_told_with_how_its_upstreams_stand() -> None:
+def test_a_route_is_listed_with_the_state_of_its_upstreams() -> None:
     upstreams = UpstreamRegistry()
     one, other = Upstream("http://a", "http", "a", 80), Upstream("http://b", "http", "b", 80)
     for _ in range(EJECT_AFTER):
@@ -87,11 +87,11 @@ def test_a_route_is_told_with_how_its_upstreams_stand() -> None:
 
 
 def test_it_comes_whole_through_a_pipe() -> None:
-    told = report(1, route(UpstreamState("http://jobs", True, 1)))
-    again = pickle.loads(pickle.dumps(told))
-    assert (again.worker, again.health, again.routes) == (1, told.health, told.routes)
-    assert again.streams == told.streams
-    assert list(again.snapshot.collect()) == list(told.snapshot.collect())
+    reported = report(1, route(UpstreamState("http://jobs", True, 1)))
+    again = pickle.loads(pickle.dumps(reported))
+    assert (again.worker, again.health, again.routes) == (1, reported.health, reported.routes)
+    assert again.streams == reported.streams
+    assert list(again.snapshot.collect()) == list(reported.snapshot.collect())
 
 
 def test_several_are_one_whose_streams_know_whose_they_are() -> None:

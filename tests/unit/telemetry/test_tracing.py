@@ -52,7 +52,7 @@ async def test_where_the_variables_say_where_there_is_a_tracer() -> None:
 @pytest.mark.parametrize(
     "name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"]
 )
-def test_another_protocol_is_told_with_the_mend(name: str) -> None:
+def test_another_protocol_is_reported_with_a_fix(name: str) -> None:
     with capture_logs() as lines:
         assert tracer({**ENDPOINT, name: "grpc"}) is None
     [line] = lines
@@ -60,13 +60,13 @@ def test_another_protocol_is_told_with_the_mend(name: str) -> None:
     assert line["reason"] == f"{name} is grpc; the gateway speaks http/protobuf: set it to that"
 
 
-def test_without_the_extra_the_mend_is_told() -> None:
+def test_without_the_extra_the_error_says_what_to_install() -> None:
     """A finder that finds no OpenTelemetry stands for an environment that has none."""
     hide = """
 import importlib.util
 real = importlib.util.find_spec
 importlib.util.find_spec = lambda name: None if name.startswith("opentelemetry") else real(name)
 """
-    told = asked_alone(ENDPOINT, hide)
-    assert "pip install 'gateway[otel]'" in told
-    assert told.endswith("[]\n")
+    reported = asked_alone(ENDPOINT, hide)
+    assert "pip install 'gateway[otel]'" in reported
+    assert reported.endswith("[]\n")

@@ -341,7 +341,7 @@ def test_a_fault_of_our_own_is_not_taken_for_the_services() -> None:
     assert talking.got.names == ["broken"]
 
 
-def test_a_connection_that_was_aborted_tells_nobody() -> None:
+def test_a_connection_that_was_aborted_calls_nobody() -> None:
     talking = talk(OK + b"Content-Length: 5\r\n\r\n")
     talking.connection.abort()
     talking.lose(saw_eof=False)

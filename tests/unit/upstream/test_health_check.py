@@ -119,13 +119,13 @@ async def test_any_other_answer_than_a_whole_2xx_in_time_takes_it_down_until_it_
         await until(lambda: not check.is_up)
         service.script = answers(b"", status="204 Fine")
         await until(lambda: check.is_up)
-    told = changes(lines)
-    assert [line["event"] for line in told] == [
+    reported = changes(lines)
+    assert [line["event"] for line in reported] == [
         "upstream_marked_unhealthy",
         "upstream_marked_healthy",
     ]
-    assert told[0]["error"].startswith(fault)
-    assert {line["upstream"] for line in told} == {"http://it"}
+    assert reported[0]["error"].startswith(fault)
+    assert {line["upstream"] for line in reported} == {"http://it"}
 
 
 def changes(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:

@@ -109,7 +109,7 @@ def test_another_attempt_goes_to_one_that_was_not_tried_where_there_is_one(
     assert picked not in tried or set(all_places) - down <= tried
 
 
-def test_another_attempt_does_not_go_to_one_that_is_let_be_while_the_tried_one_is_well() -> None:
+def test_another_attempt_does_not_go_to_an_ejected_one_while_the_tried_one_is_healthy() -> None:
     """What was tried may be well: a kept connection closed just when it was used."""
     well, sick = places(2)
     clock = Clock()

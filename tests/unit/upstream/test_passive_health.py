@@ -99,7 +99,7 @@ def test_a_request_to_one_that_is_well_is_no_trial() -> None:
         )
     )
 )
-def test_whatever_happens_it_is_let_be_no_longer_than_the_longest_pause(
+def test_whatever_happens_it_is_ejected_no_longer_than_the_longest_pause(
     events: list[tuple[str, float]],
 ) -> None:
     health, now = PassiveHealth(), 0.0

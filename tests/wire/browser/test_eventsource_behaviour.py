@@ -137,7 +137,7 @@ class Row:
     target: str
 
 
-def told() -> list[Row]:
+def reported() -> list[Row]:
     table = DOCS.read_text().partition("| the server |")[2].partition("\n\n")[0]
     lines = table.splitlines()[2:]
     return [Row(*(cell.strip() for cell in line[1:-1].split(" | "))) for line in lines]
@@ -233,7 +233,7 @@ async def experiment(browser: Browser) -> Experiment:
     return experiment
 
 
-@pytest.mark.parametrize("row", told(), ids=lambda row: row.server)
+@pytest.mark.parametrize("row", reported(), ids=lambda row: row.server)
 async def test_a_row_of_the_table_is_what_a_browser_does(experiment: Experiment, row: Row) -> None:
     assert experiment.row(row.server, row.again) == row
     delay = experiment.found[row.server]["delay"]
@@ -244,4 +244,4 @@ async def test_a_row_of_the_table_is_what_a_browser_does(experiment: Experiment,
 
 
 async def test_each_case_has_its_row(experiment: Experiment) -> None:
-    assert sorted(row.server for row in told()) == sorted(experiment.urls)
+    assert sorted(row.server for row in reported()) == sorted(experiment.urls)

@@ -186,7 +186,7 @@ async def test_each_connection_has_a_token_of_its_own_from_the_token_endpoint(
             assert len(set(app.tokens)) == len(app.tokens)
 
 
-async def test_a_person_who_has_not_signed_in_is_told_so(
+async def test_a_person_who_has_not_signed_in_reads_that(
     browser: Browser, site: ExampleSite
 ) -> None:
     async with opened(browser, site, tokenFrom="endpoint") as app:
@@ -283,7 +283,7 @@ async def test_a_gateway_that_is_restarted_is_watched_to_the_end_with_a_fresh_to
             assert first not in later
 
 
-async def test_a_gateway_that_stays_away_is_told_after_the_last_attempt(
+async def test_a_gateway_that_stays_away_is_shown_after_the_last_attempt(
     browser: Browser, tmp_path: Path
 ) -> None:
     with running_example(tmp_path) as site:

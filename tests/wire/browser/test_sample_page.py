@@ -98,7 +98,7 @@ async def test_cancelling_stops_the_service_and_hands_the_focus_to_start_again(
     await expect(second.get_by_test_id("job-cancel")).to_be_focused()
 
 
-async def test_a_lost_connection_is_told_with_its_percent_and_starts_no_second_job(
+async def test_a_lost_connection_is_shown_with_its_percent_and_starts_no_second_job(
     page: Page, backend: SampleBackend
 ) -> None:
     card = await start(page, steps=1000, seconds=60)

@@ -132,7 +132,7 @@ async def test_behind_nginx_events_come_one_by_one_and_a_leaving_browser_ends_th
     with nginx(tmp_path, [gateway.port]) as port:
         client = await opened(port, connect)
         exchange = await service.exchange()
-        # Each is sent only when the one before is there, so that a front that holds bytes back times out.
+        # Each is sent only when the one before is there, so that a front that buffers times out.
         for number in range(3):
             await exchange.send(chunk(b"data: %d\n\n" % number))
             await client.until(b"data: %d\n\n" % number)
@@ -142,7 +142,7 @@ async def test_behind_nginx_events_come_one_by_one_and_a_leaving_browser_ends_th
     assert (line["client"], line["end_reason"]) == ("127.0.0.1", "client_closed")
 
 
-async def test_behind_nginx_the_service_is_told_who_the_client_is(
+async def test_behind_nginx_the_service_learns_who_the_client_is(
     start_gateway: StartGateway, service: Upstream, connect: Connect, tmp_path: Path
 ) -> None:
     gateway = start_gateway(ROUTES)
@@ -288,10 +288,10 @@ async def test_a_token_of_one_use_is_used_on_all_replicas(
     with nginx(tmp_path, [replica.port for replica in replicas]) as port:
         client = await connect(port)
         bearer = f"Authorization: Bearer {token()}"
-        told = await client.fetch(
+        reported = await client.fetch(
             "/auth/stream-token", bearer, method="POST", body=b'{"path": "/stream"}'
         )
-        target = f"/stream?token={told.json()['token']}"
+        target = f"/stream?token={reported.json()['token']}"
         await opened(port, connect, target)
         refused = await (await connect(port)).fetch(target)
         assert (refused.status, refused.json()["code"]) == (401, "token_invalid")

@@ -177,7 +177,7 @@ async def test_a_rate_holds_for_each_user_and_says_when_to_come_again(
     assert len(service.requests) == 3
 
 
-async def test_without_a_subject_it_holds_for_an_address_which_a_trusted_proxy_tells(
+async def test_without_a_subject_it_holds_for_an_address_which_a_trusted_proxy_names(
     alone: GatewayProcess, connect: Connect, service: Upstream
 ) -> None:
     service.script = answers()
@@ -195,7 +195,7 @@ async def test_without_a_subject_it_holds_for_an_address_which_a_trusted_proxy_t
     assert (await proxy.fetch("/burst", "X-Forwarded-For: 2001:db8:0:1::1")).status == 200
 
 
-async def test_who_waits_as_told_is_let_in(
+async def test_a_client_that_waits_as_asked_is_accepted(
     alone: GatewayProcess, connect: Connect, service: Upstream
 ) -> None:
     service.script = answers()
@@ -219,7 +219,7 @@ async def test_what_has_no_leave_to_be_there_does_not_count(
 # The gateway as a whole
 
 
-async def test_a_connection_too_many_is_told_so_and_the_ops_port_has_no_such_bound(
+async def test_a_connection_too_many_gets_503_and_the_ops_port_has_no_such_limit(
     start_gateway: StartGateway, connect: Connect, service: Upstream
 ) -> None:
     service.script = stays

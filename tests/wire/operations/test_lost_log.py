@@ -107,8 +107,8 @@ async def test_when_the_reader_of_the_log_left_requests_are_answered_and_the_end
     await (await connect(gateway.port)).send(b"nonsense\r\n\r\n")
     gateway.process.send_signal(signal.SIGTERM)
     assert gateway.process.wait(PATIENCE) == 0
-    [told] = gateway.stderr.read().decode().splitlines()
-    assert told.startswith("gateway: cannot write the log: ")
+    [reported] = gateway.stderr.read().decode().splitlines()
+    assert reported.startswith("gateway: cannot write the log: ")
 
 
 async def test_while_nobody_reads_the_log_all_requests_are_answered_and_lost_lines_are_counted(
@@ -119,8 +119,8 @@ async def test_while_nobody_reads_the_log_all_requests_are_answered_and_lost_lin
     count = await dropped(connect, gateway)
     lines = await gateway.end()
     assert count > 100
-    [told] = events(lines, "log_lines_dropped")
-    assert (told["count"], told["level"]) == (count, "warning")
+    [reported] = events(lines, "log_lines_dropped")
+    assert (reported["count"], reported["level"]) == (count, "warning")
     assert len(events(lines, "request")) == 1000 - count
     assert lines[-1]["event"] == "stopped"
 
@@ -142,9 +142,9 @@ async def test_an_end_does_not_wait_for_ever_for_a_reader_of_the_log(
     await ask(connect, gateway.port, LONG, 50)
     gateway.process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(gateway.process.wait, PATIENCE) == 0
-    told = gateway.stderr.read().decode().splitlines()
-    assert told
-    assert all("stdout took no more of the log within 2s of the end" in line for line in told)
+    reported = gateway.stderr.read().decode().splitlines()
+    assert reported
+    assert all("stdout took no more of the log within 2s of the end" in line for line in reported)
 
 
 async def test_workers_write_whole_lines_to_a_log_that_is_read_slowly(

@@ -90,7 +90,7 @@ class Scrapes:
         families = parser.text_string_to_metric_families(got.body.decode())
         return [sample for family in families for sample in family.samples]
 
-    async def told(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
+    async def reported(self, name: str, **labels: str) -> dict[tuple[str, ...], float]:
         """The samples of this name with these labels, by their other labels' values in order."""
         return {
             tuple(value for key, value in sample.labels.items() if key not in labels): sample.value
@@ -136,12 +136,14 @@ async def test_a_request_is_counted_by_its_pattern_method_and_status(
     upstream.script = answers(b"hello")
     for number in range(3):
         await ended(gateway, client, f"/jobs/{number}?a=1")
-    assert await scrapes.told("gateway_requests_total", route="/jobs/{id}") == {("GET", "200"): 3}
-    relayed = await scrapes.told("gateway_relayed_bytes_total", route="/jobs/{id}")
+    assert await scrapes.reported("gateway_requests_total", route="/jobs/{id}") == {
+        ("GET", "200"): 3
+    }
+    relayed = await scrapes.reported("gateway_relayed_bytes_total", route="/jobs/{id}")
     assert relayed == {("in",): 0, ("out",): 15}
     for name in ("gateway_request_duration_seconds", "gateway_first_byte_seconds"):
-        assert await scrapes.told(f"{name}_count", route="/jobs/{id}") == {(): 3}
-        within = await scrapes.told(f"{name}_bucket", route="/jobs/{id}")
+        assert await scrapes.reported(f"{name}_count", route="/jobs/{id}") == {(): 3}
+        within = await scrapes.reported(f"{name}_bucket", route="/jobs/{id}")
         assert list(within.values()) == sorted(within.values())
         assert within["+Inf",] == 3
 
@@ -149,13 +151,13 @@ async def test_a_request_is_counted_by_its_pattern_method_and_status(
 async def test_what_no_route_has_is_one_series_whatever_it_was(
     gateway: GatewayProcess, client: RawClient, connect: Connect, scrapes: Scrapes
 ) -> None:
-    before = await scrapes.told("gateway_requests_total", route="none")
+    before = await scrapes.reported("gateway_requests_total", route="none")
     for path in ("/nowhere/1", "/nowhere/2"):
         await ended(gateway, client, path)
     broken = await connect(gateway.port)
     await broken.send(b"G@T / HTTP/1.1\r\nHost: x\r\n\r\n")
     await broken.closed()
-    after = await scrapes.told("gateway_requests_total", route="none")
+    after = await scrapes.reported("gateway_requests_total", route="none")
     added = {key: after[key] - before.get(key, 0) for key in after}
     assert {key: count for key, count in added.items() if count} == {
         ("GET", "404"): 2,
@@ -166,11 +168,11 @@ async def test_what_no_route_has_is_one_series_whatever_it_was(
 async def test_a_refused_token_is_counted_by_its_code(
     gateway: GatewayProcess, client: RawClient, scrapes: Scrapes
 ) -> None:
-    before = await scrapes.told("gateway_auth_failures_total")
+    before = await scrapes.reported("gateway_auth_failures_total")
     for query in ("", "?token=eyJhbGciOiJub25lIn0.e30.", f"?token={token(ttl=-60)}"):
         await ended(gateway, client, f"/private/1{query}")
     await ended(gateway, client, f"/private/1?token={token()}")
-    after = await scrapes.told("gateway_auth_failures_total")
+    after = await scrapes.reported("gateway_auth_failures_total")
     codes = ("token_missing", "token_invalid", "token_expired", "scope_missing")
     assert {code: after[code,] - before[code,] for code in codes} == dict.fromkeys(codes, 1)
 
@@ -182,8 +184,8 @@ async def test_a_service_s_failure_is_counted_by_its_code(
     await ended(gateway, client, "/dead")
     await ended(gateway, client, "/first-byte")
     name = "gateway_upstream_errors_total"
-    assert await scrapes.told(name, route="/dead") == {("upstream_unreachable",): 1}
-    assert await scrapes.told(name, route="/first-byte") == {("upstream_timeout",): 1}
+    assert await scrapes.reported(name, route="/dead") == {("upstream_unreachable",): 1}
+    assert await scrapes.reported(name, route="/first-byte") == {("upstream_timeout",): 1}
 
 
 # Streams
@@ -203,17 +205,17 @@ async def test_whatever_streams_counts_as_a_stream(
         await exchange.until_gone()
 
     upstream.script = script
-    before = (await scrapes.told("gateway_streams_total", route="/lines")).get(
+    before = (await scrapes.reported("gateway_streams_total", route="/lines")).get(
         ("client_closed",), 0
     )
     name = f"streams-{media_type.partition('/')[2]}"
     await client.request("/lines", f"X-Request-Id: {name}")
     await client.head()
     await client.until(b'{"progress": 1}\n')
-    assert await scrapes.told("gateway_active_streams", route="/lines") == {(): 1}
+    assert await scrapes.reported("gateway_active_streams", route="/lines") == {(): 1}
     client.close()
     await gateway.request_line(request_id=name)
-    after = await scrapes.told("gateway_streams_total", route="/lines")
+    after = await scrapes.reported("gateway_streams_total", route="/lines")
     assert after["client_closed",] == before + 1
 
 
@@ -224,13 +226,13 @@ async def test_a_stream_under_way_is_seen_with_its_bytes(
     await client.request("/live", "X-Request-Id: seen-live")
     await client.head()
     await client.until(EVENT + b": no event\n\n" + EVENT)
-    assert await scrapes.told("gateway_active_streams", route="/live") == {(): 1}
-    assert (await scrapes.told("gateway_relayed_bytes_total", route="/live"))["out",] == 30
-    assert await scrapes.told("gateway_streams_total", route="/live") == {}
+    assert await scrapes.reported("gateway_active_streams", route="/live") == {(): 1}
+    assert (await scrapes.reported("gateway_relayed_bytes_total", route="/live"))["out",] == 30
+    assert await scrapes.reported("gateway_streams_total", route="/live") == {}
     client.close()
     await gateway.request_line(request_id="seen-live")
-    assert await scrapes.told("gateway_active_streams", route="/live") == {(): 0}
-    assert (await scrapes.told("gateway_relayed_bytes_total", route="/live"))["out",] == 30
+    assert await scrapes.reported("gateway_active_streams", route="/live") == {(): 0}
+    assert (await scrapes.reported("gateway_relayed_bytes_total", route="/live"))["out",] == 30
 
 
 async def test_events_are_counted_where_they_are_followed_and_not_elsewhere(
@@ -240,8 +242,8 @@ async def test_events_are_counted_where_they_are_followed_and_not_elsewhere(
     await client.request("/followed")
     await client.head()
     await client.until(EVENT + b": no event\n\n" + EVENT)
-    assert await scrapes.told("gateway_relayed_events_total", route="/followed") == {(): 2}
-    assert await scrapes.told("gateway_relayed_events_total", route="/live") == {}
+    assert await scrapes.reported("gateway_relayed_events_total", route="/followed") == {(): 2}
+    assert await scrapes.reported("gateway_relayed_events_total", route="/live") == {}
 
 
 async def stalls(client: RawClient, name: str) -> None:
@@ -291,10 +293,10 @@ async def test_a_stream_is_counted_once_by_why_it_ended_and_its_life_apart(
     await PLAYS[reason](client, reason)
     await gateway.request_line(request_id=reason)
     route = f"/{reason}"
-    assert await scrapes.told("gateway_streams_total", route=route) == {(reason,): 1}
-    assert await scrapes.told("gateway_stream_duration_seconds_count", route=route) == {(): 1}
-    assert await scrapes.told("gateway_first_byte_seconds_count", route=route) == {(): 1}
-    assert await scrapes.told("gateway_request_duration_seconds_count", route=route) == {}
+    assert await scrapes.reported("gateway_streams_total", route=route) == {(reason,): 1}
+    assert await scrapes.reported("gateway_stream_duration_seconds_count", route=route) == {(): 1}
+    assert await scrapes.reported("gateway_first_byte_seconds_count", route=route) == {(): 1}
+    assert await scrapes.reported("gateway_request_duration_seconds_count", route=route) == {}
 
 
 # All of it
@@ -313,12 +315,15 @@ async def test_no_label_holds_a_path_a_query_or_a_token(
 
 
 async def test_it_says_which_file_is_served_and_how_often_one_was_read(scrapes: Scrapes) -> None:
-    assert await scrapes.told("gateway_config_reloads_total") == {("success",): 1, ("failure",): 0}
-    [(digest,)] = await scrapes.told("gateway_config_info")
+    assert await scrapes.reported("gateway_config_reloads_total") == {
+        ("success",): 1,
+        ("failure",): 0,
+    }
+    [(digest,)] = await scrapes.reported("gateway_config_info")
     assert len(digest) == 64
 
 
-async def test_the_public_port_tells_nothing(gateway: GatewayProcess, client: RawClient) -> None:
+async def test_the_public_port_shows_nothing(gateway: GatewayProcess, client: RawClient) -> None:
     got = await client.fetch("/metrics")
     assert (got.status, got.json()["code"]) == (404, "route_not_found")
 

@@ -171,7 +171,7 @@ async def test_a_name_that_does_not_exist_is_a_502_and_the_log_says_why(
     assert line["error"] == "unknown.test: Domain name not found"
 
 
-async def test_servers_that_are_none_are_told_at_the_start(
+async def test_servers_that_are_none_are_reported_at_the_start(
     gateway: GatewayProcess, connect: Connect, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("servers")

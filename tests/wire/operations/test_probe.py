@@ -106,7 +106,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def told(
+def reported(
     probed: GatewayProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[set[str], dict[str, Any]]]:
     """What was found behind each front, some of them beside each other: it is much waiting."""
@@ -121,18 +121,18 @@ def told(
 
 
 def test_behind_nginx_as_documented_streams_come_through(
-    told: dict[str, tuple[set[str], dict[str, Any]]],
+    reported: dict[str, tuple[set[str], dict[str, Any]]],
 ) -> None:
-    faults, words = told["documented"]
+    faults, words = reported["documented"]
     assert faults == set()
     assert words["in_front"].startswith("nginx")
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "documented"])
-def test_a_setting_of_nginx_that_harms_streams_is_found_and_mended(
-    told: dict[str, tuple[set[str], dict[str, Any]]], name: str
+def test_a_setting_of_nginx_that_harms_streams_is_found_and_its_fix_works(
+    reported: dict[str, tuple[set[str], dict[str, Any]]], name: str
 ) -> None:
-    faults, words = told[name]
+    faults, words = reported[name]
     assert faults == SETTINGS[name][1]
     findings = words["findings"]
     assert all("nginx" in each["remedies"] for each in findings if each["fault"])
@@ -164,7 +164,7 @@ def test_the_token_goes_where_the_gateway_looks_for_it(start_gateway: StartGatew
             assert faults == set()
 
 
-def test_over_tls_it_tells_of_http_2_and_of_a_certificate_that_is_not_trusted(
+def test_over_tls_it_reports_http_2_and_a_certificate_that_is_not_trusted(
     probed: GatewayProcess, tls: tuple[Path, ssl.SSLContext], tmp_path: Path
 ) -> None:
     authority, _ = tls
@@ -177,7 +177,7 @@ def test_over_tls_it_tells_of_http_2_and_of_a_certificate_that_is_not_trusted(
     assert "six" not in trusted.stdout
 
 
-def test_a_front_that_is_not_trusted_is_told_of(
+def test_a_front_that_is_not_trusted_is_reported(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     gateway = start_gateway(ROUTES.replace("127.0.0.1]", "10.0.0.0/8]"))
@@ -186,7 +186,7 @@ def test_a_front_that_is_not_trusted_is_told_of(
     assert faults == {"untrusted_front"}
 
 
-def test_a_gateway_without_a_test_stream_is_told_so(start_gateway: StartGateway) -> None:
+def test_a_gateway_without_a_test_stream_is_reported_as_that(start_gateway: StartGateway) -> None:
     gateway = start_gateway("- {path: /x, proxy_upstream: $SERVICE}\n")
     result = probe(gateway.port, "--token", token())
     assert result.returncode == 1
@@ -237,10 +237,10 @@ async def test_a_stream_that_a_hop_ends_in_order_before_its_time_was_cut(
         "https://ada:secret@example.org",
     ],
 )
-def test_an_address_that_cannot_be_probed_is_told_without_its_secret(text: str) -> None:
-    with pytest.raises(ProbeError) as told:
+def test_an_address_that_cannot_be_probed_is_reported_without_its_secret(text: str) -> None:
+    with pytest.raises(ProbeError) as reported:
         target(text)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(reported.value)
 
 
 def test_a_bare_origin_has_the_usual_path_and_keeps_its_token() -> None:
@@ -280,24 +280,24 @@ NOT_OURS = "200 from a hop, and not from a gateway's test stream"
         (event_stream(query=3), NOT_OURS),
     ],
 )
-async def test_what_is_not_a_test_stream_is_told_with_no_token(
+async def test_what_is_not_a_test_stream_is_reported_without_the_token(
     service: Upstream, response: bytes, cause: str
 ) -> None:
     service.script = sends(response)
     url = target(f"http://127.0.0.1:{service.port}/?token=secret")
-    with pytest.raises(ProbeError) as told:
+    with pytest.raises(ProbeError) as reported:
         await observe(url, None, 1.0)
-    assert cause in str(told.value)
-    assert "secret" not in str(told.value)
+    assert cause in str(reported.value)
+    assert "secret" not in str(reported.value)
 
 
 @pytest.mark.parametrize("token", ["", " \n", "a b", "a\r\nb", "\N{SNOWMAN}"])
-async def test_a_token_that_cannot_be_one_is_told_of(token: str) -> None:
+async def test_a_token_that_cannot_be_one_is_reported(token: str) -> None:
     with pytest.raises(ProbeError, match="--token: "):
         await observe(URL("http://127.0.0.1:1/"), token, 1.0)
 
 
-async def test_a_port_without_tls_is_told_of(probed: GatewayProcess) -> None:
+async def test_a_port_without_tls_is_reported(probed: GatewayProcess) -> None:
     with pytest.raises(ProbeError, match="no TLS on this port: try http://"):
         await observe(URL(f"https://127.0.0.1:{probed.port}/"), None, 1.0)
 

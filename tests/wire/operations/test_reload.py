@@ -105,10 +105,10 @@ async def test_a_stream_goes_on_under_its_old_route(
     replace(routes, NEW.replace("heartbeat: 100ms", "error_event: message"))
     gateway.signal(signal.SIGHUP)
     await gateway.await_lines("reloaded")
-    told = len(client.response.body) if client.response else 0
-    await client.take(told + 2 * len(b": keep-alive\n"))
+    reported = len(client.response.body) if client.response else 0
+    await client.take(reported + 2 * len(b": keep-alive\n"))
     assert client.response
-    assert b": keep-alive\n" in client.response.body[told:]
+    assert b": keep-alive\n" in client.response.body[reported:]
     go_on.set()
     got = await client.rest()
     assert (bytes(got.body[-9:]), got.ending) == (b"data: 2\n\n", Ending.CLEAN)
@@ -184,7 +184,7 @@ async def test_another_file_in_the_folder_is_no_change(
     assert len(gateway.lines("reloaded")) == 2
 
 
-async def test_a_file_with_faults_changes_nothing_and_is_told(
+async def test_a_file_with_faults_changes_nothing_and_is_reported(
     start_gateway: StartGateway, connect: Connect, routes: Path
 ) -> None:
     gateway = start_gateway(OLD)
@@ -205,10 +205,10 @@ async def test_a_file_with_faults_changes_nothing_and_is_told(
     assert await readiness(connect, gateway) == (200, {"ok": True, "faults": 0})
 
 
-async def test_metrics_tell_the_file_that_is_served_and_how_each_reload_went(
+async def test_metrics_show_the_file_that_is_served_and_how_each_reload_went(
     start_gateway: StartGateway, connect: Connect, routes: Path
 ) -> None:
-    async def told() -> list[str]:
+    async def reported() -> list[str]:
         got = await (await connect(gateway.ops_port)).fetch("/metrics")
         return [
             line for line in got.body.decode().splitlines() if line.startswith("gateway_config")
@@ -220,7 +220,7 @@ async def test_metrics_tell_the_file_that_is_served_and_how_each_reload_went(
     replace(routes, NEW)
     await gateway.await_lines("reloaded")
     digest = hashlib.sha256(NEW.encode()).hexdigest()
-    assert await told() == [
+    assert await reported() == [
         'gateway_config_reloads_total{result="success"} 2.0',
         'gateway_config_reloads_total{result="failure"} 1.0',
         f'gateway_config_info{{sha256="{digest}"}} 1.0',
@@ -232,8 +232,8 @@ async def test_a_file_that_is_gone_changes_nothing(
 ) -> None:
     gateway = start_gateway(OLD)
     remove(routes)
-    (told,) = await gateway.await_lines("reload_failed")
-    assert told["errors"] == [f"{routes}: cannot be read: No such file or directory"]
+    (reported,) = await gateway.await_lines("reload_failed")
+    assert reported["errors"] == [f"{routes}: cannot be read: No such file or directory"]
     assert await version(await connect(gateway.port)) == "old"
     write_in_place(routes, NEW)
     await gateway.await_lines("reloaded")
@@ -370,7 +370,7 @@ async def test_tokens_of_one_use_outlive_a_reload_of_auth(
         await issuer.stop()
 
 
-async def test_a_token_that_was_let_in_is_refused_once_its_key_has_changed(
+async def test_a_token_that_was_accepted_is_rejected_once_its_key_has_changed(
     start_gateway: StartGateway, connect: Connect, routes: Path
 ) -> None:
     text = "- {path: /both, proxy_upstream: $SERVICE}"
@@ -391,8 +391,8 @@ async def test_an_issuer_that_gives_no_keys_is_not_taken_over(
     gateway = start_gateway(text)
     url = f"http://127.0.0.1:{port_of(places.dead)}/keys"
     replace(routes, f"auth: {{algorithms: [RS256], jwks_url: '{url}'}}\nroutes:\n{text}\n")
-    (told,) = await gateway.await_lines("reload_failed")
-    assert "auth.jwks_url gave no keys" in told["errors"][0]
+    (reported,) = await gateway.await_lines("reload_failed")
+    assert "auth.jwks_url gave no keys" in reported["errors"][0]
     bearer = f"Authorization: Bearer {token()}"
     assert (await (await connect(gateway.port)).fetch("/both", bearer)).status == 200
 
@@ -402,6 +402,6 @@ async def test_where_used_tokens_are_written_down_stays(
 ) -> None:
     gateway = start_gateway(OLD)
     replace(routes, f"limits: {{redis: 'redis://127.0.0.1:1'}}\nroutes:{OLD}")
-    (told,) = await gateway.await_lines("reload_failed")
+    (reported,) = await gateway.await_lines("reload_failed")
     message = "limits.redis cannot be changed by a reload: restart the gateway"
-    assert told["errors"] == [f"{routes}: {message}"]
+    assert reported["errors"] == [f"{routes}: {message}"]

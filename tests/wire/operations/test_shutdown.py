@@ -152,7 +152,7 @@ async def test_in_the_drain_delay_a_connection_is_let_go_after_its_response(
     assert (await probe.fetch("/readyz")).value("Connection") is None
 
 
-async def test_an_open_connection_is_told_to_go_elsewhere_while_draining(
+async def test_an_open_connection_is_asked_to_close_while_draining(
     start_gateway: StartGateway, connect: Connect, service: Upstream
 ) -> None:
     service.script = streams

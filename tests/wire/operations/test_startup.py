@@ -54,7 +54,7 @@ async def test_the_six_lines_work_as_they_are(
         assert gateway.stop() == 0
 
 
-def test_every_fault_of_a_file_is_told_with_its_place(tmp_path: Path) -> None:
+def test_every_fault_of_a_file_is_reported_with_its_place(tmp_path: Path) -> None:
     text = SIX_LINES.replace("timeout: 300s", "timeuot: 300s").replace("GET", "{GET: 7}")
     lines = faults_of(tmp_path, text + "- path: /x\n  proxy_upstream: ftp://x\n")
     assert len(lines) == 4, lines
@@ -79,7 +79,9 @@ def test_a_missing_file_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "too-short"])
-def test_a_missing_or_short_secret_is_told_and_not_repeated(tmp_path: Path, secret: str) -> None:
+def test_a_missing_or_short_secret_is_reported_and_not_repeated(
+    tmp_path: Path, secret: str
+) -> None:
     variables = {"PROCESSOR_SERVICE_URL": "http://127.0.0.1:1", "GATEWAY_JWT_SECRET": secret}
     lines = faults_of(tmp_path, SIX_LINES, **variables)
     assert len(lines) == 1
@@ -172,7 +174,7 @@ def test_check_without_the_environment_needs_no_variables(tmp_path: Path) -> Non
     assert ended.returncode == 0, ended.stderr
 
 
-def test_check_tells_faults_as_serve_does(tmp_path: Path) -> None:
+def test_check_reports_faults_as_serve_does(tmp_path: Path) -> None:
     file = routes_file(tmp_path, SIX_LINES.replace("method", "metod"))
     ended = run_gateway("check", "--no-env", file)
     assert ended.returncode == 1

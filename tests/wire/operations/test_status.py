@@ -51,7 +51,7 @@ async def opened(connect: Connect, gateway: GatewayProcess, path: str, subject: 
     return client
 
 
-async def told(connect: Connect, gateway: GatewayProcess, query: str, **wanted: str) -> Any:
+async def reported(connect: Connect, gateway: GatewayProcess, query: str, **wanted: str) -> Any:
     """Ask until the streams, by subject, are in these states."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -64,14 +64,16 @@ async def told(connect: Connect, gateway: GatewayProcess, query: str, **wanted: 
                 return streams
 
 
-async def test_streams_are_told_by_what_they_wait_for_until_they_end(
+async def test_streams_are_listed_by_what_they_wait_for_until_they_end(
     gateway: GatewayProcess, connect: Connect
 ) -> None:
     opens = [("/jobs/waits", "ann"), ("/jobs/floods", "bob"), ("/followed", "cy")]
     clients = [await opened(connect, gateway, path, subject) for path, subject in opens]
     await clients[2].head()
     await clients[2].until(EVENT + EVENT)
-    streams = await told(connect, gateway, "", ann="waiting", bob="backpressure", cy="streaming")
+    streams = await reported(
+        connect, gateway, "", ann="waiting", bob="backpressure", cy="streaming"
+    )
     ann, bob, cy = streams["ann"], streams["bob"], streams["cy"]
     assert (ann["bytes_out"], ann["events"], ann["route"]) == (0, None, "/jobs/{kind}")
     assert bob["bytes_out"] > 65536
@@ -79,11 +81,11 @@ async def test_streams_are_told_by_what_they_wait_for_until_they_end(
     assert cy["age_seconds"] <= bob["age_seconds"] <= ann["age_seconds"] < PATIENCE
     assert ann["silent_seconds"] is not None
     assert cy["silent_seconds"] is None
-    await told(connect, gateway, "?route=/followed", cy="streaming")
-    await told(connect, gateway, "?sort=bytes&limit=1", bob="backpressure")
+    await reported(connect, gateway, "?route=/followed", cy="streaming")
+    await reported(connect, gateway, "?sort=bytes&limit=1", bob="backpressure")
     for client in clients:
         client.close()
-    await told(connect, gateway, "")
+    await reported(connect, gateway, "")
 
 
 async def test_the_page_s_events_end_well_with_the_gateway(

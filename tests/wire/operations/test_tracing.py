@@ -69,9 +69,9 @@ async def test_a_request_is_a_span_that_the_service_s_own_hang_on(
     assert span.status.code == Status.STATUS_CODE_UNSET
     assert before - 1_000_000_000 < span.start_time_unix_nano < span.end_time_unix_nano
     assert span.end_time_unix_nano <= time.time_ns()
-    told = attributes(span)
-    assert told.pop("client.address") == "127.0.0.1"
-    assert told == {
+    reported = attributes(span)
+    assert reported.pop("client.address") == "127.0.0.1"
+    assert reported == {
         "http.request.method": "GET",
         "http.route": "/jobs/{id}",
         "http.response.status_code": 200,
@@ -159,7 +159,7 @@ async def test_the_last_spans_are_sent_before_the_end(
     assert "front" in str(collector.resources[0].resource)
 
 
-async def test_a_collector_that_is_away_holds_nothing_up_and_is_told_once(
+async def test_a_collector_that_is_away_holds_nothing_up_and_is_logged_once(
     service: Upstream, places: Places, start_gateway: StartGateway, connect: Connect
 ) -> None:
     service.script = answers(b"hello")

@@ -356,11 +356,11 @@ async def scrape(connect: Connect, gateway: GatewayProcess) -> str:
 async def samples(connect: Connect, gateway: GatewayProcess) -> dict[str, float]:
     """The metrics of a scrape, the series of each name added up."""
     text = await scrape(connect, gateway)
-    told: dict[str, float] = defaultdict(float)
+    reported: dict[str, float] = defaultdict(float)
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:
-            told[sample.name] += sample.value
-    return told
+            reported[sample.name] += sample.value
+    return reported
 
 
 async def test_what_is_counted_is_the_sum_and_never_falls(
@@ -381,16 +381,16 @@ async def test_what_is_counted_is_the_sum_and_never_falls(
     for pid in workers_of(gateway):
         os.kill(pid, signal.SIGKILL)
     await gateway.await_lines("worker_exited", 2)
-    told = await samples(connect, gateway)
-    assert (told["gateway_requests_total"], told["gateway_active_streams"]) == (8, 0)
-    assert told["gateway_relayed_bytes_total"] == sent
+    reported = await samples(connect, gateway)
+    assert (reported["gateway_requests_total"], reported["gateway_active_streams"]) == (8, 0)
+    assert reported["gateway_relayed_bytes_total"] == sent
     await gateway.await_lines("worker_replaced", 2)
     assert await statuses(connect, gateway.port, "/free") == [200] * 8
     await gateway.await_lines("request", 16)
-    told = await samples(connect, gateway)
-    assert (told["gateway_requests_total"], told["gateway_workers"]) == (16, 2)
-    assert told["gateway_worker_restarts_total"] == 2
-    assert told["gateway_config_reloads_total"] == 1
+    reported = await samples(connect, gateway)
+    assert (reported["gateway_requests_total"], reported["gateway_workers"]) == (16, 2)
+    assert reported["gateway_worker_restarts_total"] == 2
+    assert reported["gateway_config_reloads_total"] == 1
 
 
 async def test_a_worker_that_does_not_answer_makes_it_not_ready(
@@ -405,8 +405,8 @@ async def test_a_worker_that_does_not_answer_makes_it_not_ready(
     assert (await samples(connect, gateway))["gateway_requests_total"] == 8
     stuck = workers_of(gateway)[0]
     os.kill(stuck, signal.SIGSTOP)
-    told = await (await connect(gateway.ops_port)).fetch("/readyz")
-    assert (told.status, told.json()["checks"]["workers"]["ready"]) == (503, 1)
+    reported = await (await connect(gateway.ops_port)).fetch("/readyz")
+    assert (reported.status, reported.json()["checks"]["workers"]["ready"]) == (503, 1)
     assert (await samples(connect, gateway))["gateway_requests_total"] == 8
     os.kill(stuck, signal.SIGCONT)
     async with asyncio.timeout(PATIENCE):
@@ -417,7 +417,9 @@ async def test_a_worker_that_does_not_answer_makes_it_not_ready(
 # The start
 
 
-async def test_a_port_that_is_taken_is_told_once(gateway: GatewayProcess, tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_reported_once(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
     folder = tmp_path / "second"
     folder.mkdir()
     (folder / "routes.yaml").write_text(ROUTES)

@@ -155,7 +155,9 @@ async def test_a_bad_token_is_refused_and_not_repeated(
     assert bad not in str(line)
 
 
-async def test_an_expired_token_is_told_so(upstream: Upstream, client: RawClient) -> None:
+async def test_an_expired_token_is_reported_as_expired(
+    upstream: Upstream, client: RawClient
+) -> None:
     await assert_refused(client, "token_expired", "/private/x", bearer(token(ttl=-60)))
 
 
@@ -240,7 +242,7 @@ async def test_a_token_in_the_query_is_not_bound_to_an_origin(
     assert got.status == 200
 
 
-async def test_no_referrer_tells_the_token(upstream: Upstream, client: RawClient) -> None:
+async def test_no_referrer_has_the_token(upstream: Upstream, client: RawClient) -> None:
     got = await client.fetch(f"/private/x?token={token()}")
     assert got.value("Referrer-Policy") == "no-referrer"
 

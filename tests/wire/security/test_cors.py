@@ -256,7 +256,7 @@ async def test_a_listed_page_reads_why_it_was_refused_and_a_foreign_one_does_not
     assert varies(got) == ["Origin"]
 
 
-async def test_a_route_that_turned_it_off_tells_no_page_why_it_was_refused(
+async def test_a_route_that_turned_it_off_lets_no_page_read_an_error(
     connect: Connect, site: GatewayProcess
 ) -> None:
     client = await connect(site.port)

@@ -183,7 +183,7 @@ async def test_a_published_key_is_no_secret_to_sign_with(
     assert service.requests == []
 
 
-async def test_a_symmetric_key_of_the_issuer_lets_nobody_in(
+async def test_a_symmetric_key_of_the_issuer_verifies_no_token(
     start: Start, connect: Connect, service: Upstream, issuer: KeyIssuer
 ) -> None:
     secret = b"whoever reads the set knows this one"

@@ -299,7 +299,7 @@ async def test_a_service_that_says_try_again_leaves_the_token_for_it(
     assert await outcome(page, secret) == USED
 
 
-async def test_an_event_source_that_is_told_to_come_again_finds_its_token_good(
+async def test_an_event_source_that_is_asked_to_reconnect_finds_its_token_valid(
     page: RawClient, upstream: Upstream
 ) -> None:
     secret = await stream_token(page, "/retried")

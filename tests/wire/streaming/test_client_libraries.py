@@ -87,8 +87,8 @@ def messages() -> list[tuple[str, str]]:
 
 def reports() -> list[tuple[str, str]]:
     """The events of a job that reports its progress; the last one has a type."""
-    told = [("", 0), ("", 50), ("done", 100)]
-    return [(name, json.dumps({"progress": progress})) for name, progress in told]
+    reported = [("", 0), ("", 50), ("done", 100)]
+    return [(name, json.dumps({"progress": progress})) for name, progress in reported]
 
 
 KINDS = {"chat": chat(), "messages": messages(), "reports": reports()}

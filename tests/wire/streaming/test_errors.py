@@ -39,7 +39,7 @@ async def test_an_error_is_a_problem_that_names_its_request(
     assert (line["status"], line["method"], line["path"]) == (status, method, target)
 
 
-async def test_a_refused_method_is_told_the_allowed_ones(client: RawClient) -> None:
+async def test_a_rejected_method_gets_the_allowed_ones(client: RawClient) -> None:
     got = await client.fetch("/get-only", method="DELETE")
     assert {method.strip() for method in (got.value("Allow") or "").split(",")} == {"GET", "HEAD"}
 
@@ -53,14 +53,14 @@ async def test_an_error_to_head_has_no_body(client: RawClient) -> None:
         assert (await client.fetch("/nowhere", method="HEAD")).status == 404
 
 
-async def test_no_error_tells_where_the_upstream_is(client: RawClient, places: Places) -> None:
+async def test_no_error_says_where_the_upstream_is(client: RawClient, places: Places) -> None:
     got = await client.fetch("/dead/x")
     everything = repr(got.headers) + got.body.decode()
     assert str(port_of(places.dead)) not in everything
     assert "Traceback" not in everything
 
 
-async def test_an_error_tells_nothing_of_the_server_software(client: RawClient) -> None:
+async def test_an_error_says_nothing_of_the_server_software(client: RawClient) -> None:
     got = await client.fetch("/nowhere")
     assert "aiohttp" not in repr(got.headers).lower()
     assert "python" not in repr(got.headers).lower()

@@ -123,7 +123,7 @@ async def test_a_trusted_proxy_is_believed(
     assert line["client"] == "203.0.113.9"
 
 
-async def test_a_request_id_is_made_told_and_logged(
+async def test_a_request_id_is_made_forwarded_and_logged(
     upstream: Upstream, gateway: GatewayProcess, client: RawClient
 ) -> None:
     got = await client.fetch("/open/x")

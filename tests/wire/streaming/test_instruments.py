@@ -24,7 +24,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         (b"HTTP/1.1 204 No Content\r\n\r\n", b"", Ending.CLEAN),
     ],
 )
-async def test_the_client_tells_a_clean_end_from_a_cut_one(
+async def test_the_client_distinguishes_a_clean_end_from_a_cut(
     service: Upstream, connect: Connect, wire: bytes, body: bytes, ending: Ending
 ) -> None:
     async def script(exchange: Exchange) -> None:
@@ -36,7 +36,9 @@ async def test_the_client_tells_a_clean_end_from_a_cut_one(
     assert (bytes(got.body), got.ending) == (body, ending)
 
 
-async def test_the_client_tells_a_reset_from_a_close(service: Upstream, connect: Connect) -> None:
+async def test_the_client_distinguishes_a_reset_from_a_close(
+    service: Upstream, connect: Connect
+) -> None:
     seen = asyncio.Event()
 
     async def script(exchange: Exchange) -> None:

@@ -117,7 +117,7 @@ def last_event(got: Response) -> dict[str, Any]:
     return last
 
 
-def assert_told(got: Response, code: str, progress: int = 40) -> None:
+def assert_reported(got: Response, code: str, progress: int = 40) -> None:
     """The stream ended whole, with the event that says why."""
     last = last_event(got)
     assert last.pop("message")
@@ -185,7 +185,7 @@ async def test_heartbeats_are_no_sign_of_life_of_the_service(
 ) -> None:
     got = await client.fetch("/idle", "X-Request-Id: idle")
     assert HEARTBEAT in got.body
-    assert_told(got, "upstream_timeout")
+    assert_reported(got, "upstream_timeout")
     line = await gateway.request_line(request_id="idle")
     assert (line["end_reason"], line["error"]) == ("upstream_timeout", "idle_timeout")
     await (await upstream.exchange()).gone_at()
@@ -239,13 +239,13 @@ async def test_each_case_of_the_standard_reads_the_same_byte_by_byte_with_heartb
 
 async def test_a_stream_over_its_time_says_so(gateway: GatewayProcess, client: RawClient) -> None:
     got = await client.fetch("/total", "X-Request-Id: total")
-    assert_told(got, "upstream_timeout")
+    assert_reported(got, "upstream_timeout")
     line = await gateway.request_line(request_id="total")
     assert (line["status"], line["end_reason"]) == (200, "total_timeout")
 
 
 @pytest.mark.parametrize("is_reset", [True, False])
-async def test_a_service_that_is_lost_is_told_of(
+async def test_a_service_that_is_lost_is_reported(
     upstream: Upstream, gateway: GatewayProcess, client: RawClient, is_reset: bool
 ) -> None:
     async def script(exchange: Exchange) -> None:
@@ -263,7 +263,7 @@ async def test_a_service_that_is_lost_is_told_of(
     await client.head()
     await client.until(EVENT)
     seen.set()
-    assert_told(await client.rest(), "upstream_closed")
+    assert_reported(await client.rest(), "upstream_closed")
     assert (await gateway.request_line(request_id=name))["end_reason"] == "upstream_closed"
 
 
@@ -271,13 +271,13 @@ async def test_before_the_first_event_the_progress_is_none(
     upstream: Upstream, client: RawClient
 ) -> None:
     upstream.script = starts()
-    assert_told(await client.fetch("/total"), "upstream_timeout", progress=0)
+    assert_reported(await client.fetch("/total"), "upstream_timeout", progress=0)
 
 
 async def test_the_connection_serves_on_after_a_last_word(
     upstream: Upstream, client: RawClient
 ) -> None:
-    assert_told(await client.fetch("/total"), "upstream_timeout")
+    assert_reported(await client.fetch("/total"), "upstream_timeout")
     upstream.script = answers(b"hello")
     assert (await client.fetch("/stream")).body == b"hello"
 
@@ -320,7 +320,7 @@ async def test_an_http_10_client_gets_it_all_without_chunks(client: RawClient) -
     got = await client.rest()
     assert got.value("Transfer-Encoding") is None
     assert HEARTBEAT in got.body
-    assert_told(got, "upstream_timeout")
+    assert_reported(got, "upstream_timeout")
 
 
 async def test_a_browser_that_takes_nothing_gets_neither_a_heartbeat_nor_a_last_word(
@@ -351,7 +351,7 @@ async def test_a_stream_ends_with_its_token(gateway: GatewayProcess, client: Raw
     began = time.time()
     got = await client.fetch(f"/private?token={text}", "X-Request-Id: expired")
     assert 0.5 < time.time() - began < 2 + SILENCE * 10
-    assert_told(got, "token_expired")
+    assert_reported(got, "token_expired")
     assert (await gateway.request_line(request_id="expired"))["end_reason"] == "token_expired"
     again = await client.fetch(f"/private?token={text}", EVENTS)
     assert (again.status, again.json()["code"]) == (401, "token_expired")
@@ -376,7 +376,7 @@ async def test_a_token_is_good_for_a_stream_as_long_as_for_a_request(
 # Drain
 
 
-async def test_a_drain_is_told_to_each_stream_with_when_to_come_back(
+async def test_a_drain_is_announced_to_each_stream_with_the_time_to_reconnect(
     start_gateway: StartGateway, connect: Connect, service: Upstream
 ) -> None:
     service.script = starts(EVENT)
@@ -392,7 +392,7 @@ async def test_a_drain_is_told_to_each_stream_with_when_to_come_back(
     await client.until(EVENT)
     gateway.signal(signal.SIGTERM)
     got = await client.rest()
-    assert_told(got, "draining")
+    assert_reported(got, "draining")
     retry = EventSource.read(bytes(got.body)).retry
     assert retry is not None
     assert 3000 <= retry <= 5000
@@ -432,7 +432,9 @@ async def test_a_service_that_is_down_makes_an_event_source_try_again(
 
 
 @pytest.mark.parametrize("accept", ["Accept: */*", "Accept: text/html", "X-Accept: none"])
-async def test_who_is_no_event_source_is_told_the_status(client: RawClient, accept: str) -> None:
+async def test_a_client_that_is_no_event_source_gets_the_status(
+    client: RawClient, accept: str
+) -> None:
     got = await client.fetch("/dead", accept)
     assert (got.status, got.json()["code"]) == (502, "upstream_unreachable")
 

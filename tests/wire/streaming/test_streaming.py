@@ -197,7 +197,7 @@ async def test_a_response_without_a_body_leaves_the_connection_in_step(
     assert upstream.connections == 1
 
 
-async def test_a_304_may_tell_the_length_of_what_it_does_not_send(
+async def test_a_304_may_give_the_length_of_what_it_does_not_send(
     upstream: Upstream, client: RawClient
 ) -> None:
     async def script(exchange: Exchange) -> None:
@@ -368,7 +368,7 @@ async def test_many_streams_run_side_by_side(upstream: Upstream, connect: Connec
         assert (await client.rest()).ending is Ending.CLEAN
 
 
-async def test_a_finished_stream_is_told_in_one_line(
+async def test_a_finished_stream_is_printed_in_one_line(
     upstream: Upstream, gateway: GatewayProcess, client: RawClient
 ) -> None:
     upstream.script = answers(b"hello", "Content-Type: text/event-stream")

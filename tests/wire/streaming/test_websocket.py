@@ -355,10 +355,10 @@ async def test_a_service_that_dies_is_a_connection_without_a_close_frame(
     upstream: Upstream, gateway: GatewayProcess, client: RawClient, way: str
 ) -> None:
     async def script(exchange: Exchange) -> None:
-        await hold_until_told(exchange)
+        await hold_until_asked(exchange)
         (exchange.reset if way == "reset" else exchange.finish)()
 
-    async def hold_until_told(exchange: Exchange) -> None:
+    async def hold_until_asked(exchange: Exchange) -> None:
         await exchange.send(SWITCH + HELLO)
         await exchange.read_some()
 
@@ -389,7 +389,7 @@ async def test_a_browser_that_leaves_closes_its_services_connection_at_once(
 @pytest.mark.parametrize(
     ("target", "reason"), [("/idle", "upstream_timeout"), ("/total", "total_timeout")]
 )
-async def test_a_bound_in_time_is_told_in_a_close_frame(
+async def test_a_timeout_is_announced_in_a_close_frame(
     upstream: Upstream, gateway: GatewayProcess, client: RawClient, target: str, reason: str
 ) -> None:
     upstream.script = hold
@@ -561,7 +561,7 @@ async def test_a_connection_that_was_idle_is_not_used_for_it(
 async def test_it_counts_among_the_streams(
     upstream: Upstream, gateway: GatewayProcess, connect: Connect
 ) -> None:
-    async def told(name: str) -> dict[tuple[str, ...], float]:
+    async def reported(name: str) -> dict[tuple[str, ...], float]:
         got = await (await connect(gateway.ops_port)).fetch("/metrics")
         families = parser.text_string_to_metric_families(got.body.decode())
         return {
@@ -572,20 +572,23 @@ async def test_it_counts_among_the_streams(
         }
 
     upstream.script = hold
-    before = await told("gateway_streams_total"), await told("gateway_relayed_bytes_total")
+    before = await reported("gateway_streams_total"), await reported("gateway_relayed_bytes_total")
     client = await connect()
     await switched(client, "/two-at-most", "X-Request-Id: counted")
     await client.send(b"abc")
     assert await client.raw(len(HELLO)) == HELLO
-    assert await told("gateway_active_streams") == {(): 1.0}
+    assert await reported("gateway_active_streams") == {(): 1.0}
     client.close()
     await gateway.request_line(request_id="counted")
-    assert await told("gateway_active_streams") == {(): 0.0}
-    ends, relayed = await told("gateway_streams_total"), await told("gateway_relayed_bytes_total")
+    assert await reported("gateway_active_streams") == {(): 0.0}
+    ends, relayed = (
+        await reported("gateway_streams_total"),
+        await reported("gateway_relayed_bytes_total"),
+    )
     assert ends["client_closed",] == before[0].get(("client_closed",), 0) + 1
     assert relayed["in",] == before[1]["in",] + 3
     assert relayed["out",] == before[1]["out",] + len(HELLO)
-    assert (await told("gateway_stream_duration_seconds_count"))[()] >= 1
+    assert (await reported("gateway_stream_duration_seconds_count"))[()] >= 1
 
 
 # A real browser

@@ -257,5 +257,5 @@ def test_without_an_environment_what_refers_to_it_is_not_checked() -> None:
     assert auth(compose(text), None, Path()) == Auth()
 
 
-def test_every_fault_of_the_section_is_told() -> None:
+def test_every_fault_of_the_section_is_reported() -> None:
     assert len(refused("{query: [], leeway: 5, secret: x, algorithms: RS1, bogus: 1}")) == 5

@@ -98,7 +98,7 @@ def test_an_origin_is_written_as_browsers_write_it(text: str, written: str) -> N
         ("null", "every sandboxed page"),
     ],
 )
-def test_what_no_browser_would_send_is_refused_with_the_mend(text: str, message: str) -> None:
+def test_what_no_browser_would_send_is_rejected_with_a_fix(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         origin(text)
 
@@ -144,6 +144,6 @@ def test_every_header_may_be_exposed_where_no_credentials_go() -> None:
     assert found.expose == ("*",)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     text = "{origins: [null, x], credentials: 1, max_age: 5, headers: '*'}"
     assert len(refused(text)) == 5

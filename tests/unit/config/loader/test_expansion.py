@@ -35,7 +35,7 @@ def test_the_value_of_a_variable_is_not_expanded_again() -> None:
     ("text", "state"),
     [("$ABSENT", "ABSENT is not set"), ("${ABSENT}", "ABSENT is not set"), ("$EMPTY", "is empty")],
 )
-def test_a_variable_without_a_value_is_refused_by_name_with_the_mend(text: str, state: str) -> None:
+def test_a_variable_without_a_value_is_rejected_by_name_with_a_fix(text: str, state: str) -> None:
     with pytest.raises(ValueError, match=state + r": set it, or write \$\{\w+:-fallback\}"):
         expand(text, ENVIRON)
 

@@ -3,7 +3,7 @@ import pytest
 from gateway.config.loader.faults import ConfigError, Fault, Gathering, Unresolved, quoted
 
 
-def test_faults_are_told_one_a_line_sorted_by_place_and_each_once() -> None:
+def test_faults_are_printed_one_a_line_sorted_by_place_and_each_once() -> None:
     late, early = Fault(10, 1, "late"), Fault(2, 7, "early")
     error = ConfigError([late, early, late], "conf/routes.yaml")
     assert error.faults == (early, late)

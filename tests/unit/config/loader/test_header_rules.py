@@ -70,5 +70,5 @@ def test_a_name_in_two_cases_or_two_rules_is_refused() -> None:
     assert "x-a is also in set" in refused("set: {X-A: 1}\nremove: [x-A]")[0]
 
 
-def test_every_fault_of_the_rules_is_told() -> None:
+def test_every_fault_of_the_rules_is_reported() -> None:
     assert len(refused("set: {Host: x, X-A: [1], X-B: ok}\nremove: [TE, 'a b']\nadd: {}")) == 5

@@ -62,7 +62,7 @@ def test_without_them_heads_are_bounded_and_connections_are_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("max_connections: 0", "must be a whole number from 1 to 1000000"),
         ("max_connections: many", "must be a whole number from 1 to 1000000"),
@@ -72,8 +72,8 @@ def test_without_them_heads_are_bounded_and_connections_are_not() -> None:
         ("max_conections: 1", "did you mean 'max_connections'?"),
     ],
 )
-def test_a_bound_that_is_none_is_refused_with_its_mend(text: str, mend: str) -> None:
-    assert mend in refused(text)
+def test_a_bound_that_is_none_is_rejected_with_a_fix(text: str, fix: str) -> None:
+    assert fix in refused(text)
 
 
 def test_without_an_environment_what_refers_to_it_is_not_checked() -> None:

@@ -138,7 +138,7 @@ def test_without_cors_no_route_has_it() -> None:
     assert (config.cors, config.routes[0].cors) == (None, None)
 
 
-def test_every_fault_of_the_file_is_told_at_once_sorted_by_place() -> None:
+def test_every_fault_of_the_file_is_reported_at_once_sorted_by_place() -> None:
     text = """
 routes:
 - path: api
@@ -207,7 +207,7 @@ def test_a_route_with_an_unreadable_method_is_no_duplicate() -> None:
     assert [line[:4] for line in refused(text)] == ["1:48", "2:30"]
 
 
-def test_a_missing_key_is_told_once_at_the_first_route_that_needs_it() -> None:
+def test_a_missing_key_is_reported_once_at_the_first_route_that_needs_it() -> None:
     text = """
 - {path: /a, proxy_upstream: http://a, auth_required: false}
 - {path: /b, proxy_upstream: http://a}
@@ -218,7 +218,7 @@ def test_a_missing_key_is_told_once_at_the_first_route_that_needs_it() -> None:
     assert "GATEWAY_JWT_SECRET" in fault
 
 
-def test_a_missing_public_key_is_told_as_that() -> None:
+def test_a_missing_public_key_is_reported_as_that() -> None:
     text = "{auth: {algorithms: RS256}, routes: [{path: /b, proxy_upstream: http://a}]}"
     (fault,) = refused(text)
     assert "give auth.public_key" in fault

@@ -26,12 +26,12 @@ def test_head_comes_with_get_alone() -> None:
         ("CONNECT", "tunnels"),
     ],
 )
-def test_what_is_no_method_is_refused_with_the_mend(text: str, message: str) -> None:
+def test_what_is_no_method_is_rejected_with_a_fix(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         method(text)
 
 
-def test_every_fault_of_a_list_is_told() -> None:
+def test_every_fault_of_a_list_is_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         methods(compose("[GTE, any]"))
     assert len(caught.value.faults) == 2

@@ -43,10 +43,10 @@ def test_without_any_there_are_no_limits(text: str) -> None:
         ("10", ["must be a mapping"]),
     ],
 )
-def test_each_fault_says_its_mend(text: str, faults: list[str]) -> None:
+def test_each_fault_says_its_fix(text: str, faults: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text)
     found = sorted(caught.value.faults, key=lambda fault: (fault.line, fault.column))
     assert len(found) == len(faults)
-    for fault, mend in zip(found, faults, strict=True):
-        assert mend in fault.message
+    for fault, fix in zip(found, faults, strict=True):
+        assert fix in fault.message

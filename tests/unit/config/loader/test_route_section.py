@@ -181,7 +181,7 @@ def test_defaults_may_name_the_upstream() -> None:
     assert config.routes[0].upstream.host == "jobs"
 
 
-def test_a_fault_of_the_defaults_is_told_once_and_even_where_no_route_inherits_it() -> None:
+def test_a_fault_of_the_defaults_is_reported_once_and_even_where_no_route_inherits_it() -> None:
     for more in ("  timeout: 1s", ""):
         assert len(refused(more + "\n  bogus: 1", defaults="{timeout: 5, path: /x}")) == 3
 
@@ -216,7 +216,7 @@ def test_a_routes_stream_options_replace_those_of_the_defaults_as_a_whole() -> N
     assert route("  stream: {}", defaults=defaults).stream == StreamOptions()
 
 
-def test_a_faulty_stream_of_the_defaults_is_told_where_it_stands() -> None:
+def test_a_faulty_stream_of_the_defaults_is_reported_where_it_stands() -> None:
     with pytest.raises(ConfigError) as caught:
         route(defaults="{stream: {heartbeat: 15, hartbeat: 1s}}")
     assert [(fault.line, fault.column) for fault in caught.value.faults] == [(2, 32), (2, 36)]

@@ -55,7 +55,7 @@ def test_a_fault_in_a_filled_in_value_names_the_variable() -> None:
     assert section.expanded(compose("$N"), {"N": "12"}, int) == 12
 
 
-def test_a_list_tells_every_fault_in_it() -> None:
+def test_a_list_reports_every_fault_in_it() -> None:
     read = partial(section.items, read=section.boolean)
     assert [fault[:4] for fault in faults(read, "[1, true, 2]")] == ["1:2 ", "1:11"]
     assert faults(read, "a") == ["1:1 must be a list, such as [a, b]"]
@@ -77,7 +77,7 @@ def test_one_value_may_stand_for_a_list_that_may_not_be_empty() -> None:
     assert "the list is empty" in faults(read, "[]")[0]
 
 
-def test_pairs_keep_their_order_and_tell_every_fault() -> None:
+def test_pairs_keep_their_order_and_report_every_fault() -> None:
     read = partial(section.pairs, read_key=section.text, read_value=section.text)
     assert read(compose("{b: x, a: y}")) == (("b", "x"), ("a", "y"))
     assert len(faults(read, "{a: [], b: ~, c: d, c: e}")) == 3
@@ -98,7 +98,7 @@ def test_pairs_keep_their_order_and_tell_every_fault() -> None:
         ("[a]", "1:1 must be a mapping, such as key: value"),
     ],
 )
-def test_a_key_that_is_not_known_is_a_fault_with_the_mend(text: str, fault: str) -> None:
+def test_a_key_that_is_not_known_is_a_fault_with_a_fix(text: str, fault: str) -> None:
     def read(node: yaml.Node) -> None:
         Section(node, ("path", "method"), ("cors",)).finish()
 

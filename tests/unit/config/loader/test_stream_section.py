@@ -71,7 +71,7 @@ def test_a_value_that_could_not_work_is_refused(text: str, message: str) -> None
     assert fault.line == 1
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         read("{heartbeat: 1, error_event: error, transient_errors: x, close_on_token_expiry: x}")
     assert len(caught.value.faults) == 4

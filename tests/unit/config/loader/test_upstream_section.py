@@ -75,7 +75,7 @@ def test_a_list_that_could_not_work_is_refused(text: str, message: str) -> None:
     assert message in fault
 
 
-def test_every_fault_of_a_list_is_told() -> None:
+def test_every_fault_of_a_list_is_reported() -> None:
     assert len(refused("[ftp://a, http://u@b, http://c, '']")) == 3
 
 

@@ -53,7 +53,7 @@ def test_a_tag_is_refused(tag: str) -> None:
     assert refused(f"a: {tag} [b]").startswith("1:4: tags are not supported: remove it")
 
 
-def test_each_tag_is_told_even_where_the_file_breaks_further_down() -> None:
+def test_each_tag_is_reported_even_where_the_file_breaks_further_down() -> None:
     assert [line[:4] for line in refused("a: !x 1\nb: !y [2]\nc: d: e").split("\n")] == [
         "1:4:",
         "2:4:",
