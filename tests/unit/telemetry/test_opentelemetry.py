@@ -1,8 +1,9 @@
 """A span says how an exchange went, is begun only where it is sampled, and is never waited for."""
 
 import logging
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -28,16 +29,23 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @pytest.fixture
-def start(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Make a tracer under these variables."""
+def start(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Make a tracer under these variables.
+
+    Its threads end with the test. They use `random`, which disturbs the tests of hypothesis.
+    """
+    others = set(threading.enumerate())
 
     def make(**variables: str) -> Tracer:
-        reported = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, **variables}
-        for name, value in reported.items():
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, **variables}
+        for name, value in settings.items():
             monkeypatch.setenv(name, value)
         return Tracer()
 
-    return make
+    yield make
+    for thread in set(threading.enumerate()) - others:
+        thread.join(SLACK * 2)
+        assert not thread.is_alive()
 
 
 async def came(received: Received, flags: str = "01") -> Request:
