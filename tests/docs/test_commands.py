@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway import cli
 from tests.docs.pages import blocks
 from tests.support.fronts import free_port
 from tests.support.gateway_process import PATIENCE, environment
 
+COMMENT = re.compile(r"\s+#.*")
 INSTALL = re.compile(r"^pip install .*\n", re.MULTILINE)  # what the tests run with is installed
 
 
@@ -34,12 +36,17 @@ def test_a_command_is_one_that_the_gateway_takes(page: str, command: str) -> Non
     assert cli.parser().parse_args(shlex.split(command)[1:])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
-def test_the_first_steps_show_the_progress_of_a_job(page: str, tmp_path: Path) -> None:
-    """Run the block in a shell, with the page's routes.yaml, on ports that are free."""
+def first_steps(page: str) -> tuple[str, str]:
+    """Give the routes.yaml and the commands that a page begins with."""
     routes = next(block for name, block in blocks("yaml") if name == page)
-    (tmp_path / "routes.yaml").write_text(routes)
     (steps,) = (block for name, block in blocks("sh") if name == page and "curl" in block)
+    return routes, steps
+
+
+def test_the_first_steps_show_the_progress_of_a_job(tmp_path: Path) -> None:
+    """Run them in a shell, on ports that are free."""
+    routes, steps = first_steps("README.md")
+    (tmp_path / "routes.yaml").write_text(routes)
     steps, installs = INSTALL.subn("", steps)
     assert installs == 1
     port, backend, ops = (str(free_port()) for _ in range(3))
@@ -66,3 +73,9 @@ def test_the_first_steps_show_the_progress_of_a_job(page: str, tmp_path: Path) -
     shown = output.read_text()
     assert code == 0, shown
     assert '"status":"completed"' in shown.replace(" ", ""), shown
+
+
+def test_the_first_steps_are_the_same_on_both_pages() -> None:
+    readme, page = (first_steps(name) for name in ("README.md", "docs/getting-started.md"))
+    assert yaml.safe_load(readme[0]) == yaml.safe_load(page[0])
+    assert COMMENT.sub("", readme[1]) == COMMENT.sub("", page[1])
