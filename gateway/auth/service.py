@@ -1,10 +1,9 @@
 """The authentication service: authenticator, keys and used tokens, carried over by reloads."""
 
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from gateway.auth.authenticator import Authenticator, Identity
 from gateway.auth.key_fetcher import Addresses, KeyFetcher
@@ -13,8 +12,6 @@ from gateway.auth.stream_tokens import KEY_SIZE, OneUseToken
 from gateway.auth.used_tokens import MemoryUsedTokens, UsedTokens
 from gateway.config.model import Auth, Config
 from gateway.http.errors import Rejection
-
-T = TypeVar("T")
 
 
 class Redemption:
@@ -109,25 +106,25 @@ class AuthService:
 
         A token that names an unknown key is verified again after the keys were fetched again.
         """
-        verify = self.authenticator.authenticate
-        return await self._verified(
-            partial(verify, authorization=authorization, query=query, cookies=cookies)
+        try:
+            return self.authenticator.authenticate(
+                authorization=authorization, query=query, cookies=cookies
+            )
+        except KeyUnknown:
+            await self.refetch_keys()
+        return self.authenticator.authenticate(
+            authorization=authorization, query=query, cookies=cookies
         )
 
     async def log_in(
         self, *, authorization: Sequence[bytes], cookies: Sequence[bytes]
     ) -> tuple[Identity, Mapping[str, Any]]:
         """Returns the identity and the claims of a login token. Raises Rejection."""
-        verify = self.authenticator.login
-        return await self._verified(partial(verify, authorization=authorization, cookies=cookies))
-
-    async def _verified(self, verify: Callable[[], T]) -> T:
-        """Returns what `verify` returns, if need be after the keys were fetched again."""
         try:
-            return verify()
+            return self.authenticator.login(authorization=authorization, cookies=cookies)
         except KeyUnknown:
             await self.refetch_keys()
-        return verify()
+        return self.authenticator.login(authorization=authorization, cookies=cookies)
 
     @asynccontextmanager
     async def redeem(self, one_use_token: OneUseToken) -> AsyncGenerator["Redemption", None]:
