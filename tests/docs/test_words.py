@@ -34,12 +34,17 @@ def test_the_sentences_of_a_page_are_short(name: str) -> None:
     assert [each for each in sentences(prose(name)) if len(each.split()) > LONGEST] == []
 
 
-def texts(file: Path) -> Iterator[str]:
-    """Give the comments, docstrings and other strings of a module."""
-    source = file.read_text(encoding="utf-8")
+def comments(source: str) -> Iterator[str]:
+    """Give the comments of a module."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string
+
+
+def texts(file: Path) -> Iterator[str]:
+    """Give the comments, docstrings and other strings of a module."""
+    source = file.read_text(encoding="utf-8")
+    yield from comments(source)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
@@ -58,9 +63,7 @@ def test_comments_docstrings_and_names_of_tests_have_no_banned_word() -> None:
 def _written(file: Path) -> Iterator[str]:
     """Give the comments, docstrings and function names of a module, but not its data."""
     source = file.read_text(encoding="utf-8")
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.string
+    yield from comments(source)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield ast.get_docstring(node) or ""

@@ -103,6 +103,10 @@ class GatewayProcess:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
     def output(self) -> str:
         """All that it wrote so far, for people and for assertions on what it must not say."""
         with self._news:
@@ -213,8 +217,7 @@ class GatewayProcess:
 
     def stop(self) -> int:
         """End it as an orchestrator does. Returns its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGTERM)
         return self.exit_code()
 
 

@@ -24,6 +24,11 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERVAL", 0.02)
+
+
 def write(file: Path, text: str) -> None:
     file.write_text(text)
 
@@ -57,21 +62,15 @@ async def test_a_pipe_is_left_for_who_loads_it(tmp_path: Path) -> None:
     await writing
 
 
-async def test_a_change_from_before_the_watch_is_reported(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_change_from_before_the_watch_is_reported(file: Path, looks_often: None) -> None:
     """The file was read at the start, and nobody watched it until now."""
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
     source = Source(file, ENVIRON)
     write(file, TEXT * 2)
     async with aclosing(source.changes()) as changes:
         await next_change(changes)
 
 
-async def test_what_was_read_is_no_change_any_more(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
+async def test_what_was_read_is_no_change_any_more(file: Path, looks_often: None) -> None:
     source = Source(file, ENVIRON)
     async with aclosing(source.changes()) as changes:
         write(file, TEXT.replace("/a", "/b"))
@@ -83,10 +82,9 @@ async def test_what_was_read_is_no_change_any_more(
 
 
 async def test_a_file_that_is_replaced_by_a_link_on_the_way_to_it_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, looks_often: None
 ) -> None:
     """Kubernetes changes a ConfigMap so."""
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
     for name, text in (("one", TEXT), ("two", TEXT * 2)):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "routes.yaml", text)
@@ -100,9 +98,8 @@ async def test_a_file_that_is_replaced_by_a_link_on_the_way_to_it_has_changed(
 
 
 async def test_a_file_in_a_folder_that_is_made_later_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, looks_often: None
 ) -> None:
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
     file = tmp_path / "later" / "routes.yaml"
     async with aclosing(Source(file, ENVIRON).changes()) as changes:
         change = asyncio.ensure_future(anext(changes))
@@ -113,24 +110,26 @@ async def test_a_file_in_a_folder_that_is_made_later_has_changed(
 
 
 async def test_a_file_that_is_being_written_has_not_changed_until_it_rests(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, looks_often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "INTERVAL", 0.1)
     source = Source(file, ENVIRON)
-    async with aclosing(source.changes()) as changes:
-        change = asyncio.ensure_future(anext(changes))
-        for size in range(1, 30):
+    look, sizes = source._version, iter(range(1, 30))
+
+    def look_while_it_is_written() -> tuple[int, ...]:
+        version, size = look(), next(sizes, None)
+        if size is not None:
             write(file, TEXT + "#" * size)
-            await asyncio.sleep(0.02)
-            assert not change.done()
-        async with asyncio.timeout(PATIENCE):
-            await change
+        return version
+
+    monkeypatch.setattr(source, "_version", look_while_it_is_written)
+    async with aclosing(source.changes()) as changes:
+        await next_change(changes)
+    assert next(sizes, None) is None
 
 
 async def test_other_files_of_the_folder_are_no_change(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, looks_often: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "INTERVAL", 0.02)
     source = Source(file, ENVIRON)
     digest, digests = source._digest, iter(range(9))
     monkeypatch.setattr(source, "_digest", lambda: (next(digests), digest())[1])
