@@ -128,7 +128,8 @@ class KeyFetcher:
         Raises Rejection KEYS_UNAVAILABLE if the issuer has not answered.
         """
         now = asyncio.get_running_loop().time()
-        if self._session is not None and now >= self._next_ask:
+        # A wait for a fetch that runs anyway, as at the start, does not count as a fetch.
+        if self._session is not None and self._is_idle and now >= self._next_ask:
             self._next_ask = now + PAUSE
             self._fetch_once(self._session)
         try:
@@ -139,6 +140,10 @@ class KeyFetcher:
         if self._failures:
             raise Rejection(KEYS_UNAVAILABLE, reason="jwks_url")
 
+    @property
+    def _is_idle(self) -> bool:
+        return self._fetching is None or self._fetching.done()
+
     async def _keep(self, session: aiohttp.ClientSession) -> None:
         while True:
             await asyncio.wait([self._fetch_once(session)])
@@ -146,7 +151,7 @@ class KeyFetcher:
 
     def _fetch_once(self, session: aiohttp.ClientSession) -> "asyncio.Task[None]":
         """Returns the fetch that is running, or a new one."""
-        if self._fetching is None or self._fetching.done():
+        if self._fetching is None or self._is_idle:
             self._settled.clear()
             self._fetching = asyncio.create_task(self._fetch(session))
         return self._fetching

@@ -136,6 +136,20 @@ async def test_all_who_look_for_a_key_at_once_share_one_fetch(
     assert keys.sets[-1].find("ES256", "other")
 
 
+async def test_who_waits_for_the_first_keys_leaves_the_next_fetch_to_others(
+    remote: KeyIssuer, keys: Watched
+) -> None:
+    remote.is_free.clear()
+    keys.start()
+    waiting = asyncio.create_task(keys.refetch_keys())
+    await remote.until_fetched(1)
+    remote.is_free.set()
+    await waiting
+    remote.text = key_set(KEY, OTHER)
+    await keys.refetch_keys()
+    assert keys.sets[-1].find("ES256", "other")
+
+
 async def test_who_looks_for_keys_that_nobody_has_causes_few_fetches(
     remote: KeyIssuer, keys: Watched
 ) -> None:
