@@ -106,6 +106,7 @@ class RedisLeases:
         self._live: dict[str, Lease] = {}
         self._leaving: dict[str, tuple[str, ...]] = {}  # ids of leases that have ended, by key
         self._writing = asyncio.Lock()  # so that no lease is renewed after it was removed
+        self._is_closed = False
         self._keeper: asyncio.Task[None] | None = None
         self._striker: asyncio.Task[None] | None = None
 
@@ -131,6 +132,7 @@ class RedisLeases:
 
     async def close(self) -> None:
         """Remove the leases that have ended, and close the connections."""
+        self._is_closed = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -189,7 +191,8 @@ class RedisLeases:
         """Renew the leases of open exchanges, and try to reach a Redis that is away."""
         loop = asyncio.get_running_loop()
         due = loop.time() + RENEWAL
-        while True:
+        # The client may turn a cancellation into a timeout of its own, which is then caught.
+        while not self._is_closed:
             await asyncio.sleep(PAUSE)
             if not self.is_reached or loop.time() >= due:
                 due = loop.time() + RENEWAL

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from gateway.config.model import RouteLimits
@@ -274,3 +275,25 @@ async def test_more_leases_than_go_into_one_command_are_renewed(
         replicas[0].leave(lease)
     await replicas[0].close()
     assert await leases(redis) == 0
+
+
+async def test_closing_ends_the_renewal_though_the_client_made_a_timeout_of_the_cancellation(
+    replicas: list[RedisLeases], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_leases, "PAUSE", 0.001)
+    monkeypatch.setattr(redis_leases, "RENEWAL", 0)
+    asked = asyncio.Event()
+
+    async def ping() -> None:
+        asked.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            raise RedisError("timed out while it closed") from None
+
+    one = replicas[0]
+    monkeypatch.setattr(one._redis, "ping", ping)
+    await entered(one)
+    async with asyncio.timeout(PATIENCE):
+        await asked.wait()
+        await one.close()
