@@ -10,7 +10,7 @@ from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, Rejection
 from gateway.http.event_stream import reconnection_time
 from gateway.http.header_edits import Access
 from gateway.http.headers import SERVER_NAME, Headers
-from gateway.http.problem import own_headers
+from gateway.http.own_response import own_headers as _own_headers
 from gateway.server.connection import CLOSING, Response
 from gateway.server.request import Request
 from gateway.telemetry.exchange import EndReason, Exchange
@@ -102,6 +102,10 @@ def token_response(body: Mapping[str, object], exchange: Exchange) -> web.Respon
     exchange.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
     exchange.end(EndReason.COMPLETE)
     return response
+
+
+def own_headers(request_id: str) -> list[tuple[str, str]]:
+    return [(name.decode(), value.decode()) for name, value in _own_headers(request_id)]
 
 
 def json_response(body: Mapping[str, object], status: int = 200) -> web.Response:
