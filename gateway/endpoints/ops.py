@@ -7,12 +7,11 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from gateway.endpoints import status_page
-from gateway.endpoints.health import alive, readiness
+from gateway.endpoints.health import alive, json_response, readiness
 from gateway.endpoints.live_feed import LiveFeed
 from gateway.endpoints.stream_list import QueryError, StreamList
 from gateway.http.headers import SERVER_NAME
-from gateway.proxy.replies import json_response
-from gateway.server.connection import ParsedRequest
+from gateway.http.own_response import OwnResponse
 from gateway.telemetry.prometheus import Snapshot
 from gateway.telemetry.report import Report
 
@@ -29,18 +28,17 @@ class Ops:
         self._reports = reports
         self._live_feed = LiveFeed(reports)
 
-    async def __call__(self, parsed: ParsedRequest) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Returns the response; 404 for other paths, 405 for other methods than GET and HEAD."""
-        request = parsed.request
         path = request.path
         if path not in PATHS and path not in status_page.PATHS:
-            return json_response({"paths": list(PATHS)}, 404)
+            return _response(json_response({"paths": list(PATHS)}, 404))
         if request.method not in READING:
-            refused = json_response({"methods": list(READING)}, 405)
+            refused = _response(json_response({"methods": list(READING)}, 405))
             refused.headers["Allow"] = ", ".join(READING)
             return refused
         if path == "/healthz":
-            return alive()
+            return _response(alive())
         if path == "/events":
             return await self._live_feed.serve(request)
         if path in status_page.PATHS:
@@ -55,7 +53,7 @@ class Ops:
         """Returns what needs the reports of all processes."""
         report = Report.merged(await self._reports())
         if request.path == "/readyz":
-            return readiness(report.health)
+            return _response(readiness(report.health))
         if request.path == "/streams":
             return _streams(report, request.query_string)
         return await _metrics(report.snapshot, request.headers.get("Accept", ""))
@@ -65,8 +63,8 @@ def _streams(report: Report, query: str) -> web.Response:
     try:
         stream_list = StreamList.of(parse_qsl(query, keep_blank_values=True))
     except QueryError as error:
-        return json_response({"detail": str(error)}, 400)
-    return json_response(stream_list.answer(report.streams))
+        return _response(json_response({"detail": str(error)}, 400))
+    return _response(json_response(stream_list.answer(report.streams)))
 
 
 async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:
@@ -77,3 +75,9 @@ async def _metrics(snapshot: Snapshot, accept: str) -> web.Response:
     body, content_type = await asyncio.to_thread(snapshot.encode, accept)
     headers = {"Cache-Control": "no-store", "Content-Type": content_type, "Server": SERVER_NAME}
     return web.Response(body=body, headers=headers)
+
+
+def _response(own: OwnResponse) -> web.Response:
+    """Returns a response of the public port as one of aiohttp's."""
+    headers = [(name.decode(), value.decode()) for name, value in own.headers]
+    return web.Response(status=own.status, headers=headers, body=own.body)

@@ -11,11 +11,11 @@ from typing import Final, Self
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import web
 
 from gateway.auth.cors import CorsPolicy
 from gateway.auth.service import AuthService
 from gateway.config.model import Config
+from gateway.http.chunked import LAST_CHUNK, chunk
 from gateway.http.errors import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
@@ -24,8 +24,9 @@ from gateway.http.errors import (
     Rejection,
 )
 from gateway.http.forwarded import addresses, is_trusted
-from gateway.http.headers import EVENT_STREAM, SERVER_NAME
+from gateway.http.headers import EVENT_STREAM, SERVER_NAME, serialize
 from gateway.proxy.active_exchanges import ActiveExchanges
+from gateway.server.connection import CLOSING, AlreadySent
 from gateway.server.request import Request, raw
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.report import Condition
@@ -112,7 +113,7 @@ class ProbeStreamEndpoint:
         """Returns None: a preflight for the test stream is not answered."""
         return None
 
-    async def answer(self, request: Request) -> web.StreamResponse:
+    async def answer(self, request: Request) -> AlreadySent:
         """Serve one stream to its end. Raises Rejection."""
         request.exchange.route = request.path
         if request.method != "GET":
@@ -122,11 +123,11 @@ class ProbeStreamEndpoint:
         plan = Plan.of(request.query[1:])
         if self._open_streams >= MOST_STREAMS:
             raise Rejection(TOO_MANY_STREAMS)
-        stream = _TestStream(request.exchange)
+        stream = _TestStream(request)
         try:
             self._open_streams += 1
             self._exchanges.admit(stream)
-            return await stream.serve(request.parsed.request, plan, self._hello(request, plan))
+            return await stream.serve(plan, self._hello(request, plan))
         finally:
             self._open_streams -= 1
             self._exchanges.release(stream)
@@ -153,11 +154,10 @@ class ProbeStreamEndpoint:
             for name in ECHOED
             if request.values(name)
         }
-        version = request.version
         chain = addresses(request.headers)
         return {
             "gateway": "probe",
-            "version": f"{version.major}.{version.minor}",
+            "version": "1.1" if request.is_http_11 else "1.0",
             "events": plan.events,
             "silence": plan.silence,
             "query": self._auth.query,
@@ -172,8 +172,10 @@ class ProbeStreamEndpoint:
 class _TestStream:
     """One open test stream: an `active_exchanges.Stream`."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, request: Request) -> None:
+        self._exchange = request.exchange
+        self._client = request.connection
+        self._is_chunked = request.is_http_11
         self._ended = asyncio.Event()
 
     @property
@@ -191,45 +193,41 @@ class _TestStream:
         self._exchange.end(reason)
         self._ended.set()
 
-    async def serve(
-        self, request: web.BaseRequest, plan: Plan, hello: dict[str, object]
-    ) -> web.StreamResponse:
+    async def serve(self, plan: Plan, hello: dict[str, object]) -> AlreadySent:
         exchange = self._exchange
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": EVENT_STREAM.decode(),
-                "Cache-Control": "no-cache",
-                "X-Accel-Buffering": "no",
-                "Referrer-Policy": "no-referrer",
-                "Server": SERVER_NAME,
-                "X-Request-Id": exchange.request_id,
-            }
-        )
-        response.force_close()
-        await response.prepare(request)
+        headers = [
+            (b"Content-Type", EVENT_STREAM),
+            (b"Cache-Control", b"no-cache"),
+            (b"X-Accel-Buffering", b"no"),
+            (b"Referrer-Policy", b"no-referrer"),
+            (b"Server", SERVER_NAME.encode()),
+            (b"X-Request-Id", exchange.request_id.encode()),
+            (b"Connection", b"close"),
+        ]
+        if self._is_chunked:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        self._client.send(b"HTTP/1.1 200 OK\r\n%b\r\n" % serialize(headers))
         exchange.status, exchange.is_stream, exchange.events = 200, True, 0
         exchange.mark_first_byte()
-        await self._send(response, plan, hello)
+        await self._send(plan, hello)
+        if self._is_chunked:
+            self._client.send(LAST_CHUNK)
         exchange.end(EndReason.COMPLETE)
-        return response
+        return CLOSING
 
-    async def _send(
-        self, response: web.StreamResponse, plan: Plan, hello: dict[str, object]
-    ) -> None:
+    async def _send(self, plan: Plan, hello: dict[str, object]) -> None:
         began, pad = time.monotonic(), "-" * plan.padding
-        await self._send_event(response, {**hello, "at": 0.0})
+        self._send_event({**hello, "at": 0.0})
         await self._wait(plan.silence)
         for number in range(plan.events):
             await self._wait(plan.interval)
             if self._ended.is_set():
                 return
-            await self._send_event(
-                response, {"n": number, "at": time.monotonic() - began, "pad": pad}
-            )
+            self._send_event({"n": number, "at": time.monotonic() - began, "pad": pad})
 
-    async def _send_event(self, response: web.StreamResponse, data: dict[str, object]) -> None:
+    def _send_event(self, data: dict[str, object]) -> None:
         event = b"data: %b\n\n" % orjson.dumps(data)
-        await response.write(event)
+        self._client.send(chunk(event) if self._is_chunked else event)
         self._exchange.bytes_out += len(event)
         self._exchange.events = (self._exchange.events or 0) + 1
 

@@ -2,19 +2,23 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
+from http import HTTPStatus
 
-from aiohttp import web
+import orjson
 
 from gateway.auth.authenticator import require_scopes
 from gateway.auth.cors import CorsPolicy
 from gateway.auth.credentials import TokenSource
 from gateway.auth.same_origin import require_same_origin
 from gateway.auth.service import AuthService
+from gateway.http.chunked import payload_of
 from gateway.http.errors import BAD_REQUEST, METHOD_NOT_ALLOWED, Rejection
+from gateway.http.own_response import OwnResponse, own_headers
 from gateway.proxy.compiled_route import CompiledRoute
-from gateway.proxy.replies import token_response
 from gateway.proxy.routes import Routes
 from gateway.server.request import Request, over
+from gateway.telemetry.exchange import EndReason, Exchange
 
 MAX_BODY = 8 * 1024
 BODY_TIMEOUT = 10.0  # seconds
@@ -41,7 +45,7 @@ class StreamTokenEndpoint:
         with_cookie = (each for each in allowing if each.allows_cookie(origin))
         return next(with_cookie, allowing[0] if allowing else self._routes.default_policy)
 
-    async def answer(self, request: Request) -> web.Response:
+    async def answer(self, request: Request) -> OwnResponse:
         """Issues a token.
 
         Raises Rejection as the route would, so that a page can read here what its EventSource could
@@ -65,7 +69,7 @@ class StreamTokenEndpoint:
             require_same_origin(request.headers, request.client, target.policy)
         require_scopes(identity, target.route.scopes)
         token, life = self._auth_service.authenticator.issue(claims, path)
-        return token_response({"token": token, "expires_in": life}, request.exchange)
+        return _token_response({"token": token, "expires_in": life}, request.exchange)
 
     def _target(self, path: str) -> CompiledRoute:
         """Returns the route that will accept the token. Raises Rejection BAD_REQUEST."""
@@ -91,14 +95,29 @@ async def _body(request: Request) -> bytes:
     body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            while data := await content.readany():
-                body += data
-                exchange.bytes_in = len(body)
-                if len(body) > MAX_BODY:
+            while not content.is_read:
+                if (waiting := content.waiting()) is not None:
+                    await waiting
+                body += content.take()
+                exchange.bytes_in = content.size
+                if content.size > MAX_BODY:
                     raise over(MAX_BODY)
     except TimeoutError:
         raise Rejection(BAD_REQUEST, "The request body stopped coming.") from None
-    return body
+    except ConnectionError:
+        raise Rejection(BAD_REQUEST, "The request body is malformed.") from None
+    return payload_of(body) if content.is_chunked else body
+
+
+def _token_response(body: Mapping[str, object], exchange: Exchange) -> OwnResponse:
+    """Returns the response that issues a token, and completes the exchange."""
+    text = orjson.dumps(body)
+    exchange.status = int(HTTPStatus.OK)
+    exchange.mark_first_byte()
+    exchange.bytes_out = len(text)
+    exchange.end(EndReason.COMPLETE)
+    headers = [(b"Content-Type", b"application/json; charset=utf-8")]
+    return OwnResponse(200, [*headers, *own_headers(exchange.request_id)], text)
 
 
 def _path(body: bytes) -> str:

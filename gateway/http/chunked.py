@@ -1,4 +1,7 @@
-"""Finds chunks that can be forwarded unparsed (RFC 9112 7.1), so that they are not copied."""
+"""The chunked transfer coding (RFC 9112 7.1).
+
+Chunks that can be forwarded unparsed are found here, so that they are not copied.
+"""
 
 from typing import Final
 
@@ -11,6 +14,7 @@ _UPPER_F: Final = 70
 _LOWER_A: Final = 97
 _LOWER_F: Final = 102
 _CRLF_SIZE: Final = 2
+LAST_CHUNK: Final = b"0\r\n\r\n"  # without trailers
 MAX_SIZE_DIGITS: Final = 8  # a chunk of up to 4 GiB; leading zeros count
 
 # What follows the plain chunks at the start of some data. Plain numbers, because each chunk needs
@@ -79,3 +83,18 @@ def _size_line(data: bytes, at: int) -> tuple[int, int, int]:
     if data[at + 1] != _LF:
         return 0, at, OTHER
     return size, at + _CRLF_SIZE, MORE
+
+
+def chunk(data: bytes) -> bytes:
+    """Returns bytes as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def payload_of(chunks: bytes) -> bytes:
+    """Returns the bytes within whole plain chunks."""
+    parts, at = [], 0
+    while at < len(chunks):
+        size, body, _ = _size_line(chunks, at)
+        parts.append(chunks[body : body + size])
+        at = body + size + _CRLF_SIZE
+    return b"".join(parts)

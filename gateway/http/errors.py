@@ -162,3 +162,7 @@ class Rejection(Exception):
                 "request_id": request_id,
             }
         ).encode()
+
+
+class Malformed(Rejection):
+    """The rejection of a request that cannot be read, so that none can be read after it."""

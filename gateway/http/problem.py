@@ -12,7 +12,7 @@ def problem_response(rejection: Rejection, request_id: str) -> OwnResponse:
     return OwnResponse(
         int(rejection.failure.status),
         [
-            *(pair for pair in _headers(rejection)),
+            *_headers(rejection),
             (b"Content-Type", b"application/problem+json"),
             *own_headers(request_id),
         ],
@@ -44,7 +44,15 @@ def _pairs(rejection: Rejection) -> list[tuple[str, str]]:
 
 
 def _headers(rejection: Rejection) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in _pairs(rejection)]
+    """Returns the headers of a rejection. Its Connection follows from `OwnResponse.to_bytes`."""
+    return [
+        (name.encode(), value.encode()) for name, value in _pairs(rejection) if name != "Connection"
+    ]
+
+
+def is_closing(rejection: Rejection) -> bool:
+    """Whether the connection of a rejection closes in any case."""
+    return any(name == "Connection" for name, _ in _pairs(rejection))
 
 
 def closing_response(rejection: Rejection, request_id: str) -> bytes:

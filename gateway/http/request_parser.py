@@ -10,8 +10,8 @@ import httptools
 from mypy_extensions import mypyc_attr
 
 from gateway.http.chunked import BROKEN, MORE, plain_chunks
-from gateway.http.errors import BAD_REQUEST, HEADERS_TOO_LARGE, Failure
-from gateway.http.headers import first, values
+from gateway.http.errors import BAD_REQUEST, HEADERS_TOO_LARGE, Malformed
+from gateway.http.headers import Headers, first, values
 
 MAX_HEADERS: Final = 256
 MAX_CHUNK_LINE: Final = 4096  # bytes of a size line with its extensions
@@ -23,15 +23,6 @@ _VERSIONS: Final = ("1.0", "1.1")
 # A size line that is not plain: an extension (RFC 9112 7.1.1), a last chunk, or leading zeros.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
-
-
-class Malformed(Exception):
-    """A request that cannot be read, and so none after it: the error, and its cause for the log."""
-
-    def __init__(self, failure: Failure, reason: str) -> None:
-        super().__init__(reason)
-        self.failure = failure
-        self.reason = reason
 
 
 class RequestHead:
@@ -97,8 +88,15 @@ class RequestReader:
         self._parser: Any = None
         self._is_parser_used = True
         self._head: RequestHead | None = None
-        self._fault: Failure | None = None
-        self._reset()
+        self._fault: Malformed | None = None
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._tail = b""  # of the head so far, because an empty line may come in parts
+        self._left = 0  # bytes missing of a body with a length
+        self._owed = 0  # bytes missing of an incomplete plain chunk
+        self._stub = b""  # the start of a size line, or of the trailers
+        self._is_in_trailers = False
 
     def read_head(self, data: bytes) -> tuple[int, RequestHead | None]:
         """Returns how many bytes were read, and the head if it ended there. Raises `Malformed`."""
@@ -132,14 +130,10 @@ class RequestReader:
     # Heads
 
     def _reset(self) -> None:
-        self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
-        self._tail = b""  # of the head so far, because an empty line may come in parts
-        self._left = 0  # bytes missing of a body with a length
-        self._owed = 0  # bytes missing of an incomplete plain chunk
-        self._stub = b""  # the start of a size line, or of the trailers
-        self._is_in_trailers = False
+        """Expect another head."""
+        self._target, self._headers, self._head_size, self._tail = b"", [], 0, b""
+        self._left = self._owed = 0
+        self._stub, self._is_in_trailers = b"", False
 
     def _after_empty_line(self, data: bytes, start: int) -> int:
         """Returns where a head may end: after the next empty line, or at the end of the data."""
@@ -157,9 +151,9 @@ class RequestReader:
         except httptools.HttpParserCallbackError:
             raise
         except httptools.HttpParserError as error:
-            raise Malformed(self._fault or BAD_REQUEST, type(error).__name__) from None
+            raise self._fault or Malformed(BAD_REQUEST, reason=type(error).__name__) from None
         if self._fault is not None:
-            raise Malformed(self._fault, "")
+            raise self._fault
 
     def on_url(self, part: bytes) -> None:
         """Called by llhttp for each part of the target."""
@@ -170,17 +164,15 @@ class RequestReader:
         """Called by llhttp for each header line."""
         self._count(len(name) + len(value))
         if len(self._headers) == MAX_HEADERS:
-            self._fault = HEADERS_TOO_LARGE
+            self._fault = Malformed(HEADERS_TOO_LARGE)
         elif self._fault is None:
             self._headers.append((name, value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Called by llhttp at the end of a head."""
         version = self._parser.get_http_version()
-        # RFC 9112 3.2: exactly one Host, which HTTP/1.0 need not have.
-        hosts = len(values(self._headers, b"host"))
-        if version not in _VERSIONS or hosts > 1 or (hosts == 0 and version == _VERSIONS[1]):
-            self._fault = self._fault or BAD_REQUEST
+        if self._fault is None:
+            self._fault = _fault(version, self._headers)
         if self._fault is None:
             self._head = RequestHead(
                 self._parser.get_method().decode(),
@@ -193,7 +185,7 @@ class RequestReader:
     def _count(self, size: int) -> None:
         self._head_size += size
         if self._head_size > self._max_head_size:
-            self._fault = HEADERS_TOO_LARGE
+            self._fault = Malformed(HEADERS_TOO_LARGE)
 
     # Bodies
 
@@ -227,7 +219,7 @@ class RequestReader:
                     receiver.chunks(rest if end == len(rest) else rest[:end], payload)
                     at += end
                 if follows == BROKEN:
-                    raise Malformed(BAD_REQUEST, "a chunk is longer than its size says")
+                    raise Malformed(BAD_REQUEST, reason="a chunk is longer than its size says")
                 if at == len(data):
                     break
                 if follows == MORE:
@@ -245,7 +237,7 @@ class RequestReader:
         line = _SIZE_LINE.match(data, at)
         if line is None:
             if b"\n" in data[at:]:
-                raise Malformed(BAD_REQUEST, "a chunk has no valid size line")
+                raise Malformed(BAD_REQUEST, reason="a chunk has no valid size line")
             self._hold(data[at:], MAX_CHUNK_LINE)
             return len(data)
         size = int(line[1], 16)
@@ -264,16 +256,30 @@ class RequestReader:
             self._finish(receiver)
             return found.end()
         if _EMPTY_LINE in data[at:]:
-            raise Malformed(BAD_REQUEST, "a trailer is malformed")
+            raise Malformed(BAD_REQUEST, reason="a trailer is malformed")
         self._hold(data[at:], MAX_TRAILERS)
         return len(data)
 
     def _hold(self, data: bytes, limit: int) -> None:
         if len(data) > limit:
-            raise Malformed(BAD_REQUEST, "a chunk has too long an extension, or trailers")
+            raise Malformed(BAD_REQUEST, reason="a chunk has too long an extension, or trailers")
         self._stub = data
 
     def _finish(self, receiver: BodyReceiver) -> None:
         self.is_complete = True
         self._reset()
         receiver.body_complete()
+
+
+def _fault(version: str, headers: Headers) -> Malformed | None:
+    """Returns what is wrong with a head that llhttp accepts."""
+    if version not in _VERSIONS:
+        return Malformed(BAD_REQUEST, f"HTTP/{version} is not supported. Use HTTP/1.1.")
+    # RFC 9112 3.2: exactly one Host, which HTTP/1.0 need not have.
+    hosts = len(values(headers, b"host"))
+    if hosts > 1 or (hosts == 0 and version == _VERSIONS[1]):
+        return Malformed(BAD_REQUEST, "Send one Host header.")
+    length = first(headers, b"content-length")
+    if length is not None and len(length) > MAX_LENGTH_DIGITS:
+        return Malformed(BAD_REQUEST, "The Content-Length has too many digits.")
+    return None

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from aiohttp import web
-
 from gateway.auth.cors import CorsPolicy
+from gateway.http.own_response import OwnResponse
+from gateway.server.connection import AlreadySent
 from gateway.server.request import Request
 
 
@@ -26,5 +26,5 @@ class Endpoint(Protocol):
     def policy(self, origin: bytes) -> CorsPolicy | None:
         """Returns the CORS policy for pages of this origin; None where no page may read it."""
 
-    async def answer(self, request: Request) -> web.StreamResponse:
-        """Returns the response, prepared or not. Raises Rejection."""
+    async def answer(self, request: Request) -> OwnResponse | AlreadySent:
+        """Returns the response, sent or not. Raises Rejection."""

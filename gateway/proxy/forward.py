@@ -9,6 +9,7 @@ import structlog
 
 from gateway.auth.service import Redemption
 from gateway.config.model import Route
+from gateway.http.chunked import LAST_CHUNK
 from gateway.http.errors import INTERNAL_ERROR, TRANSIENT, UPSTREAM_TIMEOUT, Rejection
 from gateway.http.message_heads import RequestHead
 from gateway.proxy.response_pump import ResponsePump
@@ -136,11 +137,11 @@ class Forwarder:
         is_chunked = self.request.is_chunked
         try:
             while data := await self._next_bytes():
-                exchange.bytes_in += len(data)
+                exchange.bytes_in = self.request.content.size
                 if exchange.bytes_in > limit:
                     pump.refuse(over(limit))
                     return
-                connection.write(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
+                connection.write(data)
                 if (writable := connection.writable()) is not None:
                     await writable
         except ConnectionError:
@@ -150,14 +151,16 @@ class Forwarder:
             pump.refuse(Rejection(INTERNAL_ERROR))
             return
         if is_chunked:
-            connection.write(b"0\r\n\r\n")
+            connection.write(LAST_CHUNK)
         connection.finish_request()
 
     async def _next_bytes(self) -> bytes:
         """Returns the next bytes of the body; empty at its end."""
         content = self.request.content
         self.pump.await_client(is_awaited=True)
-        data = await content.readany()
+        if (waiting := content.waiting()) is not None:
+            await waiting
+        data = content.take()
         self.pump.await_client(is_awaited=False)
-        self.pump.owes_body = not content.is_eof()
+        self.pump.owes_body = not content.is_read
         return data

@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from gateway.auth.service import AuthService
 from gateway.auth.stream_tokens import OneUseToken
 from gateway.http.errors import Rejection
+from gateway.http.own_response import OwnResponse
 from gateway.limits.quota import Slot
 from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.proxy.authenticate import authenticate
 from gateway.proxy.endpoint import Endpoint
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.preflight import Preflights
-from gateway.proxy.replies import failed, readable, rejected
+from gateway.proxy.replies import fail, reject, respond
 from gateway.proxy.routes import Routes
-from gateway.server.connection import AlreadySent, ParsedRequest, Report, Response
+from gateway.server.connection import AlreadySent, ParsedRequest, Report
 from gateway.server.request import Request
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.telemetry.tracing import Tracer
@@ -47,22 +48,22 @@ class Handler:
         self._report = report
         self._tracer = tracer
 
-    async def __call__(self, parsed: ParsedRequest) -> Response:
-        """Serves one request. Returns the response, sent or not."""
+    async def __call__(self, parsed: ParsedRequest) -> AlreadySent:
+        """Serves one request."""
         request = Request(parsed, self._routes.trusted_proxies)
         endpoint = self._endpoints.get(request.path)
         if endpoint is not None and not endpoint.is_recorded:
-            return await endpoint.answer(request)
+            return await self._answer(request, endpoint)
         exchange = self._begin(request)
         try:
             return await self._serve(request, endpoint)
         except Rejection as rejection:
-            return rejected(request, rejection)
+            return reject(request, rejection)
         except asyncio.CancelledError:
             exchange.end(EndReason.CLIENT_CLOSED)
             raise
         except Exception as error:  # noqa: BLE001 - it is logged
-            return failed(request, error)
+            return fail(request, error)
         finally:
             self._report(exchange)
 
@@ -74,15 +75,19 @@ class Handler:
             request.trace.parent = begin(request.exchange, request.trace, request.client.scheme)
         return request.exchange
 
-    async def _serve(self, request: Request, endpoint: Endpoint | None) -> Response:
+    async def _answer(self, request: Request, endpoint: Endpoint) -> AlreadySent:
+        response = await endpoint.answer(request)
+        return respond(request, response) if isinstance(response, OwnResponse) else response
+
+    async def _serve(self, request: Request, endpoint: Endpoint | None) -> AlreadySent:
         policy = self._routes.default_policy
         if policy is not None:
             request.access = policy.access(request.first(b"origin"))
         request.check_head(self._routes.max_header_size)
         if request.method == "OPTIONS" and (response := self._preflights.respond(request)):
-            return response
+            return respond(request, response)
         if endpoint is not None:
-            return readable(request, await endpoint.answer(request))
+            return await self._answer(request, endpoint)
         return await self._run(*await self._prepare(request))
 
     async def _prepare(self, request: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from aiohttp import web
-
 from gateway.auth.cors import CorsPolicy
 from gateway.http.errors import ORIGIN_DENIED, Rejection
 from gateway.http.headers import Headers
+from gateway.http.own_response import OwnResponse
 from gateway.proxy.endpoint import Endpoint
-from gateway.proxy.replies import preflight_response, readable
+from gateway.proxy.replies import preflight_response
 from gateway.proxy.routes import Routes
 from gateway.server.request import Request
 
@@ -20,12 +19,12 @@ class Preflights:
         self._routes = routes
         self._endpoints = endpoints
 
-    def respond(self, request: Request) -> web.StreamResponse | None:
+    def respond(self, request: Request) -> OwnResponse | None:
         """Returns the response to a preflight; None if `allowed` returns None."""
         allowed = self.allowed(request)
         if allowed is None:
             return None
-        return readable(request, preflight_response(allowed, request.exchange))
+        return preflight_response(allowed, request.exchange)
 
     def allowed(self, request: Request) -> Headers | None:
         """Returns the headers that allow the request. Raises Rejection ORIGIN_DENIED.

@@ -9,6 +9,7 @@ from http.client import responses
 from typing import Final
 
 from gateway.config.model import Timeouts
+from gateway.http.chunked import chunk
 from gateway.http.errors import BAD_REQUEST, DRAINING, UPSTREAM_TIMEOUT, Failure, Rejection
 from gateway.http.headers import end_to_end, serialize, trailers
 from gateway.http.message_heads import (
@@ -298,7 +299,7 @@ class ResponsePump(Receiver):
         if not self._is_chunked:
             parts = [data]
         elif len(data) < SMALL:
-            parts = [b"%x\r\n%b\r\n" % (len(data), data)]
+            parts = [chunk(data)]
         else:  # as parts, so that no byte is copied: the kernel takes them as one
             parts = [b"%x\r\n" % len(data), data, b"\r\n"]
         if self._writer is None:

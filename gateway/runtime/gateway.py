@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from aiohttp import web
-
 from gateway.auth.service import AuthService
 from gateway.auth.used_tokens import UsedTokens
 from gateway.config.loader import ConfigError, Fault
@@ -100,9 +98,8 @@ class Gateway:
         self._serving = self._serving_of(config, auth_service)
         handler = self._serving.handler
         self._server = Server(handler, self._account, config.limits, admission)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=END_GRACE)
         self._moving = asyncio.Lock()  # from one set of listeners to another
-        self._sites: dict[int, list[web.SockSite]] = {}  # by the number of the listener
+        self._sites: dict[int, list[asyncio.Server]] = {}  # by the number of the listener
 
     @property
     def route_count(self) -> int:
@@ -118,7 +115,6 @@ class Gateway:
         """Begin to fetch keys and to check upstreams. No connection is accepted yet."""
         self._serving.auth_service.start()
         self._upstreams.watch(self._serving.config.routes)
-        await self._runner.setup()
 
     async def accept_at(self, numbers: Iterable[int]) -> None:
         """Accept connections on these listeners and on no other, unless it drains."""
@@ -129,16 +125,13 @@ class Gateway:
     async def _move(self, wanted: set[int]) -> None:
         for number in self._sites.keys() - wanted:
             for site in self._sites.pop(number):
-                await site.stop()
+                site.close()
         for number in wanted - self._sites.keys():
-            # Copies, because a site closes its socket, which may be needed again.
-            sites = [
-                web.SockSite(self._runner, each.dup(), backlog=BACKLOG)
+            # Copies, because a server closes its socket, which may be needed again.
+            self._sites[number] = [
+                await self._server.accept_at(each.dup(), BACKLOG)
                 for each in self._shared.listeners[number]
             ]
-            self._sites[number] = sites
-            for site in sites:
-                await site.start()
 
     async def take(self, config: Config) -> None:
         """Serve new requests by another configuration; open exchanges keep theirs.
@@ -172,8 +165,7 @@ class Gateway:
         self._exchanges.leave()
         if settings.drain_delay:
             await lifecycle.unless_forced(asyncio.sleep(settings.drain_delay))
-        for site in list(self._runner.sites):
-            await site.stop()
+        self._stop_accepting()
         close_listeners(self._shared.listeners)
         self._exchanges.close()
         await lifecycle.unless_forced(self._exchanges.wait_empty(settings.drain_timeout))
@@ -184,12 +176,19 @@ class Gateway:
         """Close every connection, to clients, upstreams and stores."""
         close_listeners(self._shared.listeners)
         self._upstreams.close()
-        await self._runner.cleanup()
+        self._stop_accepting()
+        await self._server.shutdown(END_GRACE)
         await self._serving.auth_service.close()
         self._resolver.close()
         await self._shared.quotas.close()
         if self._tracer is not None:
             await self._tracer.close()
+
+    def _stop_accepting(self) -> None:
+        for sites in self._sites.values():
+            for site in sites:
+                site.close()
+        self._sites.clear()
 
     def report(self) -> Report:
         """Returns the report of this process."""

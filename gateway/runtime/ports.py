@@ -1,10 +1,20 @@
 """The two ports of a gateway, opened with errors that name the address."""
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from gateway.runtime.lifecycle import StartupError
-from gateway.runtime.settings import BACKLOG, Settings
+from gateway.runtime.settings import BACKLOG, END_GRACE, Settings
 from gateway.server.listeners import Listener, open_listeners
+
+
+def ops_runner(
+    handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> web.ServerRunner:
+    """Returns the server of the ops port, which is one of aiohttp."""
+    server = web.Server(handle, access_log=None, handler_cancellation=True)
+    return web.ServerRunner(server, shutdown_timeout=END_GRACE)
 
 
 async def open_ops_port(runner: web.ServerRunner, settings: Settings) -> int:

@@ -3,19 +3,17 @@
 import asyncio
 
 import structlog
-from aiohttp import web
 
 from gateway.config.file_source import Source
 from gateway.config.model import Config
 from gateway.endpoints.ops import Ops
 from gateway.runtime.gateway import Gateway, Shared
 from gateway.runtime.lifecycle import Lifecycle
-from gateway.runtime.ports import open_ops_port, open_public_port
+from gateway.runtime.ports import open_ops_port, open_public_port, ops_runner
 from gateway.runtime.reload import Reload
-from gateway.runtime.settings import END_GRACE, Settings
+from gateway.runtime.settings import Settings
 from gateway.runtime.status import ReloadResult
 from gateway.server.listeners import port_of
-from gateway.server.server import Server
 from gateway.telemetry.report import Report
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
@@ -38,7 +36,7 @@ class SingleProcess:
             self._reload = Reload(source, self._gateway.take, self._reloaded)
             self._gateway.config_faults = 0
         self._ops = Ops(self._reports)
-        self._ops_runner = web.ServerRunner(Server(self._ops), shutdown_timeout=END_GRACE)
+        self._ops_runner = ops_runner(self._ops)
         self.started = asyncio.Event()
         self.port = self.ops_port = 0
 

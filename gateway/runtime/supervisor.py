@@ -14,7 +14,6 @@ import secrets
 from typing import Final
 
 import structlog
-from aiohttp import web
 
 from gateway.auth.stream_tokens import KEY_SIZE
 from gateway.background import in_background
@@ -25,7 +24,7 @@ from gateway.endpoints.ops import Ops
 from gateway.runtime.ipc import Unanswered
 from gateway.runtime.lifecycle import Lifecycle, StartupError
 from gateway.runtime.liveness import until_hung
-from gateway.runtime.ports import open_ops_port, open_public_port
+from gateway.runtime.ports import open_ops_port, open_public_port, ops_runner
 from gateway.runtime.reload import Reload, require_same_redis
 from gateway.runtime.report_aggregator import ReportAggregator
 from gateway.runtime.settings import END_GRACE, Settings
@@ -35,7 +34,6 @@ from gateway.runtime.worker import WorkerBriefing
 from gateway.runtime.worker_handle import WorkerHandle
 from gateway.server.connection_count import shared, slots
 from gateway.server.listeners import Listener, close_listeners, port_of
-from gateway.server.server import Server
 from gateway.telemetry.health import Health, Workers
 from gateway.telemetry.logging import LogFormat, log_lines_dropped
 from gateway.telemetry.prometheus import RestartReason, Snapshot
@@ -80,7 +78,7 @@ class Supervisor:
         self._aggregator = ReportAggregator()
         self._restarts: dict[RestartReason, int] = {"exited": 0, "hung": 0}
         self._status = Ops(self._reports)
-        self._ops = web.ServerRunner(Server(self._status), shutdown_timeout=END_GRACE)
+        self._ops = ops_runner(self._status)
         self._ops_port = 0
 
     async def run(self) -> None:

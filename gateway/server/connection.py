@@ -1,43 +1,29 @@
-"""One connection from a client: aiohttp's HTTP server, adapted to a proxy.
+"""One HTTP/1 connection from a client: its requests, one after the other (RFC 9112).
 
-What is adapted: the connection reports to its exchange when the client takes no more, leaves, or
-sends malformed bytes. It can flush, reset, and count unsent bytes. Malformed requests are answered
-and logged like all rejections. A response may have been sent already. Requests are served one after
-the other by a loop of our own, because aiohttp makes a task, a writer and a request object for
-each, and a forwarded request needs none of them.
+Everything happens in callbacks. The server starts a task for each request, which calls back when it
+has answered.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import socket
 import struct
-import sys
 import termios
 from collections.abc import Awaitable, Callable
-from functools import cached_property
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 import structlog
-from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage, StreamWriter
-from aiohttp.http_exceptions import LineTooLong
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from gateway.config.model import SEND_TIMEOUT, Limits
-from gateway.http.errors import (
-    BAD_REQUEST,
-    HEADERS_TOO_LARGE,
-    INTERNAL_ERROR,
-    Failure,
-    Rejection,
-)
+from gateway.http.errors import INTERNAL_ERROR, Failure, Malformed, Rejection
+from gateway.http.own_response import OwnResponse
 from gateway.http.problem import closing_response
+from gateway.http.request_parser import RequestHead, RequestReader
 from gateway.server.admission import Admission, Verdict
 from gateway.server.disconnects import DisconnectWatcher
 from gateway.server.head_limits import HeadLimits
 from gateway.server.overload import OverloadProtocol, address_of
+from gateway.server.request_body import RequestBody
 from gateway.server.socket_writer import SocketWriter
 from gateway.server.timer import Timer
 from gateway.server.upgrade import UpgradedProtocol, UpgradeReceiver
@@ -48,12 +34,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 # A connection that is idle between two requests is closed after this time.
 KEEPALIVE_TIMEOUT = 75.0
 LINGERING_TIME = 5.0
-NO_BYTE = b"\0"  # no request head may contain it
+# Bytes behind a request under way, such as further requests, over which reading stops.
+MAX_AHEAD = 64 * 1024
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, with no time to linger
 
 Report = Callable[[Exchange], None]  # called with an exchange that has ended
-# A task that runs at once, up to its first wait.
-_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class ConnectionListener(Protocol):
@@ -84,104 +69,59 @@ CLOSING = AlreadySent(keep_alive=False)
 
 
 class ParsedRequest:
-    """A request as aiohttp's parser read it, with its connection."""
+    """A request as the parser read it, with its connection."""
 
     def __init__(
-        self, message: RawRequestMessage, content: StreamReader, connection: "ClientConnection"
+        self, head: RequestHead, content: RequestBody, connection: "ClientConnection"
     ) -> None:
-        self.method = message.method
-        self.version = message.version
-        self.keep_alive = not message.should_close
-        self.target = message.path
-        self.headers = message.raw_headers
+        self.head = head
         self.content = content
         self.connection = connection
-        self._message: RawRequestMessage | None = message
-
-    def forget(self) -> None:
-        """Release everything large, because a stream may go on for hours."""
-        self.target, self.headers, self._message = "", (), None
-
-    @cached_property
-    def request(self) -> web.BaseRequest:
-        """The request as aiohttp's class, for responses that aiohttp writes."""
-        loop, connection = asyncio.get_running_loop(), self.connection
-        writer, task = StreamWriter(connection, loop), asyncio.current_task()
-        assert task is not None  # noqa: S101 - who serves it is one
-        message = self._message or self._rest_of_message()
-        return web.BaseRequest(message, self.content, connection, writer, task, loop)
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether a response through `request` was sent, at least in part."""
-        return "request" in self.__dict__ and self.request.writer.output_size > 0
-
-    def _rest_of_message(self) -> RawRequestMessage:
-        """Returns what a response depends on."""
-        headers: CIMultiDict[str] = CIMultiDict()
-        is_closing = not self.keep_alive
-        return RawRequestMessage(
-            *(self.method, "/", self.version, CIMultiDictProxy(headers), (), is_closing),
-            *(None, False, False, URL("/")),
-        )
 
 
-# A response that aiohttp sends, or one that was sent already.
-Response: TypeAlias = "web.StreamResponse | AlreadySent"
+# A response of the gateway itself, which ends its connection, or one that was sent already.
+Response: TypeAlias = "OwnResponse | AlreadySent"
 Handle = Callable[[ParsedRequest], Awaitable[Response]]
 
 
 class Serving(Protocol):
-    """What answers the requests of all connections; a reload replaces its `handle`."""
+    """What all connections share. A reload replaces `limits` for new connections."""
 
-    handle: Handle
+    limits: Limits
+    report: Report
+    admission: Admission
+    disconnects: DisconnectWatcher
+    connections: "set[ClientConnection]"
+
+    def start(self, request: ParsedRequest) -> asyncio.Task[None] | None:
+        """Returns the task that answers a request; None if it has answered already."""
 
 
-class ClientConnection(web.RequestHandler):
-    """A connection from a client."""
+class ClientConnection:
+    """A connection from a client: an `asyncio.Protocol`, of which it needs no base class."""
 
-    __slots__ = (
-        "_admission",
-        "_disconnects",
-        "_head",
-        "_is_at_work",
-        "_limits",
-        "_report",
-        "_serving",
-        "_task",
-        "_unread",
-        "address",
-        "listener",
-        "timer",
-        "writer",
-    )
-
-    address: str  # of the client
-    timer: Timer
-    listener: ConnectionListener | None
-    writer: SocketWriter
-
-    def bind(
-        self,
-        serving: Serving,
-        disconnects: DisconnectWatcher,
-        report: Report,
-        limits: Limits,
-        admission: Admission,
-    ) -> None:
-        """Set what the connection needs of the server, before it is connected."""
+    def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._admission = admission
-        self._report = report
-        self.address = ""
+        self._limits = limits = serving.limits
+        self.address = ""  # of the client
         self.timer = Timer()
-        self.listener = None
-        self._disconnects = disconnects
-        self._limits = limits
+        self.listener: ConnectionListener | None = None
+        self.transport: asyncio.Transport | None = None
+        self.task: asyncio.Task[None] | None = None  # of the exchange under way
+        self.writer: SocketWriter
+        self.writing_paused = False
+        self._reader = RequestReader(limits.max_header_size)
         self._head = HeadLimits(self, limits, self.timer)
-        self._unread: asyncio.TimerHandle | None = None
-        self._is_at_work = False
-        self._task: asyncio.Task[None] | None = None
+        self._body = RequestBody(None, is_chunked=False)
+        self._following: RequestHead | None = None  # the head of the next request
+        self._ahead = b""  # what came behind it, with it, or for another protocol
+        self._is_reading_paused = False
+        self._is_busy = False  # from the start of a request until its response was sent
+        self._is_starting = False
+        self._is_kept = True  # whether another request may follow the present one
+        self._is_ending = False  # whether the response waits to be taken, or for the body's rest
+        self._is_closing = False  # no further request is accepted
+        self._bound: asyncio.TimerHandle | None = None  # of a client that takes or sends nothing
 
     # Called by an exchange
 
@@ -218,32 +158,48 @@ class ClientConnection(web.RequestHandler):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             self.transport.abort()
 
-    # Another protocol than HTTP. aiohttp keeps the bytes behind a request to switch to one.
+    # Another protocol than HTTP
 
     @property
     def may_switch(self) -> bool:
         """Whether the bytes behind the current request were left unread, for another protocol."""
-        return self._upgraded and not self._messages
+        return self._reader.is_upgraded
 
     def switch(self, receiver: UpgradeReceiver) -> None:
         """Read no more HTTP: what the client sends, or has sent already, goes to the receiver."""
         if self.transport is None:
             return
-        its_own: Any = self  # mypyc sees no attributes of aiohttp
-        early, its_own._message_tail = its_own._message_tail, b""  # noqa: SLF001 - as above
+        early, self._ahead = self._ahead, b""
         self.transport.set_protocol(UpgradedProtocol(self, receiver))
         if early:
             receiver.sent(early)
-        if self._buffer_paused:
-            self._resume_reading_for_buffer()
+        self.unhold()
 
     def hold(self) -> None:
         """Stop reading from the client, but notice when it leaves."""
-        self._pause_transport_reading()
+        transport = self.transport
+        if transport is not None and not transport.is_closing() and not self._is_reading_paused:
+            self._is_reading_paused = True
+            transport.pause_reading()
+            self._serving.disconnects.watch(_descriptor(transport), self.reset)
 
     def unhold(self) -> None:
         """Read again."""
-        self._resume_transport_reading()
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            self._forget_hangup()
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # Called by the body of a request
+
+    def pause_body(self) -> None:
+        """Read no more from the client."""
+        self.hold()
+
+    def resume_body(self) -> None:
+        """Read again."""
+        self.unhold()
 
     # Called by the event loop
 
@@ -253,40 +209,43 @@ class ClientConnection(web.RequestHandler):
         The write mark is zero: whatever the kernel does not take at once pauses the writing.
         """
         writable = cast("asyncio.Transport", transport)
-        verdict = self._admission.enter(_descriptor(writable), self._limits.max_connections)
+        verdict = self._serving.admission.enter(_descriptor(writable), self._limits.max_connections)
         if verdict is not Verdict.ADMITTED:
-            _reject(writable, verdict, self._report)
+            _reject(writable, verdict, self._serving.report)
             return
         writable.set_write_buffer_limits(high=0)
+        self.transport = writable
         self.writer = SocketWriter(writable)
-        super().connection_made(transport)
         self.address = address_of(writable)
+        self._serving.connections.add(self)
         self._head.begin(self._limits.header_timeout or KEEPALIVE_TIMEOUT)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - it is over
         """Called by the event loop."""
-        self._admission.leave()
+        self._serving.admission.leave()
+        self._serving.connections.discard(self)
         if self.listener is not None:
             self.listener.client_gone()
         self.timer.silence()
-        self._forget_unread()
+        self._forget_bound()
         self._forget_hangup()
         self.writer.close()
-        self._cancel()
-        super().connection_lost(exc)
+        self._reader.close()
+        self.transport = None
+        if self.task is not None:
+            self.task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        super().data_received(data)
-        if not self._is_at_work:
-            if self._messages:
-                self._begin_work()
-            else:
-                self._head.took(len(data))
-        elif self.listener is not None and self._ends_in_nonsense():
-            # aiohttp queues the fault behind the current request, whose body it may be.
-            self.close()
-            self.listener.client_malformed()
+        try:
+            self._read(data)
+            if not self._is_busy and self._following is not None:
+                self._start()
+        except Malformed as fault:
+            self._reject_malformed(fault)
+        except Exception:
+            log.exception("connection_failed", client=self.address)
+            self.reset()
 
     def eof_received(self) -> None:
         """Called by the event loop, which then closes once all bytes are written.
@@ -298,149 +257,184 @@ class ClientConnection(web.RequestHandler):
 
     def pause_writing(self) -> None:
         """Called by the event loop when the write buffer is over its high-water mark."""
-        super().pause_writing()
+        self.writing_paused = True
         self.writer.pause()
         if self.listener is not None:
             self.listener.pause()
         else:
-            self._unread = asyncio.get_running_loop().call_later(SEND_TIMEOUT, self.reset)
+            self._bound = self.timer.loop.call_later(SEND_TIMEOUT, self.reset)
 
     def resume_writing(self) -> None:
         """Called by the event loop when the write buffer is under its low-water mark."""
-        super().resume_writing()
+        self.writing_paused = False
         self.writer.resume()
-        self._forget_unread()
+        self._forget_bound()
         if self.listener is not None:
             self.listener.resume()
+        elif self._is_ending:
+            self._end()
 
-    # Called by aiohttp
+    # Called by the task of the exchange
 
-    def _pause_transport_reading(self) -> None:
-        super()._pause_transport_reading()
-        if self.transport is not None and not self.transport.is_closing():
-            self._disconnects.watch(_descriptor(self.transport), self.reset)
+    def answered(self, response: Response) -> None:
+        """The request under way was answered; what is no `AlreadySent` is sent here."""
+        if isinstance(response, OwnResponse):
+            self.send(response.to_bytes(is_last=True))
+            response = CLOSING
+        self._is_kept = response.keep_alive
+        self._end()
 
-    def _resume_transport_reading(self) -> None:
-        self._forget_hangup()
-        super()._resume_transport_reading()
+    def failed(self) -> None:
+        """The request under way was not answered, because of an error of the gateway."""
+        self._answer_fault(Rejection(INTERNAL_ERROR))
+        self._is_kept = False
+        self._end()
 
-    def refuse_head(self, failure: Failure) -> None:  # noqa: ARG002 - `HeadLimits` knows it
-        """Make the parser reject a head; its fault is answered like any other."""
-        self.data_received(NO_BYTE)
+    # Called by the limits of a head
 
-    async def start(self) -> None:
-        """Called by aiohttp for a new connection. Requests are served as they come."""
+    def force_close(self) -> None:
+        """Close without a response."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def refuse_head(self, failure: Failure) -> None:
+        """Reject an incomplete head."""
+        self._answer_fault(Rejection(failure))
+
+    # Called by the server
 
     def close(self) -> None:
         """Accept no more requests. The current exchange goes on to its end."""
-        super().close()
-        if not self._is_at_work and self.transport is not None:
+        self._is_closing = True
+        if not self._is_busy and self.transport is not None:
             self.transport.close()
 
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
-        """Accept no more requests; end the current exchange within `timeout` seconds."""
-        self.close()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout)
-            self._cancel()
-        self.force_close()
+    # Reading
+
+    def _read(self, data: bytes) -> None:
+        """Read the body under way and the next head; keep the rest. Raises `Malformed`.
+
+        A head that comes later than the request before it is read at once: if it is malformed, it
+        may be a body that the client framed in another way.
+        """
+        if self._following is not None or self._ahead or self._is_closing:
+            self._keep(data)
+            return
+        if not self._reader.is_complete:
+            size = self._reader.read_body(data, self._body)
+            if size == len(data):
+                return
+            data = data[size:]
+        if self.may_switch:
+            self._keep(data)
+            return
+        size, self._following = self._reader.read_head(data)
+        if size < len(data):
+            self._keep(data[size:])
+        elif self._following is None and not self._is_busy:
+            self._head.took(size)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what came behind the next head until its turn."""
+        self._ahead += data
+        if len(self._ahead) > MAX_AHEAD:
+            self.hold()
+
+    def _next(self) -> ParsedRequest | None:
+        """Returns the next request, if its head has come. Raises `Malformed`."""
+        if self._following is None and self._ahead:
+            self._read(self._take_ahead())
+        head, self._following = self._following, None
+        if head is None:
+            return None
+        self._head.end()
+        self._body = RequestBody(self if head.has_body else None, is_chunked=head.is_chunked)
+        if head.has_body and self._ahead:
+            self._read(self._take_ahead())
+        return ParsedRequest(head, self._body, self)
+
+    def _take_ahead(self) -> bytes:
+        """Returns what was kept, and reads again."""
+        data, self._ahead = self._ahead, b""
+        self.unhold()
+        return data
+
+    def _reject_malformed(self, fault: Malformed) -> None:
+        if not self._is_busy:
+            self._answer_fault(fault)
+            return
+        # What is malformed may be the body of the request under way.
+        self._is_closing = True
+        self._body.fail()
+        if self.listener is not None:
+            self.listener.client_malformed()
 
     # Requests, one after the other
 
-    def _begin_work(self) -> None:
-        self._is_at_work = True
-        self._head.end()
-        task = asyncio.Task(self._work(), loop=self._loop, **_EAGER)
-        self._task = None if task.done() else task
+    def _start(self) -> None:
+        """Serve the requests that have come, as long as each is answered at once.
 
-    async def _work(self) -> None:
-        """Serve all requests that have come. The task is cancelled when the client leaves."""
-        is_kept = True
+        Raises `Malformed`.
+        """
+        self._is_starting = True
         try:
-            while is_kept and self._messages and not self._force_close:
-                is_kept = await self._serve(*self._next())
-        except Exception:
-            log.exception("connection_failed", client=self.address)
-            is_kept = False
-            self.reset()
+            while not self._is_busy and not self._is_closing and (request := self._next()):
+                self._is_busy = True
+                self.task = self._serving.start(request)
         finally:
-            self._is_at_work = False
-            self._task = None
-        if not is_kept or self._close:
-            self.close()
-        else:
+            self._is_starting = False
+        if not self._is_busy and not self._is_closing:
             self._head.begin(KEEPALIVE_TIMEOUT)
 
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    def _end(self) -> None:
+        """End the request under way, once its response was taken and its body has come.
 
-    def _next(self) -> tuple[Any, StreamReader]:
-        """Returns the first that waits: a request or a fault, and its body."""
-        message, content = self._messages.popleft()
-        if self._parser is not None:
-            self._parser.message_consumed()
-        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-            self._resume_reading_if_drained()
-        return message, content
+        To close on a body could cost the client the response.
+        """
+        if self.transport is None:
+            return
+        self.task = None
+        body = self._body
+        self._is_ending = self.writing_paused or body.is_awaited
+        if self.writing_paused:
+            return
+        if body.is_awaited:
+            if self._bound is None:
+                self._bound = self.timer.loop.call_later(LINGERING_TIME, self.force_close)
+                body.discard(self._end)
+            return
+        self._forget_bound()
+        self._is_busy = False
+        if self._is_closing or not self._is_kept or not body.is_complete:
+            self.close()
+        elif not self._is_starting:
+            self._go_on()
 
-    async def _serve(self, message: Any, content: StreamReader) -> bool:
-        """Serve one request. Returns whether another may follow."""
-        if not isinstance(message, RawRequestMessage):
-            self._answer_fault(message.status, message.exc)
-            return False
-        parsed = ParsedRequest(message, content, self)
-        del message  # it is large
+    def _go_on(self) -> None:
+        """Serve what has come behind the request that has ended."""
         try:
-            response = await self._serving.handle(parsed)
-            if not isinstance(response, AlreadySent):
-                await response.prepare(parsed.request)
-                await response.write_eof()
-        except ConnectionError:
-            return False
-        except Exception:
-            log.exception("internal_error")
-            if parsed.is_answered:
-                self.reset()  # an orderly close could say that the response is complete
-            else:
-                self._answer_fault()
-            return False
-        if not content.is_eof():
-            await self._linger(content)
-        return bool(response.keep_alive) and content.is_eof()
+            self._start()
+        except Malformed as fault:
+            self._answer_fault(fault)
 
-    async def _linger(self, content: StreamReader) -> None:
-        """Read the rest of a body, because closing on it could cost the client the response."""
-        with contextlib.suppress(TimeoutError, web.RequestPayloadError):
-            async with asyncio.timeout(LINGERING_TIME):
-                while not content.is_eof():
-                    await content.readany()
-
-    def _answer_fault(self, status: int = 500, exc: BaseException | None = None) -> None:
-        """Reject what aiohttp's parser rejected (RFC 9112 2.2), and log it."""
-        fault = self._head.fault
-        rejection = Rejection(
-            fault or _failure(status, exc),
-            reason="" if fault or exc is None else type(exc).__name__,
-        )
+    def _answer_fault(self, rejection: Rejection) -> None:
+        """Reject what is no request (RFC 9112 2.2), and log it."""
         exchange = Exchange("", "", request_id(None), "", self.address)
         exchange.reject(rejection)
         self.send(closing_response(rejection, exchange.request_id))
-        self._report(exchange)
+        self._serving.report(exchange)
+        self.close()
 
     # Private
 
-    def _ends_in_nonsense(self) -> bool:
-        return bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
-
-    def _forget_unread(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+    def _forget_bound(self) -> None:
+        if self._bound is not None:
+            self._bound.cancel()
+            self._bound = None
 
     def _forget_hangup(self) -> None:
         if self.transport is not None:
-            self._disconnects.forget(_descriptor(self.transport), self.reset)
+            self._serving.disconnects.forget(_descriptor(self.transport), self.reset)
 
 
 def _reject(
@@ -457,9 +451,3 @@ def _reject(
 def _descriptor(transport: asyncio.Transport) -> int:
     descriptor: int = transport.get_extra_info("socket").fileno()
     return descriptor
-
-
-def _failure(status: int, exc: BaseException | None) -> Failure:
-    if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
-        return HEADERS_TOO_LARGE
-    return BAD_REQUEST if status < web.HTTPInternalServerError.status_code else INTERNAL_ERROR

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
-from aiohttp.streams import EMPTY_PAYLOAD
-
 from gateway.http.errors import BAD_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE, Rejection
 from gateway.http.forwarded import Networks, client_of
 from gateway.http.header_edits import Access  # noqa: TC001 - compiled, it is needed at run time
@@ -12,8 +9,6 @@ from gateway.http.headers import Headers, by_name, origin_form, upgrades_to_webs
 from gateway.http.trace_context import TraceContext
 from gateway.server.connection import ParsedRequest
 from gateway.telemetry.exchange import Exchange, request_id
-
-MAX_LENGTH_DIGITS = 19  # digits of the largest 64-bit number
 
 
 class Request:
@@ -25,24 +20,23 @@ class Request:
     """
 
     def __init__(self, parsed: ParsedRequest, trusted_proxies: Networks) -> None:
-        target, headers = origin_form(parsed.target, parsed.headers)
+        head = parsed.head
+        received = head.target.decode("utf-8", "surrogateescape")
+        target, headers = origin_form(received, head.headers)
         path, mark, query = target.partition("?")
-        self.parsed = parsed
         self.content = parsed.content
         self.connection = parsed.connection
         self.headers: Headers = headers
-        self.method: str = parsed.method
+        self.method: str = head.method
         self.path = path
         self.query = mark + query
-        self.version: HttpVersion = parsed.version
-        self.is_http_11 = self.version >= HttpVersion11
-        self.has_body = parsed.content is not EMPTY_PAYLOAD
+        self.is_http_11: bool = head.is_http_11
+        self.has_body = head.has_body
         self.access: Access | None = None
         self.wants_retry = False  # transient errors become a 200 with `retry:`
         self._index = by_name(headers)
-        # Whether the length of the body is unknown.
-        self.is_chunked = self.has_body and self.first(b"content-length") is None
-        self.keeps_alive = parsed.keep_alive and self._may_keep_alive()
+        self.is_chunked = head.is_chunked  # whether the length of the body is unknown
+        self.keeps_alive = head.keeps_alive and self._may_keep_alive()
         self.is_websocket = self.first(b"upgrade") is not None and self._opens_websocket()
         self.client = client_of(headers, parsed.connection.address, trusted_proxies)
         self.trace = TraceContext(self.values(b"traceparent"), self.values(b"tracestate"))
@@ -79,7 +73,6 @@ class Request:
     def forget_headers(self) -> None:
         """Release the headers, because a stream may go on for hours."""
         self.headers, self._index = (), {}
-        self.parsed.forget()
 
     def _may_keep_alive(self) -> bool:
         """Whether another request may follow on the connection.
@@ -113,16 +106,13 @@ class Request:
         """Raises Rejection for a head over `limit` bytes, or one that can be read in two ways."""
         if sum(len(name) + len(value) for name, value in self.headers) > limit:
             raise Rejection(HEADERS_TOO_LARGE)
-        if self.version < HttpVersion10:
-            raise Rejection(BAD_REQUEST, "HTTP/0.9 is not supported. Use HTTP/1.1.")
         if "#" in self.path or "#" in self.query:
             # RFC 9112 3.2 does not allow it, so that readers differ on where the query ends.
             raise Rejection(BAD_REQUEST, "The request target holds a '#'; percent-encode it.")
 
     def check_body(self, limit: int) -> None:
         """Raises Rejection for a body that is too large, or that no upstream could read."""
-        length = self.first(b"content-length") or b"0"
-        if len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
+        if int(self.first(b"content-length") or 0) > limit:
             raise over(limit)
         codings = [value.lower() for value in self.values(b"transfer-encoding")]
         if codings and (codings != [b"chunked"] or not self.is_http_11):
@@ -137,5 +127,5 @@ def over(limit: int) -> Rejection:
 
 
 def raw(text: str) -> bytes:
-    """Returns the bytes that a text of aiohttp's parser came in."""
+    """Returns the bytes of a text that was decoded from a request."""
     return text.encode("utf-8", "surrogateescape")

@@ -1,22 +1,29 @@
-"""aiohttp's server, with client connections of our own class."""
+"""The server of the public port: accepts connections, and closes them at the end."""
 
 import asyncio
+import socket
+import sys
+from typing import Any, cast
 
-from aiohttp import web
+import structlog
 
 from gateway.config.model import Limits
 from gateway.server.admission import Admission
-from gateway.server.connection import ClientConnection, Handle, Report
+from gateway.server.connection import ClientConnection, Handle, ParsedRequest, Report
 from gateway.server.disconnects import DisconnectWatcher
 from gateway.telemetry.exchange import Exchange
 
-MAX_HEADERS = 256
+log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
+
+# A task that runs at once, up to its first wait.
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-class Server(web.Server):
-    """aiohttp's server, with a handler that is cancelled as soon as its client leaves.
+class Server:
+    """Accepts connections, and answers their requests by a handler.
 
-    `limits` apply to a connection from its start to its end; changed ones apply to new connections.
+    The handler of a request is cancelled as soon as its client leaves. `limits` apply to a
+    connection from its start to its end; changed ones apply to new connections.
     """
 
     def __init__(
@@ -26,38 +33,51 @@ class Server(web.Server):
         limits: Limits | None = None,
         admission: Admission | None = None,
     ) -> None:
-        super().__init__(_unused)
         self.handle = handle
         self.limits = limits or Limits()
-        self._admission = admission or Admission()
-        self._disconnects = DisconnectWatcher()
-        self._report = report
+        self.report = report
+        self.admission = admission or Admission()
+        self.disconnects = DisconnectWatcher()
+        self.connections: set[ClientConnection] = set()
 
     def serve(self, handle: Handle, limits: Limits) -> None:
         """Answer requests by another handler from now on; new connections have these limits."""
         self.handle, self.limits = handle, limits
 
-    def __call__(self) -> ClientConnection:
+    async def accept_at(self, sock: socket.socket, backlog: int) -> asyncio.Server:
+        """Accept connections on a socket, until the result is closed."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._connection, sock=sock, backlog=backlog)
+
+    def _connection(self) -> asyncio.BaseProtocol:
         """Returns the protocol for a new connection."""
-        connection = ClientConnection(
-            self,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
-            auto_decompress=False,  # a body is forwarded as it came
-            keepalive_timeout=0,  # the connection's own timer has that limit
-            max_line_size=self.limits.max_header_size,
-            max_field_size=self.limits.max_header_size,
-            max_headers=MAX_HEADERS,
-        )
-        connection.bind(self, self._disconnects, self._report, self.limits, self._admission)
-        return connection
+        return cast("asyncio.BaseProtocol", ClientConnection(self))
 
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
-        """Close every connection, after `timeout` seconds at the latest."""
-        await super().shutdown(timeout)
-        self._disconnects.close()
+    def start(self, request: ParsedRequest) -> asyncio.Task[None] | None:
+        """Returns the task that answers a request; None if it has answered already."""
+        task = asyncio.Task(self._serve(request), loop=request.connection.timer.loop, **_EAGER)
+        return None if task.done() else task
 
+    async def _serve(self, request: ParsedRequest) -> None:
+        """Answer a request. It is cancelled when the client leaves."""
+        connection = request.connection
+        try:
+            connection.answered(await self.handle(request))
+        except ConnectionError:
+            connection.reset()
+        except Exception:
+            log.exception("internal_error")
+            connection.failed()
 
-async def _unused(request: web.BaseRequest) -> web.StreamResponse:
-    """Aiohttp needs a handler of its own requests, which nothing here calls."""
-    raise NotImplementedError(request)
+    async def shutdown(self, timeout: float) -> None:  # noqa: ASYNC109 - no error
+        """Accept no more requests; end the open exchanges, and close within `timeout` seconds."""
+        for connection in list(self.connections):
+            connection.close()
+        tasks = [each.task for each in self.connections if each.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+        for task in tasks:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.force_close()
+        self.disconnects.close()

@@ -16,7 +16,7 @@ class Timer:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._listener: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = NEVER
@@ -34,7 +34,7 @@ class Timer:
         if due < self._due:
             self.silence()
             self._due = due
-            self._timer = self._loop.call_at(due, self._ring)
+            self._timer = self.loop.call_at(due, self._ring)
 
     def silence(self) -> None:
         """Do not fire until it is set again."""

@@ -14,6 +14,19 @@ class UpgradeReceiver(Protocol):
         """The client sends no more. Returns whether bytes may still be sent to it."""
 
 
+class Client(Protocol):
+    """The connection of a client, as the event loop sees it after an upgrade."""
+
+    def pause_writing(self) -> None:
+        """The write buffer is full."""
+
+    def resume_writing(self) -> None:
+        """The write buffer is empty again."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+
+
 class UpgradedProtocol(asyncio.Protocol):
     """The protocol of the event loop after the switch, in place of HTTP.
 
@@ -21,7 +34,7 @@ class UpgradedProtocol(asyncio.Protocol):
     HTTP pays nothing for upgrades.
     """
 
-    def __init__(self, client: asyncio.Protocol, receiver: UpgradeReceiver) -> None:
+    def __init__(self, client: Client, receiver: UpgradeReceiver) -> None:
         self._client = client
         self._receiver = receiver
 

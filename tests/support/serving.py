@@ -4,31 +4,39 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
-
 from gateway.config.model import Limits
+from gateway.http.own_response import OwnResponse
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.server import Server
 from tests.support.raw_client import RawClient
+from tests.support.routes import listener, port_of
 
 PATIENCE = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-Served = web.StreamResponse | AlreadySent
-Serve = Callable[[web.BaseRequest], Served]
+Served = OwnResponse | AlreadySent
+Serve = Callable[[ParsedRequest], Served]
 
 
 @asynccontextmanager
 async def serving(serve: Serve, limits: Limits | None = None) -> AsyncIterator[int]:
     async def handle(arrival: ParsedRequest) -> Served:
-        return serve(arrival.request)
+        return serve(arrival)
 
-    runner = web.ServerRunner(Server(handle, limits=limits))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with running(Server(handle, limits=limits)) as port:
+        yield port
+
+
+@asynccontextmanager
+async def running(server: Server, grace: float = 1.0) -> AsyncIterator[int]:
+    """Run a server inside the block, and give its port; requests have `grace` seconds to end."""
+    taken = listener()
+    port = port_of(taken)
+    accepting = await server.accept_at(taken, 128)
     try:
-        yield runner.addresses[0][1]
+        yield port
     finally:
-        await runner.cleanup()
+        accepting.close()
+        await server.shutdown(grace)
 
 
 @asynccontextmanager
@@ -58,9 +66,11 @@ async def until(is_true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def malformed(request: web.BaseRequest) -> web.StreamResponse:
+def malformed(request: ParsedRequest) -> Served:
     raise AssertionError(request)
 
 
-def ok(request: web.BaseRequest) -> web.StreamResponse:
-    return web.Response(text=request.path)
+def ok(request: ParsedRequest) -> Served:
+    body = request.head.target
+    request.connection.send(OwnResponse(200, [], body).to_bytes(is_last=False))
+    return AlreadySent(keep_alive=True)

@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
-from aiohttp import web
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway.config.model import Timeouts
 from gateway.http.header_edits import Edits
 from gateway.http.message_heads import Reply
+from gateway.http.own_response import OwnResponse
+from gateway.http.problem import problem_response
 from gateway.http.response_parser import ResponseHead
 from gateway.proxy.event_stream_pump import EventStreamPump, StreamTerms
-from gateway.proxy.replies import problem_response
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.server import Server
 from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 from tests.support.raw_client import RawClient, Response
+from tests.support.serving import running
 
 PATIENCE = 10.0
 UNBOUNDED = Timeouts(None, None, None, None, None, None)
@@ -42,10 +42,10 @@ class Stage:
         self._terms = terms
         self._expects_continue = expects_continue
 
-    async def handle(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
+    async def handle(self, arrival: ParsedRequest) -> OwnResponse | AlreadySent:
         browser = arrival.connection
         edits = Edits.of()
-        is_http_11 = arrival.version.minor == 1
+        is_http_11 = arrival.head.is_http_11
         reply = Reply(is_http_11, True, self._expects_continue, False, "id-1", edits)
         self.exchange = Exchange("GET", "/", "id-1", "", "")
         self.pipe = (
@@ -61,7 +61,8 @@ class Stage:
             self.pipe.close()
             self.is_over.set()
         if self.pipe.rejection is not None:
-            return problem_response(self.pipe.rejection, self.exchange)
+            self.exchange.reject(self.pipe.rejection)
+            return problem_response(self.pipe.rejection, self.exchange.request_id)
         return AlreadySent(keep_alive=self.pipe.keep_alive)
 
 
@@ -71,8 +72,6 @@ Open = Callable[..., Awaitable[tuple[Stage, RawClient]]]
 @asynccontextmanager
 async def stages() -> AsyncIterator[Open]:
     """Opens stages, and closes them all."""
-    runners: list[web.ServerRunner] = []
-    clients: list[RawClient] = []
 
     async def open_one(
         timeouts: Timeouts = UNBOUNDED,
@@ -83,22 +82,16 @@ async def stages() -> AsyncIterator[Open]:
         receive_buffer: int | None = None,
     ) -> tuple[Stage, RawClient]:
         stage = Stage(timeouts, terms, expects_continue=expects_continue)
-        runner = web.ServerRunner(Server(stage.handle), shutdown_timeout=0.1)
-        runners.append(runner)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        client = await RawClient.connect(runner.addresses[0][1], receive_buffer=receive_buffer)
-        clients.append(client)
+        port = await stack.enter_async_context(running(Server(stage.handle), 0.1))
+        client = await RawClient.connect(port, receive_buffer=receive_buffer)
+        stack.callback(client.close)
         await client.send(f"GET / HTTP/{version}\r\nHost: h\r\n\r\n".encode())
         async with asyncio.timeout(PATIENCE):
             await stage.is_set.wait()
         return stage, client
 
-    yield open_one
-    for client in clients:
-        client.close()
-    for runner in runners:
-        await runner.cleanup()
+    async with AsyncExitStack() as stack:
+        yield open_one
 
 
 async def response_of(client: RawClient) -> Response:

@@ -4,15 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from gateway.endpoints.health import alive, readiness
+from gateway.http.own_response import OwnResponse
 from gateway.telemetry.health import Health, Workers
 
 
-def reported(response: web.Response) -> Any:
-    assert response.headers["Cache-Control"] == "no-store"
-    return json.loads(response.text or "")
+def reported(response: OwnResponse) -> Any:
+    assert (b"Cache-Control", b"no-store") in response.headers
+    return json.loads(response.body)
 
 
 def test_one_that_has_everything_is_ready() -> None:

@@ -12,8 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.endpoints import live_feed as module
 from gateway.endpoints.live_feed import MOST_STREAMS, LiveFeed, event
-from gateway.server.connection import ParsedRequest
-from gateway.server.server import Server
+from gateway.runtime.ports import ops_runner
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
@@ -79,9 +78,9 @@ class Watched:
             raise RuntimeError("a fault of our own")
         return [report(stream(self.asked))]
 
-    async def serve(self, arrival: ParsedRequest) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return await self.live_feed.serve(arrival.request)
+            return await self.live_feed.serve(request)
         finally:
             self.left.set()
 
@@ -90,7 +89,7 @@ class Watched:
 async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     monkeypatch.setattr(module, "INTERVAL", 0.05)
     watched = Watched()
-    runner = web.ServerRunner(Server(watched.serve), shutdown_timeout=1)
+    runner = ops_runner(watched.serve)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     watched.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"

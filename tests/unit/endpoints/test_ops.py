@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.endpoints import status_page
 from gateway.endpoints.ops import PATHS, Ops
-from gateway.server.server import Server
+from gateway.runtime.ports import ops_runner
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.health import Health
 from gateway.telemetry.prometheus import Snapshot
@@ -40,7 +40,7 @@ Ask = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
 async def port() -> AsyncIterator[Port]:
     port = Port()
     ops = Ops(port.reported)
-    runner = web.ServerRunner(Server(ops))
+    runner = ops_runner(ops)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

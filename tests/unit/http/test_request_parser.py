@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.errors import BAD_REQUEST, HEADERS_TOO_LARGE
+from gateway.http.errors import BAD_REQUEST, HEADERS_TOO_LARGE, Malformed
 from gateway.http.request_parser import (
     MAX_CHUNK_LINE,
     MAX_HEADERS,
+    MAX_LENGTH_DIGITS,
     MAX_TRAILERS,
     BodyReceiver,
-    Malformed,
     RequestHead,
     RequestReader,
 )
@@ -178,6 +178,17 @@ def test_a_head_over_its_limits_is_a_fault() -> None:
     assert fault(GET[:-2] + long + b"\r\n").failure is HEADERS_TOO_LARGE
     target = b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % (b"a" * MAX_HEAD)
     assert fault(target).failure is HEADERS_TOO_LARGE
+
+
+@pytest.mark.parametrize("start", [b"GET /\r\n", b"GET / HTTP/0.9\r\n"])
+def test_http_0_9_is_a_fault_that_names_its_fix(start: bytes) -> None:
+    assert "HTTP/1.1" in fault(start + b"Host: h\r\n\r\n").detail
+
+
+@pytest.mark.parametrize("zeros", [MAX_LENGTH_DIGITS, 5000])
+def test_a_length_of_more_digits_than_any_length_has_is_a_fault(zeros: int) -> None:
+    length = b"Content-Length: %b2\r\n\r\nhi" % (b"0" * zeros)
+    assert fault(GET[:-2] + length).failure is BAD_REQUEST
 
 
 def test_the_bytes_behind_an_upgrade_are_left_alone() -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.config.model import Route, Timeouts
@@ -16,8 +15,9 @@ from gateway.config.model import Upstream as Address
 from gateway.http.errors import Rejection
 from gateway.http.header_edits import Edits
 from gateway.http.message_heads import Reply, RequestHead
+from gateway.http.own_response import OwnResponse
 from gateway.proxy.forward import IDEMPOTENT, Forwarder
-from gateway.proxy.replies import problem_response
+from gateway.proxy.replies import reject
 from gateway.proxy.response_pump import ResponsePump
 from gateway.server.connection import AlreadySent, ParsedRequest
 from gateway.server.request import Request
@@ -28,6 +28,7 @@ from gateway.upstream.load_balancer import Candidate, LoadBalancer
 from gateway.upstream.pool import Pool
 from tests.support.raw_client import RawClient, Response
 from tests.support.routes import Places, port_of
+from tests.support.serving import running
 from tests.support.upstream import Exchange, Upstream, answers
 
 
@@ -52,7 +53,7 @@ async def relaying(
     route = replace(route, retries=retries)
     balancer = LoadBalancer([Candidate(pool._upstream, pool) for pool in pools])
 
-    async def handle(arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
+    async def handle(arrival: ParsedRequest) -> OwnResponse | AlreadySent:
         incoming = Request(arrival, [])
         edits = Edits.of()
         reply = Reply(True, incoming.keeps_alive, incoming.expects_continue, False, "id-1", edits)
@@ -64,22 +65,19 @@ async def relaying(
         try:
             await Forwarder(incoming, route, head, pipe, balancer).run()
         except Rejection as refusal:
-            return problem_response(refusal, incoming.exchange)
+            return reject(incoming, refusal)
         finally:
             pipe.close()
         if pipe.rejection is not None:
-            return problem_response(pipe.rejection, incoming.exchange)
+            return reject(incoming, pipe.rejection)
         return AlreadySent(keep_alive=pipe.keep_alive)
 
-    runner = web.ServerRunner(Server(handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = await RawClient.connect(runner.addresses[0][1])
-    yield client
-    client.close()
-    for pool in pools:
-        pool.close()
-    await runner.cleanup()
+    async with running(Server(handle), 0.1) as port:
+        client = await RawClient.connect(port)
+        yield client
+        client.close()
+        for pool in pools:
+            pool.close()
 
 
 def address_of(service: Upstream, base: str = "") -> Address:

@@ -1,19 +1,19 @@
 """The path of a request as a whole: one ending each, also where the gateway itself is at fault."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
 import jwt
 import pytest
-from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.auth.service import AuthService
 from gateway.config.model import RESERVED_PATHS, Auth, Config, Kind, Route, Segment
 from gateway.config.model import Upstream as Candidate
 from gateway.endpoints.health import HealthEndpoint
+from gateway.http.own_response import OwnResponse
 from gateway.limits.registry import QuotaRegistry
 from gateway.proxy.active_exchanges import ActiveExchanges
 from gateway.proxy.handler import Handler
@@ -22,7 +22,8 @@ from gateway.server.server import Server
 from gateway.upstream.connection import Connection
 from gateway.upstream.pool import Pool
 from gateway.upstream.registry import UpstreamRegistry
-from tests.support.raw_client import Ending, RawClient, Response
+from tests.support.raw_client import Ending, Response
+from tests.support.serving import browser, running
 from tests.support.upstream import EVENT_STREAM, Exchange, Upstream, answers, chunk
 
 SECRET = "a secret of thirty-two bytes, yes"
@@ -59,9 +60,8 @@ def lines() -> list[Line]:
 
 
 @pytest.fixture
-async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
+def ask(service: Upstream, lines: list[Line]) -> Ask:
     """Send one request to a handler of its own, and give the whole response."""
-    runners: list[web.ServerRunner] = []
 
     async def ask_once(
         target: str = "/open",
@@ -80,35 +80,23 @@ async def ask(service: Upstream, lines: list[Line]) -> AsyncIterator[Ask]:
         routes_of = Routes(config, pools, QuotaRegistry(None))
         endpoints = {path: HealthEndpoint(partial(health, path)) for path in RESERVED_PATHS}
         handler = Handler(routes_of, endpoints, AuthService(config), ActiveExchanges())
-        runner = web.ServerRunner(Server(handler), shutdown_timeout=0.1)
-        runners.append(runner)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        client = await RawClient.connect(runner.addresses[0][1])
+        head = "\r\n".join([f"{method} {target} HTTP/1.1", "Host: h", *headers, "", ""])
         try:
             with capture_logs() as captured:
-                await client.send(
-                    "\r\n".join(
-                        [f"{method} {target} HTTP/1.1", "Host: h", *headers, "", ""]
-                    ).encode()
-                    + body
-                )
-                await client.head(method)
-                response = await client.rest()
-                await runner.cleanup()
+                async with running(Server(handler), 0.1) as port, browser(port) as client:
+                    await client.send(head.encode() + body)
+                    await client.head(method)
+                    response = await client.rest()
             lines.extend(captured)
         finally:
-            client.close()
             pools.close()
         return response
 
-    yield ask_once
-    for runner in runners:
-        await runner.cleanup()
+    return ask_once
 
 
-def health(path: str) -> web.Response:
-    return web.Response(text=f"health at {path}")
+def health(path: str) -> OwnResponse:
+    return OwnResponse(200, [], f"health at {path}".encode())
 
 
 def token() -> str:

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
-from aiohttp import web
 
 from gateway.config.model import Timeouts
 from gateway.http.header_edits import Edits
 from gateway.http.message_heads import Reply
-from gateway.proxy.replies import problem_response
+from gateway.http.own_response import OwnResponse
+from gateway.http.problem import problem_response
 from gateway.proxy.websocket_tunnel import LINGER, WebSocketTunnel
 from gateway.server.connection import CLOSING, AlreadySent, ParsedRequest
 from gateway.server.server import Server
@@ -18,6 +19,7 @@ from gateway.telemetry.exchange import EndReason, Exchange
 from gateway.upstream.connection import Connection
 from tests.support import upstream
 from tests.support.raw_client import RawClient
+from tests.support.serving import running
 from tests.support.stage import PATIENCE, UNBOUNDED
 from tests.support.upstream import Upstream
 
@@ -39,7 +41,7 @@ class Stage:
         self.is_over = asyncio.Event()
         self._service, self._timeouts, self._linger = service, timeouts, linger
 
-    async def handle(self, arrival: ParsedRequest) -> web.StreamResponse | AlreadySent:
+    async def handle(self, arrival: ParsedRequest) -> OwnResponse | AlreadySent:
         browser = arrival.connection
         assert browser.may_switch
         reply = Reply(True, False, False, False, "id-1", Edits.of())
@@ -58,11 +60,10 @@ class Stage:
             tunnel.close()
             connection.abort()
             self.is_over.set()
-        return (
-            CLOSING
-            if tunnel.rejection is None
-            else problem_response(tunnel.rejection, self.exchange)
-        )
+        if tunnel.rejection is None:
+            return CLOSING
+        self.exchange.reject(tunnel.rejection)
+        return problem_response(tunnel.rejection, "id-1")
 
     async def ending(self) -> EndReason | None:
         async with asyncio.timeout(PATIENCE):
@@ -76,27 +77,22 @@ Open = Callable[..., Awaitable[tuple[Stage, RawClient]]]
 @pytest.fixture
 async def open_tunnel(service: Upstream) -> AsyncIterator[Open]:
     """Opens a tunnel to the service, up to its handshake."""
-    runners: list[web.ServerRunner] = []
     clients: list[RawClient] = []
 
     async def open_tunnel(
         timeouts: Timeouts = UNBOUNDED, linger: float = LINGER, *, early: bytes = b""
     ) -> tuple[Stage, RawClient]:
         stage = Stage(service, timeouts, linger)
-        runner = web.ServerRunner(Server(stage.handle), shutdown_timeout=0.1)
-        runners.append(runner)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        client = await RawClient.connect(runner.addresses[0][1])
+        port = await servers.enter_async_context(running(Server(stage.handle), 0.1))
+        client = await RawClient.connect(port)
         clients.append(client)
         await client.send(HANDSHAKE + early)
         return stage, client
 
-    yield open_tunnel
-    for client in clients:
-        client.close()
-    for runner in runners:
-        await runner.cleanup()
+    async with AsyncExitStack() as servers:
+        yield open_tunnel
+        for client in clients:
+            client.close()
 
 
 def says(*words: bytes) -> upstream.Script:

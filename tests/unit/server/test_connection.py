@@ -1,17 +1,17 @@
-"""The server speaks as the gateway does where aiohttp would speak for itself."""
+"""A client's connection: its requests in turn, its faults, its pace and its end."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
-from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.config.model import Limits
+from gateway.http.own_response import OwnResponse
 from gateway.server import connection
-from gateway.server.connection import AlreadySent, ClientConnection, ParsedRequest
+from gateway.server.connection import KEEPING, AlreadySent, ClientConnection, ParsedRequest
 from gateway.server.server import Server
 from tests.support.raw_client import RawClient
 from tests.support.serving import (
@@ -21,6 +21,7 @@ from tests.support.serving import (
     browser,
     malformed,
     ok,
+    running,
     said_to,
     serving,
     until,
@@ -50,7 +51,7 @@ async def test_what_the_parser_refuses_is_a_problem_with_a_line_of_its_own(
 
 
 async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_reveals_nothing() -> None:
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
+    def serve(request: ParsedRequest) -> Served:
         raise RuntimeError("eyJsecret")
 
     with capture_logs() as lines:
@@ -66,10 +67,10 @@ async def test_a_fault_outside_the_handlers_own_care_is_a_500_that_reveals_nothi
 async def test_a_fault_in_serving_itself_is_logged_and_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(_connection: ClientConnection) -> None:
-        raise AttributeError("the library has changed")
+    def fail(_server: Server, _request: ParsedRequest) -> None:
+        raise AttributeError("a fault of our own")
 
-    monkeypatch.setattr(ClientConnection, "_next", fail)
+    monkeypatch.setattr(Server, "start", fail)
     with capture_logs() as lines:
         async with serving(ok) as port:
             client = await RawClient.connect(port)
@@ -81,10 +82,9 @@ async def test_a_fault_in_serving_itself_is_logged_and_closes_the_connection(
 
 
 async def test_a_relayed_response_adds_nothing_to_the_wire() -> None:
-    def serve(request: web.BaseRequest) -> AlreadySent:
-        assert request.transport is not None
-        request.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-        return AlreadySent(keep_alive=request.path == "/first")
+    def serve(request: ParsedRequest) -> Served:
+        request.connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return AlreadySent(keep_alive=request.head.target == b"/first")
 
     async with serving(serve) as port:
         both = [b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % path for path in (b"first", b"last")]
@@ -113,26 +113,18 @@ class ConnectionListener:
 async def test_a_flow_is_called_when_the_client_takes_no_more_and_takes_again() -> None:
     flow = ConnectionListener()
 
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
-        browser = request.protocol
-        assert isinstance(browser, ClientConnection)
+    def serve(request: ParsedRequest) -> Served:
+        browser = request.connection
         browser.pause_writing()
         browser.resume_writing()
         browser.listener = flow
         browser.pause_writing()
         browser.resume_writing()
-        return web.Response(headers={"Connection": "close"})
+        return OwnResponse(200, [])
 
     async with serving(serve) as port:
         assert b" 200 " in await said_to(port, b"GET / HTTP/1.0\r\n\r\n")
     assert flow.reported == ["pause", "resume", "gone"]
-
-
-async def test_a_connection_that_is_not_made_has_no_address() -> None:
-    async def handle(arrival: ParsedRequest) -> Served:
-        raise AssertionError(arrival)
-
-    assert Server(handle)().address == ""
 
 
 # Connections too many
@@ -186,9 +178,10 @@ async def test_a_browser_that_pipelines_and_never_reads_is_dropped(
     monkeypatch.setattr(connection, "SEND_TIMEOUT", 0.1)
     transports: set[asyncio.Transport | None] = set()
 
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
-        transports.add(request.transport)
-        return web.Response(body=b"x" * 100_000)
+    def serve(request: ParsedRequest) -> Served:
+        transports.add(request.connection.transport)
+        request.connection.send(OwnResponse(200, [], b"x" * 100_000).to_bytes(is_last=False))
+        return KEEPING
 
     async with serving(serve) as port, browser(port, receive_buffer=4096) as client:
         with pytest.raises(ConnectionError):
@@ -226,17 +219,14 @@ class Held:
 async def holding(request: bytes = GET) -> AsyncIterator[tuple[Held, RawClient]]:
     """A request under way, and its browser."""
     held = Held()
-    runner = web.ServerRunner(Server(held.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        async with browser(runner.addresses[0][1], receive_buffer=4096) as client:
-            await client.send(request)
-            async with asyncio.timeout(PATIENCE):
-                await held.has_begun.wait()
-            yield held, client
-    finally:
-        await runner.cleanup()
+    async with (
+        running(Server(held.handle), 0.1) as port,
+        browser(port, receive_buffer=4096) as client,
+    ):
+        await client.send(request)
+        async with asyncio.timeout(PATIENCE):
+            await held.has_begun.wait()
+        yield held, client
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -244,17 +234,18 @@ async def test_a_browser_that_leaves_behind_requests_that_nobody_reads_ends_the_
     how: str,
 ) -> None:
     async with holding() as (held, client):
-        await client.send(GET * 100)
-        await until(lambda: bool(held.client._disconnects._watched))
+        with suppress(ConnectionError):
+            await client.send(GET * 5000)
+        await until(lambda: bool(held.client._serving.disconnects._watched))
         client.close() if how == "close" else client.reset()
         await held.over()
 
 
 async def test_who_is_read_from_again_is_heard_by_the_event_loop_alone() -> None:
     async with holding() as (held, client):
-        held.client._pause_transport_reading()
-        held.client._resume_transport_reading()
-        assert not held.client._disconnects._watched
+        held.client.hold()
+        held.client.unhold()
+        assert not held.client._serving.disconnects._watched
         client.close()
         await held.over()
 
@@ -282,7 +273,7 @@ async def test_nonsense_behind_a_request_under_way_is_reported_once(start: bytes
 async def test_a_request_that_waits_its_turn_is_no_nonsense() -> None:
     async with holding() as (held, client):
         await client.send(GET)
-        await until(lambda: len(held.client._messages) == 1)
+        await until(lambda: held.client._following is not None)
         assert held.listener.reported == []
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 
-from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.config.model import MAX_HEADER_SIZE, Limits
@@ -30,10 +29,7 @@ async def test_a_head_that_grows_past_the_limit_is_refused_before_its_end() -> N
 
 
 async def test_heads_in_pieces_are_measured_each_for_itself() -> None:
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=request.path)
-
-    async with serving(serve) as port, browser(port) as client:
+    async with serving(ok) as port, browser(port) as client:
         for number in range(4):
             await client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n" % number)
             await client.send(LINE * 20)
@@ -43,11 +39,8 @@ async def test_heads_in_pieces_are_measured_each_for_itself() -> None:
 
 
 async def test_a_large_body_is_no_large_head() -> None:
-    def serve(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=request.path)
-
     size = 2 * MAX_HEADER_SIZE
-    async with serving(serve) as port, browser(port) as client:
+    async with serving(ok) as port, browser(port) as client:
         await client.send(b"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
         for _ in range(size // 1024):
             await client.send(b"x" * 1024)
