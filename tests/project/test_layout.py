@@ -27,8 +27,8 @@ ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SHARED = {"background", "dns", "open_files", "redis_client"}
 PROGRAMS = {"cli", "demo", "__main__"}
 STAND_ALONE = {"healthcheck", "probe", "sample"}
-# The rooms that import aiohttp: own answers, fetched keys, the wiring, and today's front.
-USES_AIOHTTP = {"auth", "server", "proxy", "endpoints", "runtime"}
+# The rooms that import aiohttp: fetched keys, the ops port, the wiring.
+USES_AIOHTTP = {"auth", "endpoints", "runtime"}
 
 SAMPLE = "sample"  # a model for service authors to lift out: it imports nothing of the rest
 USERS_OF_SAMPLE = {"cli", "demo"}
