@@ -6,9 +6,18 @@ from http import HTTPStatus
 
 from gateway.http.headers import SERVER_NAME, Headers, serialize
 
-_SERVER = SERVER_NAME.encode()
+OWN_HEADERS: Headers = (
+    (b"Cache-Control", b"no-store"),
+    (b"Server", SERVER_NAME.encode()),
+    (b"Referrer-Policy", b"no-referrer"),
+)
 # Statuses without a body, and so without a length (RFC 9110 8.6).
 _BODILESS = frozenset({204, 304})
+
+
+_STATUS_LINES = {
+    int(status): b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+}
 
 
 class _Clock:
@@ -16,13 +25,14 @@ class _Clock:
 
     def __init__(self) -> None:
         self._second = 0
-        self._date = b""
+        self._line = b""
 
-    def date(self) -> bytes:
+    def line(self) -> bytes:
         second = int(time.time())
         if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True).encode()
-        return self._date
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
 
 
 _clock = _Clock()
@@ -30,37 +40,43 @@ _clock = _Clock()
 
 def own_headers(request_id: str) -> list[tuple[bytes, bytes]]:
     """Returns the headers that every recorded response of the gateway itself has."""
-    return [
-        (b"Cache-Control", b"no-store"),
-        (b"Server", _SERVER),
-        (b"Referrer-Policy", b"no-referrer"),
-        (b"X-Request-Id", request_id.encode()),
-    ]
+    return [*OWN_HEADERS, (b"X-Request-Id", request_id.encode())]
 
 
 class OwnResponse:
     """A response of the gateway itself, complete but for what its connection needs.
 
-    `headers` have neither Date, Connection nor a length.
+    `prepared` are header lines, `headers` are further ones. Neither has Date, Connection or a
+    length.
     """
 
-    def __init__(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    def __init__(
+        self, status: int, headers: Headers, body: bytes = b"", *, prepared: bytes = b""
+    ) -> None:
         self.status = status
         self.headers: list[tuple[bytes, bytes]] = list(headers)
         self.body = body
+        self.prepared = prepared
 
     def to_bytes(self, *, is_head: bool = False, is_http_11: bool = True, is_last: bool) -> bytes:
         """Returns the whole response; `is_last` is whether its connection closes after it.
 
         The response to a HEAD request has the length of the body, but no body.
         """
-        headers = [*self.headers, (b"Date", _clock.date())]
+        length = b""
         if self.status not in _BODILESS:
-            headers.append((b"Content-Length", b"%d" % len(self.body)))
+            length = b"Content-Length: %d\r\n" % len(self.body)
+        connection = b""
         if is_last:
-            headers.append((b"Connection", b"close"))
+            connection = b"Connection: close\r\n"
         elif not is_http_11:
-            headers.append((b"Connection", b"keep-alive"))
-        reason = HTTPStatus(self.status).phrase.encode()
-        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (self.status, reason, serialize(headers))
-        return head if is_head else head + self.body
+            connection = b"Connection: keep-alive\r\n"
+        return b"%b%b%b%b%b%b\r\n%b" % (
+            _STATUS_LINES[self.status],
+            self.prepared,
+            serialize(self.headers),
+            _clock.line(),
+            length,
+            connection,
+            b"" if is_head else self.body,
+        )

@@ -1,22 +1,25 @@
 """Error responses: a problem document (RFC 9457), or an event stream that asks to reconnect."""
 
+from functools import lru_cache
+from typing import TypeAlias
+
 from gateway.http.errors import Rejection
 from gateway.http.event_stream import reconnection_time
-from gateway.http.own_response import OwnResponse, own_headers
+from gateway.http.headers import serialize
+from gateway.http.own_response import OWN_HEADERS, OwnResponse
 
 _RETRY_AFTER = "Retry-After"
+
+Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 def problem_response(rejection: Rejection, request_id: str) -> OwnResponse:
     """Returns the problem document of a rejection."""
     return OwnResponse(
         int(rejection.failure.status),
-        [
-            *_headers(rejection),
-            (b"Content-Type", b"application/problem+json"),
-            *own_headers(request_id),
-        ],
+        [(b"X-Request-Id", request_id.encode())],
         rejection.problem(request_id),
+        prepared=_prepared(_pairs(rejection), "application/problem+json"),
     )
 
 
@@ -26,28 +29,29 @@ def retry_later(rejection: Rejection, request_id: str) -> OwnResponse:
     An EventSource reconnects by itself only after a 200. The stream has two lines and no blank
     line, which some clients would read as an event: a comment with the error code, and `retry`.
     """
-    after = next((value for name, value in _pairs(rejection) if name == _RETRY_AFTER), None)
-    retry = reconnection_time(after)
+    pairs = _pairs(rejection)
+    after = next((value for name, value in pairs if name == _RETRY_AFTER), None)
+    others = tuple([pair for pair in pairs if pair[0] != _RETRY_AFTER])
     return OwnResponse(
         200,
-        [
-            *(pair for pair in _headers(rejection) if pair[0] != _RETRY_AFTER.encode()),
-            (b"Content-Type", b"text/event-stream"),
-            *own_headers(request_id),
-        ],
-        b": %b\nretry: %d\n" % (rejection.failure.code.encode(), retry),
+        [(b"X-Request-Id", request_id.encode())],
+        b": %b\nretry: %d\n" % (rejection.failure.code.encode(), reconnection_time(after)),
+        prepared=_prepared(others, "text/event-stream"),
     )
 
 
-def _pairs(rejection: Rejection) -> list[tuple[str, str]]:
-    return [*rejection.failure.headers, *rejection.headers]
+def _pairs(rejection: Rejection) -> Pairs:
+    return rejection.failure.headers + rejection.headers
 
 
-def _headers(rejection: Rejection) -> list[tuple[bytes, bytes]]:
-    """Returns the headers of a rejection. Its Connection follows from `OwnResponse.to_bytes`."""
-    return [
-        (name.encode(), value.encode()) for name, value in _pairs(rejection) if name != "Connection"
-    ]
+@lru_cache(maxsize=256)
+def _prepared(pairs: Pairs, media_type: str) -> bytes:
+    """Returns the header lines of an error response, as few of them differ in more than an id.
+
+    Its Connection follows from `OwnResponse.to_bytes`.
+    """
+    headers = [(name.encode(), value.encode()) for name, value in pairs if name != "Connection"]
+    return serialize([*headers, (b"Content-Type", media_type.encode()), *OWN_HEADERS])
 
 
 def is_closing(rejection: Rejection) -> bool:
