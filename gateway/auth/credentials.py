@@ -4,12 +4,13 @@ Both readings of a query or a cookie are in this file, so that exactly what is f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import MAX_TOKEN, Auth
 from gateway.http.errors import TOKEN_INVALID, TOKEN_MISSING, Rejection
+from gateway.http.headers import RuleCache
 
 
 class TokenSource(StrEnum):
@@ -88,19 +89,23 @@ def _places(auth: Auth) -> str:
     return " or ".join(filter(None, places))
 
 
-@dataclass(frozen=True, slots=True)
+# What happens to a request header, by its name. Plain numbers, because each header needs one.
+_KEEP: Final = 0
+_DROP: Final = 1
+_COOKIE: Final = 2
+_REFERER: Final = 3
+_AUTHORIZATION: Final = 4
+
+
 class Credentials:
     """The names under which a token may come; it is removed from all of them."""
 
-    query: str | None
-    cookie: str | None
-    claim_headers: frozenset[bytes]  # lower case, dashes for underscores
-
-    @classmethod
-    def of(cls, auth: Auth) -> "Credentials":
-        """Returns the names that `auth` gives."""
-        headers = (name.lower().replace("_", "-").encode() for _, name in auth.forward_claims)
-        return cls(auth.query, auth.cookie, frozenset(headers))
+    def __init__(self, auth: Auth) -> None:
+        self.query = auth.query
+        self.cookie = auth.cookie
+        claims = [name.lower().replace("_", "-").encode() for _, name in auth.forward_claims]
+        self._claim_headers = frozenset(claims)
+        self._rules = RuleCache(self._rule)
 
     def strip(
         self, headers: Iterable[tuple[bytes, bytes]], *, is_authenticated: bool
@@ -109,36 +114,41 @@ class Credentials:
 
         The Authorization header is forwarded only from a route that needs no token.
         """
-        stripped = [self._strip_from(pair) for pair in headers]
-        return [
-            pair
-            for pair in stripped
-            if pair is not None and not (is_authenticated and _is_bearer(pair))
-        ]
+        kept = []
+        for pair in headers:
+            rule = self._rules.of(pair[0])
+            if rule == _KEEP:
+                kept.append(pair)
+            elif rule == _COOKIE and self.cookie is not None:
+                if value := without_cookie(pair[1], self.cookie):
+                    kept.append((pair[0], value))
+            elif rule == _REFERER and self.query is not None:
+                kept.append((pair[0], without_token(pair[1], self.query)))
+            elif rule == _AUTHORIZATION and not (is_authenticated and _is_bearer(pair[1])):
+                kept.append(pair)
+        return kept
 
     def strip_target(self, target: bytes) -> bytes:
         """Returns a request target without the token."""
         return target if self.query is None else without_token(target, self.query)
 
-    def _strip_from(self, pair: tuple[bytes, bytes]) -> tuple[bytes, bytes] | None:
-        """Returns a request header without the token, or None if nothing of it is forwarded.
+    def _rule(self, name: bytes) -> int:
+        """Returns what happens to a header of this name.
 
         Services behind CGI or WSGI read `X_User_Id` and `X-User-Id` as one name: both are dropped.
         """
-        name, value = pair
         key = name.lower()
-        if key.replace(b"_", b"-") in self.claim_headers:
-            return None
+        if key.replace(b"_", b"-") in self._claim_headers:
+            return _DROP
         if key == b"cookie" and self.cookie is not None:
-            value = without_cookie(value, self.cookie)
-            return (name, value) if value else None
+            return _COOKIE
         if key == b"referer" and self.query is not None:
-            return name, without_token(value, self.query)
-        return pair
+            return _REFERER
+        return _AUTHORIZATION if key == b"authorization" else _KEEP
 
 
-def _is_bearer(pair: tuple[bytes, bytes]) -> bool:
-    return pair[0].lower() == b"authorization" and pair[1].lower().startswith(b"bearer")
+def _is_bearer(authorization: bytes) -> bool:
+    return authorization.lower().startswith(b"bearer")
 
 
 def without_parameter(query: bytes, name: str) -> bytes:

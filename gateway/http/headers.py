@@ -4,7 +4,8 @@ A header list has (name, value) pairs of bytes, in the order and the case receiv
 headers keep their number and order, and nothing is encoded again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -62,6 +63,35 @@ NOT_IN_TRAILERS = HOP_BY_HOP | {
     b"host",
     b"set-cookie",
 }
+
+
+# What happens to a header, by its name. Plain numbers, because each header needs one.
+_KEEP: Final = 0
+_DROP: Final = 1
+_CONNECTION: Final = 2
+_ACCEPT: Final = 3
+_MOST_NAMES: Final = 1024
+
+
+class RuleCache:
+    """What happens to headers by their names, decided once for each name as it was received.
+
+    Clients invent names, so that those seen are forgotten when there are too many.
+    """
+
+    def __init__(self, decide: Callable[[bytes], int]) -> None:
+        self._decide = decide
+        self._known: dict[bytes, int] = {}
+
+    def of(self, name: bytes) -> int:
+        """Returns the decision for a name."""
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        if len(self._known) >= _MOST_NAMES:
+            self._known.clear()
+        decided = self._known[name] = self._decide(name)
+        return decided
 
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
@@ -123,10 +153,12 @@ def is_streaming(kind: bytes) -> bool:
 
 def accepts_event_stream(headers: Headers) -> bool:
     """Whether Accept names `text/event-stream` itself, as every EventSource does (HTML 9.2.2)."""
-    return any(
-        media_type(item) == EVENT_STREAM
-        for value in values(headers, b"accept")
-        for item in value.split(b",")
+    return any(_names_event_stream(value) for value in values(headers, b"accept"))
+
+
+def _names_event_stream(accept: bytes) -> bool:
+    return EVENT_STREAM in accept.lower() and any(
+        media_type(item) == EVENT_STREAM for item in accept.split(b",")
     )
 
 
@@ -148,18 +180,31 @@ def upgrades_to_websocket(headers: Headers) -> bool:
     return protocols == [b"websocket"] and b"upgrade" in connection_options(headers)
 
 
-def _hop_by_hop(headers: Headers) -> frozenset[bytes]:
-    """Returns the names of the headers that are for this hop only."""
-    named = values(headers, b"connection")
-    if all(value.lower() in _NAMES_NO_OTHER for value in named):
-        return HOP_BY_HOP
-    return HOP_BY_HOP | connection_options(headers)
+def _hop_rule(name: bytes) -> int:
+    """Returns whether a header of this name is for this hop only."""
+    key = name.lower()
+    if key == b"connection":
+        return _CONNECTION
+    return _DROP if key in HOP_BY_HOP else _KEEP
+
+
+_hop_rules = RuleCache(_hop_rule)
 
 
 def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Returns the headers that are forwarded: neither hop-by-hop nor named by Connection."""
-    stop = _hop_by_hop(headers)
-    return [pair for pair in headers if pair[0].lower() not in stop]
+    kept = []
+    names_others = False
+    for pair in headers:
+        rule = _hop_rules.of(pair[0])
+        if rule == _KEEP:
+            kept.append(pair)
+        elif rule == _CONNECTION:
+            names_others = names_others or pair[1].lower() not in _NAMES_NO_OTHER
+    if names_others:
+        stop = connection_options(headers)
+        kept = [pair for pair in kept if pair[0].lower() not in stop]
+    return kept
 
 
 def trailers(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -176,18 +221,38 @@ def _is_settled_here(key: bytes) -> bool:
     return key in SETTLED_HERE or key.startswith(FORWARDING_PREFIX)
 
 
+def _request_rule(name: bytes) -> int:
+    """Returns what happens to a request header of this name."""
+    key = name.lower()
+    if key == b"connection":
+        return _CONNECTION
+    if key == b"accept":
+        return _ACCEPT
+    return _DROP if _is_settled_here(key) else _KEEP
+
+
+_request_rules = RuleCache(_request_rule)
+
+
 def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
     """Returns the client's own headers that are forwarded to an upstream, with any token.
 
     An event stream is requested uncompressed, because a compressor holds bytes back.
     """
-    stop = _hop_by_hop(received)
     kept = []
+    names_others = is_event_stream = False
     for pair in received:
-        key = pair[0].lower()
-        if key not in stop and not _is_settled_here(key):
+        rule = _request_rules.of(pair[0])
+        if rule == _CONNECTION:
+            names_others = names_others or pair[1].lower() not in _NAMES_NO_OTHER
+        elif rule != _DROP:
             kept.append(pair)
-    if accepts_event_stream(received):
+            if rule == _ACCEPT:
+                is_event_stream = is_event_stream or _names_event_stream(pair[1])
+    if names_others:
+        stop = connection_options(received)
+        kept = [pair for pair in kept if pair[0].lower() not in stop]
+    if is_event_stream:
         kept = [pair for pair in kept if pair[0].lower() != b"accept-encoding"]
         kept.append((b"Accept-Encoding", b"identity"))
     return kept

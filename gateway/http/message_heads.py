@@ -61,10 +61,9 @@ def response_head(head: ResponseHead, framing: Framing, reply: Reply, *, is_clos
     headers = for_client(
         head.headers, is_stream=head.is_stream, is_event_stream=head.is_event_stream
     )
-    names = {name.lower() for name, _ in headers}
-    if b"date" not in names:
+    if first(headers, b"date") is None:
         headers.append((b"Date", formatdate(usegmt=True).encode()))
-    if b"x-request-id" not in names:
+    if first(headers, b"x-request-id") is None:
         headers.append((b"X-Request-Id", reply.request_id.encode()))
     if reply.had_query_token:
         headers = [pair for pair in headers if pair[0].lower() != b"referrer-policy"]

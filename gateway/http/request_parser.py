@@ -11,7 +11,7 @@ from mypy_extensions import mypyc_attr
 
 from gateway.http.chunked import BROKEN, MORE, plain_chunks
 from gateway.http.errors import BAD_REQUEST, HEADERS_TOO_LARGE, Malformed
-from gateway.http.headers import Headers, first, values
+from gateway.http.headers import by_name
 
 MAX_HEADERS: Final = 256
 MAX_CHUNK_LINE: Final = 4096  # bytes of a size line with its extensions
@@ -28,15 +28,17 @@ _TRAILERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*
 class RequestHead:
     """A request head. `target` and `headers` are as received; values have no space around them.
 
-    `keeps_alive` is what the client asked for. `is_chunked` or a `length` over 0 is a body.
+    `index` is as `by_name` returns it. `keeps_alive` is what the client asked for. `is_chunked` or
+    a `length` over 0 is a body.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a head
         self,
         method: str,
         target: bytes,
         is_http_11: bool,
         headers: list[tuple[bytes, bytes]],
+        index: dict[bytes, list[bytes]],
         keeps_alive: bool,
     ) -> None:
         self.method = method
@@ -44,9 +46,10 @@ class RequestHead:
         self.is_http_11 = is_http_11
         self.headers = headers
         self.keeps_alive = keeps_alive
-        self.is_chunked = bool(values(headers, b"transfer-encoding"))
-        length = first(headers, b"content-length")
-        self.length = 0 if length is None or self.is_chunked else int(length)
+        self.index = index
+        self.is_chunked = b"transfer-encoding" in index
+        length = index.get(b"content-length")
+        self.length = 0 if length is None or self.is_chunked else int(length[0])
 
     @property
     def has_body(self) -> bool:
@@ -171,14 +174,16 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         """Called by llhttp at the end of a head."""
         version = self._parser.get_http_version()
+        index = by_name(self._headers)
         if self._fault is None:
-            self._fault = _fault(version, self._headers)
+            self._fault = _fault(version, index)
         if self._fault is None:
             self._head = RequestHead(
                 self._parser.get_method().decode(),
                 self._target,
                 version == _VERSIONS[1],
                 self._headers,
+                index,
                 self._parser.should_keep_alive(),
             )
 
@@ -190,7 +195,7 @@ class RequestReader:
     # Bodies
 
     def _begin_body(self, head: RequestHead) -> None:
-        """A parser that was told of a body could not read another head."""
+        """Once it expects a body, a parser of llhttp can read no other head."""
         self._is_parser_used = head.has_body or self.is_upgraded
         self._left = head.length
         self.is_complete = not head.has_body
@@ -271,15 +276,15 @@ class RequestReader:
         receiver.body_complete()
 
 
-def _fault(version: str, headers: Headers) -> Malformed | None:
+def _fault(version: str, index: dict[bytes, list[bytes]]) -> Malformed | None:
     """Returns what is wrong with a head that llhttp accepts."""
     if version not in _VERSIONS:
         return Malformed(BAD_REQUEST, f"HTTP/{version} is not supported. Use HTTP/1.1.")
     # RFC 9112 3.2: exactly one Host, which HTTP/1.0 need not have.
-    hosts = len(values(headers, b"host"))
+    hosts = len(index.get(b"host", ()))
     if hosts > 1 or (hosts == 0 and version == _VERSIONS[1]):
         return Malformed(BAD_REQUEST, "Send one Host header.")
-    length = first(headers, b"content-length")
-    if length is not None and len(length) > MAX_LENGTH_DIGITS:
+    lengths = index.get(b"content-length")
+    if lengths is not None and len(lengths[0]) > MAX_LENGTH_DIGITS:
         return Malformed(BAD_REQUEST, "The Content-Length has too many digits.")
     return None

@@ -36,7 +36,7 @@ class CompiledRoute:
         self.policy = policy
         self.load_balancer = load_balancer
         self._leeway = auth.leeway
-        self._credentials = Credentials.of(auth)
+        self._credentials = Credentials(auth)
         self._request_edits = _edits(route.request_headers)
         self._response_edits = _edits(route.response_headers)
         self._options: StreamOptions | None = None

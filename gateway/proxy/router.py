@@ -91,7 +91,7 @@ class Router:
         while pending:
             node, depth = pending.pop()
             if depth < len(steps):
-                pending.extend(_onward(node, depth, steps))
+                _go_on(pending, node, depth, steps)
             elif node.routes:
                 return node.routes
         raise Rejection(ROUTE_NOT_FOUND)
@@ -112,22 +112,26 @@ def _filled(part: str | Segment, parameters: Mapping[str, str]) -> str:
 
 def _stripped(path: str, prefix: str) -> str:
     """Removes as many segments as the prefix has: `//%61pi/x` without `/api` is `/x`."""
-    count = sum(1 for step in prefix.split("/") if step)
+    if not prefix:
+        return path
+    count = len([step for step in prefix.split("/") if step])
     if not count:
         return path
     _, end = step_spans(path)[:count][-1]
     return path[end:] or "/"
 
 
-def _onward(node: _Node, depth: int, steps: Sequence[bytes]) -> Iterator[tuple[_Node, int]]:
-    """Yields the next nodes, the most specific last, because the last is taken first."""
+def _go_on(
+    pending: list[tuple[_Node, int]], node: _Node, depth: int, steps: Sequence[bytes]
+) -> None:
+    """Adds the next nodes, the most specific last, because the last is taken first."""
     step = steps[depth]
     if node.tail:
-        yield node.tail, len(steps)
+        pending.append((node.tail, len(steps)))
     if node.parameter and step:
-        yield node.parameter, depth + 1
+        pending.append((node.parameter, depth + 1))
     if step in node.literals:
-        yield node.literals[step], depth + 1
+        pending.append((node.literals[step], depth + 1))
 
 
 def _choose(routes: Mapping[str, Route], method: str) -> Route:

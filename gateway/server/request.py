@@ -34,7 +34,7 @@ class Request:
         self.has_body = head.has_body
         self.access: Access | None = None
         self.wants_retry = False  # transient errors become a 200 with `retry:`
-        self._index = by_name(headers)
+        self._index = head.index if headers is head.headers else by_name(headers)
         self.is_chunked = head.is_chunked  # whether the length of the body is unknown
         self.keeps_alive = head.keeps_alive and self._may_keep_alive()
         self.is_websocket = self.first(b"upgrade") is not None and self._opens_websocket()

@@ -19,7 +19,7 @@ from gateway.http.errors import TOKEN_MISSING, Rejection
 
 Pairs = list[tuple[bytes, bytes]]
 AUTH = Auth(forward_claims=(("sub", "X-User-Id"),))
-CREDENTIALS = Credentials.of(AUTH)
+CREDENTIALS = Credentials(AUTH)
 
 
 def spelt(name: bytes) -> st.SearchStrategy[bytes]:
@@ -164,7 +164,7 @@ def test_a_token_in_the_referer_does_not_go_on() -> None:
 
 def test_names_that_are_not_looked_at_are_not_taken_out() -> None:
     received = [(b"Cookie", b"gateway_token=x"), (b"Referer", b"https://a/?token=x")]
-    nothing = Credentials.of(Auth(query=None, cookie=None))
+    nothing = Credentials(Auth(query=None, cookie=None))
     assert nothing.strip(received, is_authenticated=True) == received
 
 
