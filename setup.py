@@ -48,6 +48,8 @@ DATA_PLANE = [
     "gateway/http/websocket_frames.py",
     "gateway/proxy/websocket_tunnel.py",
     "gateway/proxy/compiled_route.py",
+    "gateway/proxy/authenticate.py",
+    "gateway/proxy/preparation.py",
 ]
 
 

@@ -56,6 +56,10 @@ class RequestHead:
         """Whether a body follows."""
         return self.is_chunked or self.length > 0
 
+    def forget(self) -> None:
+        """Release target and headers, because a stream may go on for hours."""
+        self.target, self.headers, self.index = b"", [], {}
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class BodyReceiver:

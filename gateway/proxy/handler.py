@@ -6,16 +6,14 @@ Each exchange has one ending: there is one place that rejects and one `finally` 
 import asyncio
 from collections.abc import Mapping
 
+from gateway.auth.keys import KeyUnknown
 from gateway.auth.service import AuthService
-from gateway.auth.stream_tokens import OneUseToken
 from gateway.http.errors import Rejection
 from gateway.http.own_response import OwnResponse
-from gateway.limits.quota import Slot
 from gateway.proxy.active_exchanges import ActiveExchanges
-from gateway.proxy.authenticate import authenticate
 from gateway.proxy.endpoint import Endpoint
-from gateway.proxy.forward import Forwarder
 from gateway.proxy.preflight import Preflights
+from gateway.proxy.preparation import Prepared, prepare
 from gateway.proxy.replies import fail, reject, respond
 from gateway.proxy.routes import Routes
 from gateway.server.connection import AlreadySent, ParsedRequest, Report
@@ -88,34 +86,25 @@ class Handler:
             return respond(request, response)
         if endpoint is not None:
             return await self._answer(request, endpoint)
-        return await self._run(*await self._prepare(request))
+        try:
+            prepared = prepare(request, self._routes, self._auth_service)
+        except KeyUnknown:
+            await self._auth_service.refetch_keys()
+            prepared = prepare(request, self._routes, self._auth_service)
+        return await self._forward(prepared)
 
-    async def _prepare(self, request: Request) -> tuple[Forwarder, Slot | None, OneUseToken | None]:
-        """Match and authenticate. A long stream keeps nothing that only these steps need."""
-        route, match = self._routes.match(request.method, request.path)
-        request.exchange.route = route.route.path
-        route.apply_error_format(request)
-        identity = await authenticate(request, route, self._auth_service)
-        request.check_body(route.route.max_body)
-        head, pump = route.request_head(request, match, identity), route.pump(request, identity)
-        forwarder = Forwarder(request, route.route, head, pump, route.load_balancer)
-        slot = route.slot(request, identity)
-        request.forget_headers()
-        return forwarder, slot, None if identity is None else identity.one_use_token
-
-    async def _run(
-        self, forwarder: Forwarder, slot: Slot | None, one_use_token: OneUseToken | None
-    ) -> AlreadySent:
+    async def _forward(self, prepared: Prepared) -> AlreadySent:
         """Admit and forward."""
-        pump = forwarder.pump
+        pump, slot = prepared.pump, prepared.slot
         try:
             self._exchanges.admit(pump)
             if slot is not None:
                 await slot.acquire()
-            if one_use_token is None:
-                await forwarder.run()
+            if prepared.one_use_token is None:
+                await prepared.forwarder.run()
             else:
-                await forwarder.run_once(self._auth_service.redeem(one_use_token))
+                redeemed = self._auth_service.redeem(prepared.one_use_token)
+                await prepared.forwarder.run_once(redeemed)
         finally:
             pump.close()
             if slot is not None:

@@ -20,7 +20,7 @@ class Request:
     """
 
     def __init__(self, parsed: ParsedRequest, trusted_proxies: Networks) -> None:
-        head = parsed.head
+        self._head = head = parsed.head
         received = head.target.decode("utf-8", "surrogateescape")
         target, headers = origin_form(received, head.headers)
         path, mark, query = target.partition("?")
@@ -73,6 +73,7 @@ class Request:
     def forget_headers(self) -> None:
         """Release the headers, because a stream may go on for hours."""
         self.headers, self._index = (), {}
+        self._head.forget()
 
     def _may_keep_alive(self) -> bool:
         """Whether another request may follow on the connection.
