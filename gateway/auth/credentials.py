@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.config.model import MAX_TOKEN, Auth
 from gateway.http.errors import TOKEN_INVALID, TOKEN_MISSING, Rejection
-from gateway.http.headers import RuleCache
+from gateway.http.headers import DROP, KEEP, RuleCache
 
 
 class TokenSource(StrEnum):
@@ -89,9 +89,7 @@ def _places(auth: Auth) -> str:
     return " or ".join(filter(None, places))
 
 
-# What happens to a request header, by its name. Plain numbers, because each header needs one.
-_KEEP: Final = 0
-_DROP: Final = 1
+# What happens to a request header, by its name, beside `KEEP` and `DROP`.
 _COOKIE: Final = 2
 _REFERER: Final = 3
 _AUTHORIZATION: Final = 4
@@ -117,7 +115,7 @@ class Credentials:
         kept = []
         for pair in headers:
             rule = self._rules.of(pair[0])
-            if rule == _KEEP:
+            if rule == KEEP:
                 kept.append(pair)
             elif rule == _COOKIE and self.cookie is not None:
                 if value := without_cookie(pair[1], self.cookie):
@@ -139,12 +137,12 @@ class Credentials:
         """
         key = name.lower()
         if key.replace(b"_", b"-") in self._claim_headers:
-            return _DROP
+            return DROP
         if key == b"cookie" and self.cookie is not None:
             return _COOKIE
         if key == b"referer" and self.query is not None:
             return _REFERER
-        return _AUTHORIZATION if key == b"authorization" else _KEEP
+        return _AUTHORIZATION if key == b"authorization" else KEEP
 
 
 def _is_bearer(authorization: bytes) -> bool:

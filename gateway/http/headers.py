@@ -65,9 +65,10 @@ NOT_IN_TRAILERS = HOP_BY_HOP | {
 }
 
 
+EMPTY_LINE: Final = b"\r\n\r\n"  # the end of a head, with that of the line before
 # What happens to a header, by its name. Plain numbers, because each header needs one.
-_KEEP: Final = 0
-_DROP: Final = 1
+KEEP: Final = 0
+DROP: Final = 1
 _CONNECTION: Final = 2
 _ACCEPT: Final = 3
 _MOST_NAMES: Final = 1024
@@ -92,6 +93,19 @@ class RuleCache:
             self._known.clear()
         decided = self._known[name] = self._decide(name)
         return decided
+
+
+def after_empty_line(tail: bytes, data: bytes, start: int) -> int:
+    """Returns where a head may end: after the next empty line, or at the end of the data.
+
+    `tail` has the last three bytes before `start`, because an empty line may come in parts.
+    """
+    size = len(EMPTY_LINE)
+    astride = (tail + data[start : start + size - 1]).find(EMPTY_LINE)
+    if astride >= 0:
+        return start + astride + size - len(tail)
+    found = data.find(EMPTY_LINE, start)
+    return found + size if found >= 0 else len(data)
 
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
@@ -185,7 +199,7 @@ def _hop_rule(name: bytes) -> int:
     key = name.lower()
     if key == b"connection":
         return _CONNECTION
-    return _DROP if key in HOP_BY_HOP else _KEEP
+    return DROP if key in HOP_BY_HOP else KEEP
 
 
 _hop_rules = RuleCache(_hop_rule)
@@ -197,14 +211,17 @@ def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
     names_others = False
     for pair in headers:
         rule = _hop_rules.of(pair[0])
-        if rule == _KEEP:
+        if rule == KEEP:
             kept.append(pair)
         elif rule == _CONNECTION:
             names_others = names_others or pair[1].lower() not in _NAMES_NO_OTHER
-    if names_others:
-        stop = connection_options(headers)
-        kept = [pair for pair in kept if pair[0].lower() not in stop]
-    return kept
+    return _without_named(kept, headers) if names_others else kept
+
+
+def _without_named(kept: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
+    """Returns the headers that no Connection header of those received names."""
+    stop = connection_options(received)
+    return [pair for pair in kept if pair[0].lower() not in stop]
 
 
 def trailers(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -228,7 +245,7 @@ def _request_rule(name: bytes) -> int:
         return _CONNECTION
     if key == b"accept":
         return _ACCEPT
-    return _DROP if _is_settled_here(key) else _KEEP
+    return DROP if _is_settled_here(key) else KEEP
 
 
 _request_rules = RuleCache(_request_rule)
@@ -245,13 +262,12 @@ def for_upstream(received: Headers) -> list[tuple[bytes, bytes]]:
         rule = _request_rules.of(pair[0])
         if rule == _CONNECTION:
             names_others = names_others or pair[1].lower() not in _NAMES_NO_OTHER
-        elif rule != _DROP:
+        elif rule != DROP:
             kept.append(pair)
             if rule == _ACCEPT:
                 is_event_stream = is_event_stream or _names_event_stream(pair[1])
     if names_others:
-        stop = connection_options(received)
-        kept = [pair for pair in kept if pair[0].lower() not in stop]
+        kept = _without_named(kept, received)
     if is_event_stream:
         kept = [pair for pair in kept if pair[0].lower() != b"accept-encoding"]
         kept.append((b"Accept-Encoding", b"identity"))

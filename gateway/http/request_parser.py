@@ -11,14 +11,13 @@ from mypy_extensions import mypyc_attr
 
 from gateway.http.chunked import BROKEN, MORE, plain_chunks
 from gateway.http.errors import BAD_REQUEST, HEADERS_TOO_LARGE, Malformed
-from gateway.http.headers import by_name
+from gateway.http.headers import EMPTY_LINE, after_empty_line, by_name
 
 MAX_HEADERS: Final = 256
 MAX_CHUNK_LINE: Final = 4096  # bytes of a size line with its extensions
 MAX_TRAILERS: Final = 16 * 1024  # bytes
 MAX_LENGTH_DIGITS: Final = 19  # digits of the largest 64-bit number
 
-_EMPTY_LINE: Final = b"\r\n\r\n"
 _VERSIONS: Final = ("1.0", "1.1")
 # A size line that is not plain: an extension (RFC 9112 7.1.1), a last chunk, or leading zeros.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
@@ -78,9 +77,6 @@ class BodyReceiver:
         """The whole body has come. Its trailers, if any, were dropped."""
 
 
-NOBODY: Final = BodyReceiver()
-
-
 class RequestReader:
     """Reads the requests on one connection, one after the other.
 
@@ -113,7 +109,7 @@ class RequestReader:
             self._reset()
         at = 0
         while at < len(data) and self._head is None:
-            end = self._after_empty_line(data, at)
+            end = after_empty_line(self._tail, data, at)
             part = data[at:end]
             self._tail = (self._tail + part)[-3:]
             self._parse(part)
@@ -141,14 +137,6 @@ class RequestReader:
         self._target, self._headers, self._head_size, self._tail = b"", [], 0, b""
         self._left = self._owed = 0
         self._stub, self._is_in_trailers = b"", False
-
-    def _after_empty_line(self, data: bytes, start: int) -> int:
-        """Returns where a head may end: after the next empty line, or at the end of the data."""
-        astride = (self._tail + data[start : start + 3]).find(_EMPTY_LINE)
-        if astride >= 0:
-            return start + astride + len(_EMPTY_LINE) - len(self._tail)
-        found = data.find(_EMPTY_LINE, start)
-        return found + len(_EMPTY_LINE) if found >= 0 else len(data)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -264,7 +252,7 @@ class RequestReader:
         if found is not None:
             self._finish(receiver)
             return found.end()
-        if _EMPTY_LINE in data[at:]:
+        if EMPTY_LINE in data[at:]:
             raise Malformed(BAD_REQUEST, reason="a trailer is malformed")
         self._hold(data[at:], MAX_TRAILERS)
         return len(data)

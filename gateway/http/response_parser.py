@@ -7,7 +7,14 @@ from mypy_extensions import mypyc_attr
 
 from gateway.http.chunked import MORE, OTHER, plain_chunks
 from gateway.http.errors import Failure
-from gateway.http.headers import EVENT_STREAM, first, is_streaming, media_type, values
+from gateway.http.headers import (
+    EVENT_STREAM,
+    after_empty_line,
+    first,
+    is_streaming,
+    media_type,
+    values,
+)
 
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
@@ -173,7 +180,7 @@ class ResponseReader:
         """Pass the head to llhttp, and no byte more. Returns where the head ends."""
         start = 0
         while self._is_in_head and start < len(data):
-            end = self._after_empty_line(data, start)
+            end = after_empty_line(self._tail, data, start)
             part = data[start:end]
             self._tail = (self._tail + part)[-3:]
             try:
@@ -183,14 +190,6 @@ class ResponseReader:
                     raise
             start = end
         return start
-
-    def _after_empty_line(self, data: bytes, start: int) -> int:
-        """Returns where a head may end: after the next empty line, or at the end of the data."""
-        astride = (self._tail + data[start : start + 3]).find(b"\r\n\r\n")
-        if astride >= 0:
-            return start + astride + 4 - len(self._tail)
-        found = data.find(b"\r\n\r\n", start)
-        return found + 4 if found >= 0 else len(data)
 
     def _feed_body(self, data: bytes) -> None:
         if self._is_chunked:

@@ -191,16 +191,6 @@ class ClientConnection:
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    # Called by the body of a request
-
-    def pause_body(self) -> None:
-        """Read no more from the client."""
-        self.hold()
-
-    def resume_body(self) -> None:
-        """Read again."""
-        self.unhold()
-
     # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -13,10 +13,10 @@ HIGH_WATER = 64 * 1024
 class Source(Protocol):
     """The connection that a body comes from."""
 
-    def pause_body(self) -> None:
+    def hold(self) -> None:
         """Read no more from the client."""
 
-    def resume_body(self) -> None:
+    def unhold(self) -> None:
         """Read again."""
 
 
@@ -68,7 +68,7 @@ class RequestBody(BodyReceiver):
         self._held, self._held_size = [], 0
         if self._is_paused and self._source is not None:
             self._is_paused = False
-            self._source.resume_body()
+            self._source.unhold()
         return data
 
     def discard(self, ended: Callable[[], None]) -> None:
@@ -107,7 +107,7 @@ class RequestBody(BodyReceiver):
         self._held_size += len(data)
         if self._held_size > HIGH_WATER and not self._is_paused and self._source is not None:
             self._is_paused = True
-            self._source.pause_body()
+            self._source.hold()
         self._wake()
 
     def _wake(self) -> None:
